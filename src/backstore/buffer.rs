@@ -1,0 +1,176 @@
+//! Aligned, recycled I/O memory with a byte budget.
+//!
+//! A recycled [`Buffer`] still holds what was in it: whoever sends bytes to an initiator has written them
+//! first (the length of a reply counts bytes written, never the buffer's length).
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::sys::AlignedMemory;
+
+pub use crate::sys::ALIGNMENT;
+
+/// Smallest size class in bytes.
+const SMALLEST: usize = 4096;
+/// Largest buffer in bytes; requests above it are refused.
+pub const LARGEST: usize = 32 << 20;
+/// Size classes are the powers of two from `SMALLEST` to `LARGEST`.
+const CLASSES: usize = (LARGEST / SMALLEST).ilog2() as usize + 1;
+/// Idle bytes kept per size class for reuse.
+const KEPT_BYTES_PER_CLASS: usize = 8 << 20;
+
+/// Memory for the data of one command: aligned, initialised, given back to its pool when dropped.
+pub struct Buffer {
+    memory: Option<AlignedMemory>,
+    length: usize,
+    pool: Option<Arc<Inner>>,
+}
+
+impl Buffer {
+    /// A buffer without memory, for commands without data.
+    pub const fn empty() -> Self {
+        Buffer { memory: None, length: 0, pool: None }
+    }
+
+    /// Shortens the visible length; never grows it.
+    pub fn truncate(&mut self, length: usize) {
+        self.length = self.length.min(length);
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        match &self.memory {
+            Some(memory) => &memory[..self.length],
+            None => &[],
+        }
+    }
+}
+
+impl DerefMut for Buffer {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        match &mut self.memory {
+            Some(memory) => &mut memory[..self.length],
+            None => &mut [],
+        }
+    }
+}
+
+impl fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Buffer({} bytes)", self.length)
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if let (Some(memory), Some(pool)) = (self.memory.take(), self.pool.take()) {
+            pool.put(memory);
+        }
+    }
+}
+
+struct Inner {
+    budget: usize,
+    in_use: AtomicUsize,
+    idle: [Mutex<Vec<AlignedMemory>>; CLASSES],
+}
+
+impl Inner {
+    fn put(&self, memory: AlignedMemory) {
+        self.in_use.fetch_sub(memory.len(), Ordering::Relaxed);
+        let mut idle = self.idle[class_of(memory.len())].lock().unwrap_or_else(PoisonError::into_inner);
+        if (idle.len() + 1) * memory.len() <= KEPT_BYTES_PER_CLASS {
+            idle.push(memory);
+        }
+    }
+}
+
+fn class_of(length: usize) -> usize {
+    (length.max(SMALLEST).next_power_of_two() / SMALLEST).ilog2() as usize
+}
+
+/// Hands out buffers until the budget is used up. Cheap to clone; all clones share one budget.
+#[derive(Clone)]
+pub struct BufferPool {
+    inner: Arc<Inner>,
+}
+
+impl BufferPool {
+    /// A pool that never has more than `budget` bytes out at once.
+    pub fn new(budget: usize) -> Self {
+        BufferPool {
+            inner: Arc::new(Inner {
+                budget,
+                in_use: AtomicUsize::new(0),
+                idle: std::array::from_fn(|_| Mutex::new(Vec::new())),
+            }),
+        }
+    }
+
+    /// A buffer of exactly `length` visible bytes of unspecified content, or `None` when the budget is used
+    /// up or `length` is above [`LARGEST`].
+    pub fn get(&self, length: usize) -> Option<Buffer> {
+        if length == 0 {
+            return Some(Buffer::empty());
+        }
+        if length > LARGEST {
+            return None;
+        }
+        let class = class_of(length);
+        let size = SMALLEST << class;
+        let before = self.inner.in_use.fetch_add(size, Ordering::Relaxed);
+        if before.saturating_add(size) > self.inner.budget {
+            self.inner.in_use.fetch_sub(size, Ordering::Relaxed);
+            return None;
+        }
+        let recycled = self.inner.idle[class].lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let memory = recycled.unwrap_or_else(|| AlignedMemory::zeroed(size));
+        Some(Buffer { memory: Some(memory), length, pool: Some(Arc::clone(&self.inner)) })
+    }
+
+    /// Bytes out at the moment.
+    pub fn in_use(&self) -> usize {
+        self.inner.in_use.load(Ordering::Relaxed)
+    }
+
+    /// The limit given to [`BufferPool::new`].
+    pub fn budget(&self) -> usize {
+        self.inner.budget
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_are_aligned_and_of_the_length_asked_for() {
+        let pool = BufferPool::new(LARGEST * 2);
+        for length in [1, 512, 4096, 4097, 65536, 1 << 20, LARGEST] {
+            let buffer = pool.get(length).unwrap();
+            assert_eq!(buffer.len(), length);
+            assert_eq!(buffer.as_ptr() as usize % ALIGNMENT, 0);
+        }
+        assert_eq!(pool.in_use(), 0);
+    }
+
+    #[test]
+    fn the_budget_holds_and_comes_back() {
+        let pool = BufferPool::new(8192);
+        let one = pool.get(4096).unwrap();
+        let two = pool.get(10).unwrap();
+        assert!(pool.get(1).is_none());
+        drop(one);
+        assert!(pool.get(1).is_some());
+        drop(two);
+        assert_eq!(pool.in_use(), 0);
+        assert!(pool.get(LARGEST + 1).is_none());
+    }
+}

@@ -1,0 +1,171 @@
+//! Where the blocks are: one blocking trait, one file per kind of backstore.
+//!
+//! A backstore knows bytes, not SCSI. It is called only through [`gate::Gate`], which has checked range and
+//! alignment, and only on a thread that may block (a worker), except for [`Backstore::try_read`] and for
+//! stores that declare [`Capabilities::NEVER_BLOCKS`]. Calls come from several threads at once.
+//!
+//! # How to add a backstore
+//! Write one file with a type that implements [`Backstore`] and a [`registry::Handler`] row that opens it;
+//! add the row to `registry::HANDLERS`. `tests/backstores.rs` runs its suite over every row.
+
+use std::fmt;
+
+pub mod buffer;
+
+/// Size and shape of the medium. Lengths in logical blocks unless the name says bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// Logical block length in bytes: 512, 1024, 2048 or 4096.
+    pub block_size: u32,
+    /// Number of logical blocks.
+    pub blocks: u64,
+    /// LOGICAL BLOCKS PER PHYSICAL BLOCK EXPONENT (SBC-3, READ CAPACITY (16)).
+    pub physical_block_exponent: u8,
+    /// OPTIMAL TRANSFER LENGTH in bytes, 0 when unknown.
+    pub optimal_transfer_bytes: u32,
+    /// OPTIMAL UNMAP GRANULARITY in bytes, 0 when it cannot unmap.
+    pub unmap_granularity_bytes: u32,
+    /// UNMAP GRANULARITY ALIGNMENT in bytes.
+    pub unmap_alignment_bytes: u32,
+}
+
+impl Geometry {
+    /// Length of the medium in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.blocks.saturating_mul(u64::from(self.block_size))
+    }
+}
+
+/// What a backstore can do and how it behaves; SCSI advertises nothing that is not here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Capabilities(u32);
+
+impl Capabilities {
+    /// Nothing.
+    pub const NONE: Self = Capabilities(0);
+    /// [`Backstore::unmap`] frees space.
+    pub const UNMAP: Self = Capabilities(1);
+    /// Unmapped ranges read as zeros, always (LBPRZ).
+    pub const UNMAP_READS_ZERO: Self = Capabilities(1 << 1);
+    /// [`Backstore::write_zeroes`] is cheaper than writing zeros.
+    pub const WRITE_ZEROES: Self = Capabilities(1 << 2);
+    /// No call ever waits for a device: commands may run on the connection's own thread.
+    pub const NEVER_BLOCKS: Self = Capabilities(1 << 3);
+    /// [`Backstore::try_read`] may succeed.
+    pub const TRY_READ: Self = Capabilities(1 << 4);
+    /// Every write fails.
+    pub const READ_ONLY: Self = Capabilities(1 << 5);
+    /// A write without `durable` may be lost with the power until `flush` returns (WCE).
+    pub const VOLATILE_CACHE: Self = Capabilities(1 << 6);
+    /// [`Backstore::provisioning`] tells mapped from deallocated ranges.
+    pub const PROVISIONING_STATUS: Self = Capabilities(1 << 7);
+    /// Buffers and offsets must be multiples of [`buffer::ALIGNMENT`] or of the block size (O_DIRECT).
+    pub const ALIGNED: Self = Capabilities(1 << 8);
+
+    /// Whether all of `other` is in `self`.
+    #[inline]
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Both together.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Capabilities(self.0 | other.0)
+    }
+
+    /// `self` less `other`.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Capabilities(self.0 & !other.0)
+    }
+}
+
+/// Why the medium did not do it. The SCSI layer has the one translation into sense data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlockError {
+    /// The operating system's error number.
+    Io(i32),
+    /// No space left to allocate a block (ENOSPC, EDQUOT).
+    NoSpace,
+    /// The medium cannot be written.
+    ReadOnly,
+    /// This backstore does not have the operation; nothing was done.
+    Unsupported,
+    /// The store is closed, or an earlier flush failed and the state of the medium is unknown.
+    Gone,
+    /// Outside the medium.
+    OutOfRange,
+}
+
+impl fmt::Display for BlockError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BlockError::Io(errno) => write!(f, "{}", std::io::Error::from_raw_os_error(*errno)),
+            BlockError::NoSpace => f.write_str("no space left"),
+            BlockError::ReadOnly => f.write_str("read-only"),
+            BlockError::Unsupported => f.write_str("not supported"),
+            BlockError::Gone => f.write_str("store closed or failed"),
+            BlockError::OutOfRange => f.write_str("out of range"),
+        }
+    }
+}
+
+/// State of a run of bytes (SBC-3, GET LBA STATUS, PROVISIONING STATUS field).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Provisioning {
+    /// Blocks are allocated, or the store cannot tell.
+    Mapped,
+    /// Nothing is allocated; reads as zeros.
+    Deallocated,
+}
+
+/// A store of blocks. Offsets and lengths are bytes, multiples of the block size, inside the medium.
+///
+/// Implementations are shared between threads and must allow concurrent calls.
+pub trait Backstore: Send + Sync {
+    /// Current shape; may change after [`Backstore::resize`] or [`Backstore::resync`].
+    fn geometry(&self) -> Geometry;
+
+    /// What it can do; constant while open.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Fills `into` from `offset`. A short read is an error.
+    fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), BlockError>;
+
+    /// As `read`, but answers `Ok(false)` instead of waiting for a device; `into` is then unspecified.
+    fn try_read(&self, _offset: u64, _into: &mut [u8]) -> Result<bool, BlockError> {
+        Ok(false)
+    }
+
+    /// Writes all of `from`. With `durable`, it is on stable storage when the call returns (FUA).
+    fn write(&self, offset: u64, from: &[u8], durable: bool) -> Result<(), BlockError>;
+
+    /// Everything acknowledged so far is on stable storage when the call returns.
+    fn flush(&self) -> Result<(), BlockError>;
+
+    /// Frees the range; it reads as zeros afterwards when `UNMAP_READS_ZERO` is set.
+    fn unmap(&self, _offset: u64, _length: u64) -> Result<(), BlockError> {
+        Err(BlockError::Unsupported)
+    }
+
+    /// Makes the range read as zeros; may free it when `may_unmap`.
+    fn write_zeroes(&self, _offset: u64, _length: u64, _may_unmap: bool) -> Result<(), BlockError> {
+        Err(BlockError::Unsupported)
+    }
+
+    /// State of the bytes from `offset` on, and how many bytes share it (at least one block, at most `limit`).
+    fn provisioning(&self, _offset: u64, limit: u64) -> Result<(Provisioning, u64), BlockError> {
+        Ok((Provisioning::Mapped, limit))
+    }
+
+    /// Makes the medium `bytes` long where the store has a size of its own.
+    fn resize(&self, _bytes: u64) -> Result<(), BlockError> {
+        Err(BlockError::Unsupported)
+    }
+
+    /// Looks at the medium's size again (the file or device grew behind our back).
+    fn resync(&self) -> Result<Geometry, BlockError> {
+        Ok(self.geometry())
+    }
+}

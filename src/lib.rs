@@ -1,0 +1,14 @@
+//! scstu: an iSCSI target that runs in user mode.
+//!
+//! # Layers
+//! A module names only itself and modules to its left (`tests/layers.rs` checks it):
+//!
+//! ```text
+//! bytes names attr sys < wire < backstore < scsi < iscsi < model < server < mgmt < capi < bin
+//! ```
+
+pub mod bytes;
+pub mod sys;
+
+pub mod backstore;
+pub mod scsi;
