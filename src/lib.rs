@@ -11,4 +11,5 @@ pub mod bytes;
 pub mod sys;
 
 pub mod backstore;
+#[allow(dead_code)] // Until every command uses it.
 pub mod scsi;

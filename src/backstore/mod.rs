@@ -11,6 +11,7 @@
 use std::fmt;
 
 pub mod buffer;
+pub mod gate;
 
 /// Size and shape of the medium. Lengths in logical blocks unless the name says bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,8 +3,22 @@
 //! It knows nothing of iSCSI, opens nothing, reads no clock, spawns no thread. This file holds the
 //! vocabulary of SAM-5 that the transport shares.
 
+pub mod background;
+pub mod cdb;
+pub mod device;
+pub mod execute;
 pub mod lun;
+pub mod management;
+pub mod mode_parameters;
+pub mod nexus;
+pub(crate) mod opcode;
+pub(crate) mod ops;
+pub(crate) mod reservation;
 pub mod sense;
+pub mod target;
+pub mod task;
+pub(crate) mod task_set;
+pub mod unit_attention;
 
 /// Status codes (SAM-5, 5.3.1).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,0 +1,490 @@
+//! The logical unit: identity, medium, the commands it supports, and its state behind one mutex.
+//!
+//! Lock order: `state` before an I_T_L nexus's unit attentions before a transport's queue. Nothing that can
+//! block is called with `state` held.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+
+use crate::backstore::gate::Gate;
+use crate::backstore::{Capabilities, Geometry};
+use crate::scsi::background::Background;
+use crate::scsi::mode_parameters::ModeParameters;
+use crate::scsi::opcode::{OpCode, Types};
+use crate::scsi::ops::OpSet;
+use crate::scsi::reservation::Reservations;
+use crate::scsi::sense::Sense;
+use crate::scsi::task::Task;
+use crate::scsi::task_set::TaskSet;
+use crate::scsi::unit_attention::UnitAttentions;
+
+/// PERIPHERAL DEVICE TYPE.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DeviceType {
+    /// 00h, direct access block device.
+    Disk,
+    /// 05h, CD/DVD device.
+    CdRom,
+    /// 1Eh, well known logical unit (REPORT LUNS).
+    WellKnown,
+    /// 1Fh with qualifier 011b: nothing can be there.
+    Absent,
+}
+
+impl DeviceType {
+    pub(crate) fn types(self) -> Types {
+        match self {
+            DeviceType::Disk => Types::DISK,
+            DeviceType::CdRom => Types::CDROM,
+            DeviceType::WellKnown | DeviceType::Absent => Types::ALL,
+        }
+    }
+}
+
+/// What identifies a unit to an initiator (SCST's attributes of the same names).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// T10 VENDOR IDENTIFICATION, at most 8 bytes.
+    pub t10_vend_id: String,
+    /// PRODUCT IDENTIFICATION, at most 16 bytes.
+    pub prod_id: String,
+    /// PRODUCT REVISION LEVEL, at most 4 bytes.
+    pub prod_rev_lvl: String,
+    /// Vendor specific identifier of the T10 designator, at most 128 bytes.
+    pub vend_specific_id: String,
+    /// `t10_dev_id`, at most 25 bytes.
+    pub t10_dev_id: String,
+    /// Unit serial number, VPD page 80h, at most 20 bytes.
+    pub usn: String,
+    /// SCSI name string of the target device, at most 256 bytes.
+    pub scsi_device_name: String,
+    /// NAA designator: 8 or 16 bytes, or none.
+    pub naa_id: Vec<u8>,
+    /// EUI-64 designator: 8, 12 or 16 bytes, or none.
+    pub eui64_id: Vec<u8>,
+    /// Vendor specific bytes of the standard INQUIRY data.
+    pub inq_vend_specific: Vec<u8>,
+}
+
+/// What an administrator may change while the unit is in use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Identity.
+    pub identity: Identity,
+    /// Removable medium (RMB).
+    pub removable: bool,
+    /// Rotating medium (VPD B1h).
+    pub rotational: bool,
+    /// Report the physical block exponent (READ CAPACITY (16)).
+    pub lb_per_pb_exp: bool,
+    /// OPTIMAL TRANSFER LENGTH in bytes (VPD B0h).
+    pub opt_trans_len: u32,
+    /// A placeholder: qualifier 001b, type 1Fh.
+    pub dummy: bool,
+    /// SANITIZE is supported.
+    pub allow_sanitize: bool,
+    /// Shortest time that SANITIZE OVERWRITE takes, in milliseconds; for tests of its progress.
+    pub sanitize_min_ms: u32,
+    /// Write protected by configuration.
+    pub read_only: bool,
+    /// The cache is declared non-volatile (nv_cache): WCE and V_SUP are not shown.
+    pub nv_cache: bool,
+    /// Thin provisioning is on: UNMAP and LBPME are offered.
+    pub thin_provisioned: bool,
+    /// Most commands of one I_T_L nexus before TASK SET FULL.
+    pub max_tgt_dev_commands: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            identity: Identity::default(),
+            removable: false,
+            rotational: true,
+            lb_per_pb_exp: true,
+            opt_trans_len: 512 * 1024,
+            dummy: false,
+            allow_sanitize: false,
+            sanitize_min_ms: 0,
+            read_only: false,
+            nv_cache: false,
+            thin_provisioned: false,
+            max_tgt_dev_commands: 64,
+        }
+    }
+}
+
+/// Whether a medium is there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum MediumState {
+    /// Present and usable.
+    #[default]
+    Present,
+    /// None, tray closed (3A/01).
+    TrayClosed,
+    /// None, tray open (3A/02).
+    TrayOpen,
+    /// The administrator closed the backstore (`active` = 0): 3A/00.
+    Closed,
+}
+
+/// Everything that changes while commands run.
+pub(crate) struct State {
+    pub(crate) tasks: TaskSet<Task>,
+    pub(crate) gate: Option<Arc<Gate>>,
+    pub(crate) geometry: Geometry,
+    pub(crate) medium: MediumState,
+    /// Nexuses that prevent removal of the medium.
+    pub(crate) prevented: Vec<u64>,
+    pub(crate) reservations: Reservations,
+    pub(crate) mode: ModeParameters,
+    pub(crate) saved_mode: ModeParameters,
+    /// FORMAT UNIT or SANITIZE that runs by itself.
+    pub(crate) background: Option<Arc<Background>>,
+}
+
+/// Runs tasks that have just become free to run. Implemented by the worker pool.
+pub trait Dispatch: Send + Sync {
+    /// Takes the task over; must not run it on the calling thread.
+    fn dispatch(&self, task: Task);
+    /// Runs a long job (FORMAT UNIT, SANITIZE) on a thread of its own.
+    fn background(&self, job: Box<dyn FnOnce() + Send>);
+}
+
+/// Keeps what must survive a restart. Implemented above; calls may block.
+pub trait StateStore: Send + Sync {
+    /// Stores `bytes` under the device's name and `kind`, atomically; empty removes it. Errors are errno.
+    fn save(&self, device: &str, kind: &str, bytes: &[u8]) -> Result<(), i32>;
+    /// What was stored last.
+    fn load(&self, device: &str, kind: &str) -> Option<Vec<u8>>;
+}
+
+/// A logical unit.
+pub struct Device {
+    name: String,
+    device_type: DeviceType,
+    settings: RwLock<Arc<Settings>>,
+    supported: OpSet,
+    state: Mutex<State>,
+    itls: Mutex<Vec<Weak<Itl>>>,
+    dispatch: Arc<dyn Dispatch>,
+    store: Option<Arc<dyn StateStore>>,
+    /// Set once a command of this unit has panicked: the unit's state is suspect.
+    pub(crate) faulted: AtomicBool,
+}
+
+/// What a new device is made of.
+pub struct NewDevice {
+    /// SCST's name of the device.
+    pub name: String,
+    /// Kind.
+    pub device_type: DeviceType,
+    /// Settings.
+    pub settings: Settings,
+    /// Medium; `None` for an empty drive.
+    pub gate: Option<Arc<Gate>>,
+    /// Logical block length used while there is no medium.
+    pub block_size: u32,
+    /// TST: 1 for a task set per nexus (SCST's default), 0 for one for all.
+    pub task_set_type: u8,
+}
+
+impl Device {
+    /// A logical unit that nobody sees yet.
+    pub fn new(new: NewDevice, dispatch: Arc<dyn Dispatch>, store: Option<Arc<dyn StateStore>>) -> Arc<Self> {
+        let none = Geometry {
+            block_size: new.block_size,
+            blocks: 0,
+            physical_block_exponent: 0,
+            optimal_transfer_bytes: 0,
+            unmap_granularity_bytes: 0,
+            unmap_alignment_bytes: 0,
+        };
+        let geometry = new.gate.as_ref().map_or(none, |gate| gate.geometry());
+        let capabilities = new.gate.as_ref().map_or(Capabilities::NONE, |gate| gate.capabilities());
+        let mode = ModeParameters {
+            write_cache_enabled: capabilities.contains(Capabilities::VOLATILE_CACHE)
+                && !new.settings.nv_cache,
+            task_set_type: new.task_set_type,
+            queue_algorithm_modifier: 1,
+            ..ModeParameters::default()
+        };
+        let state = State {
+            tasks: TaskSet::new(new.task_set_type == 1),
+            medium: if new.gate.is_some() { MediumState::Present } else { MediumState::TrayClosed },
+            gate: new.gate,
+            geometry,
+            prevented: Vec::new(),
+            reservations: Reservations::default(),
+            mode,
+            saved_mode: mode,
+            background: None,
+        };
+        let device = Arc::new_cyclic(|_| Device {
+            name: new.name,
+            device_type: new.device_type,
+            settings: RwLock::new(Arc::new(new.settings)),
+            supported: OpSet::new(),
+            state: Mutex::new(state),
+            itls: Mutex::new(Vec::new()),
+            dispatch,
+            store,
+            faulted: AtomicBool::new(false),
+        });
+        device.refresh_operations();
+        device
+    }
+
+    /// SCST's name of the device.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Kind.
+    pub fn device_type(&self) -> DeviceType {
+        self.device_type
+    }
+
+    /// Settings as they are now.
+    pub fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Changes settings; a changed identity is told to every nexus (3F/03).
+    pub fn change_settings(&self, change: impl FnOnce(&mut Settings)) {
+        let identity_changed = {
+            let mut settings = self.settings.write().unwrap_or_else(PoisonError::into_inner);
+            let mut new = Settings::clone(&settings);
+            change(&mut new);
+            let identity_changed = new.identity != settings.identity;
+            *settings = Arc::new(new);
+            identity_changed
+        };
+        self.refresh_operations();
+        if identity_changed {
+            self.attention(Sense::INQUIRY_DATA_HAS_CHANGED, None);
+        }
+    }
+
+    /// Computes again which rows this unit supports: their answers depend on medium and settings.
+    pub(crate) fn refresh_operations(&self) {
+        self.supported.refresh(self);
+    }
+
+    /// Whether the unit has this command.
+    pub(crate) fn supports(&self, row: &OpCode) -> bool {
+        self.supported.contains(row)
+    }
+
+    /// Whether the unit has row number `index` of the list of commands.
+    pub(crate) fn has_operation(&self, index: usize) -> bool {
+        self.supported.has(index)
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn dispatcher(&self) -> &Arc<dyn Dispatch> {
+        &self.dispatch
+    }
+
+    pub(crate) fn store(&self) -> Option<&Arc<dyn StateStore>> {
+        self.store.as_ref()
+    }
+
+    /// Size and shape of the medium; zero blocks when there is none.
+    pub fn geometry(&self) -> Geometry {
+        self.state().geometry
+    }
+
+    /// What the backstore can do; nothing when there is none.
+    pub fn capabilities(&self) -> Capabilities {
+        self.state().gate.as_ref().map_or(Capabilities::NONE, |gate| gate.capabilities())
+    }
+
+    /// The medium, for the administrator's verbs.
+    pub fn gate(&self) -> Option<Arc<Gate>> {
+        self.state().gate.clone()
+    }
+
+    /// Number of commands that are not finished.
+    pub fn tasks(&self) -> usize {
+        self.state().tasks.len()
+    }
+
+    /// Whether the medium may not be written: by configuration, by the store, or by SWP.
+    pub(crate) fn is_write_protected(&self, state: &State) -> bool {
+        state.mode.software_write_protect
+            || self.settings.read().unwrap_or_else(PoisonError::into_inner).read_only
+            || state.gate.as_ref().is_some_and(|gate| gate.capabilities().contains(Capabilities::READ_ONLY))
+    }
+
+    /// Exchanges the medium. Commands that are out keep the old one until they are done. Raises NOT READY TO
+    /// READY CHANGE (28/00) when a medium has come.
+    pub fn set_medium(&self, gate: Option<Arc<Gate>>, absent: MediumState) {
+        let came = gate.is_some();
+        {
+            let mut state = self.state();
+            if let Some(gate) = &gate {
+                state.geometry = gate.geometry();
+            } else if self.device_type == DeviceType::CdRom {
+                state.geometry.blocks = 0;
+            }
+            state.medium = if came { MediumState::Present } else { absent };
+            state.gate = gate;
+        }
+        self.refresh_operations();
+        if came {
+            self.attention(Sense::NOT_READY_TO_READY_CHANGE, None);
+        }
+    }
+
+    /// Takes the geometry from the backstore again and tells every nexus when the capacity has changed
+    /// (2A/09). Answers whether it has.
+    pub fn refresh_geometry(&self) -> bool {
+        let changed = {
+            let mut state = self.state();
+            let Some(geometry) = state.gate.as_ref().map(|gate| gate.geometry()) else { return false };
+            let changed = geometry != state.geometry;
+            state.geometry = geometry;
+            changed
+        };
+        if changed {
+            self.attention(Sense::CAPACITY_DATA_HAS_CHANGED, None);
+        }
+        changed
+    }
+
+    /// Establishes a unit attention for every nexus but one.
+    pub fn attention(&self, sense: Sense, except: Option<u64>) {
+        for itl in self.itls() {
+            if except != Some(itl.nexus) {
+                itl.attention(sense);
+            }
+        }
+    }
+
+    /// The I_T_L nexuses that have used this unit and still exist.
+    pub fn itls(&self) -> Vec<Arc<Itl>> {
+        let mut itls = self.itls.lock().unwrap_or_else(PoisonError::into_inner);
+        itls.retain(|itl| itl.strong_count() > 0);
+        itls.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    pub(crate) fn add_itl(&self, itl: &Arc<Itl>) {
+        self.itls.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(itl));
+    }
+
+    /// Sense data in descriptor format when D_SENSE says so.
+    pub(crate) fn descriptor_sense(&self) -> bool {
+        self.state().mode.descriptor_sense
+    }
+}
+
+/// Counters of one I_T_L nexus. All values only grow, except `in_flight`.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Commands finished, by direction of data: none, to the initiator, from the initiator.
+    pub commands: [AtomicU64; 3],
+    /// Bytes to and from the initiator.
+    pub bytes: [AtomicU64; 2],
+    /// Commands admitted and not finished.
+    pub in_flight: AtomicU32,
+}
+
+/// An I_T_L nexus: one initiator port, one target port, one logical unit.
+pub struct Itl {
+    /// The nexus.
+    pub nexus: u64,
+    /// The number under which the nexus sees the unit.
+    pub lun: u16,
+    /// Mapped read-only.
+    pub read_only: bool,
+    /// The unit.
+    pub device: Arc<Device>,
+    /// Counters.
+    pub counters: Counters,
+    attentions: Mutex<UnitAttentions>,
+    has_attention: AtomicBool,
+}
+
+impl Itl {
+    /// A fresh I_T_L nexus with its first unit attention pending.
+    pub(crate) fn new(
+        nexus: u64,
+        lun: u16,
+        read_only: bool,
+        device: &Arc<Device>,
+        first: Option<Sense>,
+    ) -> Arc<Self> {
+        let itl = Arc::new(Itl {
+            nexus,
+            lun,
+            read_only,
+            device: Arc::clone(device),
+            counters: Counters::default(),
+            attentions: Mutex::default(),
+            has_attention: AtomicBool::new(false),
+        });
+        if let Some(sense) = first {
+            itl.attention(sense);
+        }
+        device.add_itl(&itl);
+        itl
+    }
+
+    fn attentions(&self) -> MutexGuard<'_, UnitAttentions> {
+        self.attentions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Establishes a unit attention condition.
+    pub fn attention(&self, sense: Sense) {
+        let mut attentions = self.attentions();
+        attentions.establish(sense);
+        self.has_attention.store(true, Ordering::Release);
+    }
+
+    /// Takes the unit attention condition to report, if any.
+    pub fn take_attention(&self) -> Option<Sense> {
+        if !self.has_attention.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut attentions = self.attentions();
+        let sense = attentions.take();
+        self.has_attention.store(!attentions.is_empty(), Ordering::Release);
+        sense
+    }
+
+    /// Whether a unit attention condition is pending.
+    pub fn has_attention(&self) -> bool {
+        self.has_attention.load(Ordering::Acquire)
+    }
+
+    /// Forgets a condition that became known another way.
+    pub fn clear_attention(&self, code: u16) {
+        let mut attentions = self.attentions();
+        attentions.clear(code);
+        self.has_attention.store(!attentions.is_empty(), Ordering::Release);
+    }
+}
+
+/// Saved forms by kind, in memory: for tests and for devices that keep nothing.
+#[derive(Default)]
+pub struct MemoryStore {
+    kept: Mutex<HashMap<(String, String), Vec<u8>>>,
+}
+
+impl StateStore for MemoryStore {
+    fn save(&self, device: &str, kind: &str, bytes: &[u8]) -> Result<(), i32> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.insert((device.to_owned(), kind.to_owned()), bytes.to_vec());
+        Ok(())
+    }
+
+    fn load(&self, device: &str, kind: &str) -> Option<Vec<u8>> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.get(&(device.to_owned(), kind.to_owned())).cloned()
+    }
+}

@@ -1,0 +1,149 @@
+//! Running a task and ending it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::backstore::Capabilities;
+use crate::backstore::buffer::Buffer;
+use crate::scsi::Status;
+use crate::scsi::device::Device;
+use crate::scsi::opcode::Run;
+use crate::scsi::sense::Sense;
+use crate::scsi::task::{Completion, Context, Failure, SenseData, Task};
+
+/// What became of a task that has all its data.
+#[must_use]
+pub enum Started {
+    /// It may run now: [`execute`] it, or hand it to a worker.
+    Run(Task),
+    /// It waits for older tasks and will be dispatched, or was aborted and needs nothing more.
+    Settled,
+}
+
+/// The task's data has arrived (or it has none): runs it as soon as the task set lets it.
+pub fn start(mut task: Task) -> Started {
+    let Some(id) = task.id else { return Started::Run(task) };
+    let device = Arc::clone(&task.itl.device);
+    task.id = Some(id);
+    let outcome = device.state().tasks.start(id, task);
+    match outcome {
+        Ok(Some(task)) => Started::Run(task),
+        Ok(None) => Started::Settled,
+        Err(task) => {
+            drop_silently(task);
+            Started::Settled
+        }
+    }
+}
+
+/// Whether the calling thread may run the task although it must not wait for a medium.
+pub fn runs_inline(task: &Task) -> bool {
+    task.row.run == Run::Inline
+        || task.gate.as_ref().is_some_and(|gate| gate.capabilities().contains(Capabilities::NEVER_BLOCKS))
+}
+
+/// Whether it is worth trying the task on a thread that must not wait: the store can say what is cached.
+pub fn may_try_inline(task: &Task) -> bool {
+    task.transfer.data_in > 0
+        && task.gate.as_ref().is_some_and(|gate| gate.capabilities().contains(Capabilities::TRY_READ))
+}
+
+/// Carries the task out and answers it. With `may_block` false, a task that would have to wait for the
+/// medium comes back undone.
+///
+/// A panic in a command is our bug: it costs that command (HARDWARE ERROR), and the unit is marked.
+pub fn execute(mut task: Task, may_block: bool) -> Option<Task> {
+    let run = task.row.execute;
+    let mut context = Context { task: &mut task, may_block };
+    let outcome = catch_unwind(AssertUnwindSafe(|| run(&mut context)));
+    let outcome = outcome.unwrap_or_else(|_| {
+        task.itl.device.faulted.store(true, Ordering::Relaxed);
+        Err(Failure::Sense(Sense::INTERNAL_TARGET_FAILURE))
+    });
+    if outcome == Err(Failure::WouldBlock) && !may_block {
+        return Some(task);
+    }
+    finish(task, outcome);
+    None
+}
+
+/// Ends a task with the outcome given: takes it out of the task set, answers it unless it was aborted, and
+/// dispatches tasks that waited for it.
+pub fn finish(mut task: Task, outcome: Result<(), Failure>) {
+    let device = Arc::clone(&task.itl.device);
+    let mut enabled = Vec::new();
+    let wanted = match task.id.take() {
+        Some(id) => device.state().tasks.remove(id, &mut enabled),
+        None => true,
+    };
+    count(&task, outcome.is_ok());
+    if wanted {
+        answer(&mut task, &device, outcome)
+    } else {
+        drop_silently(task)
+    }
+    for task in enabled {
+        device.dispatcher().dispatch(task);
+    }
+}
+
+fn count(task: &Task, good: bool) {
+    let counters = &task.itl.counters;
+    if task.transfer.data_in > 0 {
+        counters.commands[1].fetch_add(1, Ordering::Relaxed);
+        let bytes = if good { u64::from(task.data_in_length) } else { 0 };
+        counters.bytes[0].fetch_add(bytes, Ordering::Relaxed);
+    } else if task.transfer.data_out > 0 {
+        counters.commands[2].fetch_add(1, Ordering::Relaxed);
+        counters.bytes[1].fetch_add(task.data_out_length as u64, Ordering::Relaxed);
+    } else {
+        counters.commands[0].fetch_add(1, Ordering::Relaxed);
+    }
+    counters.in_flight.fetch_sub(1, Ordering::Relaxed);
+}
+
+fn answer(task: &mut Task, device: &Device, outcome: Result<(), Failure>) {
+    let Some(reply) = task.reply.take() else { return };
+    let (status, sense) = match outcome {
+        Ok(()) => (Status::GOOD, SenseData::NONE),
+        Err(Failure::Status(status)) => (status, SenseData::NONE),
+        Err(Failure::Sense(sense)) => {
+            (Status::CHECK_CONDITION, SenseData::new(&sense, device.descriptor_sense()))
+        }
+        Err(Failure::WouldBlock) => (Status::BUSY, SenseData::NONE),
+    };
+    let good = status == Status::GOOD;
+    let data_in = std::mem::replace(&mut task.data_in, Buffer::empty());
+    reply.task_done(Completion {
+        tag: task.tag,
+        status,
+        sense,
+        data_in: if good { data_in } else { Buffer::empty() },
+        data_in_length: if good { task.data_in_length } else { 0 },
+        transfer: task.transfer,
+    });
+}
+
+/// Ends a task whose initiator does not wait for it any more.
+pub(crate) fn drop_silently(mut task: Task) {
+    if let Some(reply) = task.reply.take() {
+        reply.task_dropped(task.tag);
+    }
+}
+
+/// A task was dropped without an answer, which is a bug of ours: the initiator still gets one.
+pub(crate) fn abandoned(task: &mut Task) {
+    let device = Arc::clone(&task.itl.device);
+    let mut enabled = Vec::new();
+    let wanted = match task.id.take() {
+        Some(id) => device.state().tasks.remove(id, &mut enabled),
+        None => true,
+    };
+    if task.reply.is_some() && wanted {
+        answer(task, &device, Err(Failure::Sense(Sense::INTERNAL_TARGET_FAILURE)));
+    }
+    for task in enabled {
+        device.dispatcher().dispatch(task);
+    }
+}

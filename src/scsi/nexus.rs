@@ -1,0 +1,226 @@
+//! The I_T nexus: one initiator port and one target port, and the logical units it sees.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use crate::backstore::buffer::BufferPool;
+use crate::scsi::device::{Device, Itl};
+use crate::scsi::lun::{Address, AddressingMethod, LunField};
+use crate::scsi::sense::Sense;
+
+/// One entry of a LUN map.
+#[derive(Clone)]
+pub struct LunEntry {
+    /// The number, at most [`crate::scsi::lun::MAX_LUN`].
+    pub lun: u16,
+    /// The logical unit.
+    pub device: Arc<Device>,
+    /// Mapped read-only.
+    pub read_only: bool,
+}
+
+/// Which logical units an initiator sees, sorted by LUN. A snapshot: changing the map means a new one.
+#[derive(Clone, Default)]
+pub struct LunMap {
+    entries: Vec<LunEntry>,
+    /// How LUNs are written in REPORT LUNS.
+    pub method: AddressingMethod,
+}
+
+impl LunMap {
+    /// A map of these entries; of two with the same LUN the first stays.
+    pub fn new(mut entries: Vec<LunEntry>, method: AddressingMethod) -> Self {
+        entries.sort_by_key(|entry| entry.lun);
+        entries.dedup_by_key(|entry| entry.lun);
+        LunMap { entries, method }
+    }
+
+    /// All entries, by LUN.
+    pub fn entries(&self) -> &[LunEntry] {
+        &self.entries
+    }
+
+    /// The entry of a LUN.
+    pub fn get(&self, lun: u16) -> Option<&LunEntry> {
+        let at = self.entries.binary_search_by_key(&lun, |entry| entry.lun).ok()?;
+        self.entries.get(at)
+    }
+}
+
+/// A SCSI port name and what the transport adds to it: the initiator's half of the nexus (SPC-4, 7.6.4.5).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TransportId {
+    /// iSCSI name.
+    pub name: String,
+    /// Initiator session identifier.
+    pub isid: [u8; 6],
+}
+
+/// The target port's half of the nexus.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetPort {
+    /// iSCSI name of the target.
+    pub name: String,
+    /// Target portal group tag.
+    pub portal_group_tag: u16,
+    /// RELATIVE TARGET PORT IDENTIFIER.
+    pub relative_identifier: u16,
+}
+
+/// What a nexus sees at the moment, and the I_T_L nexuses made so far (at first use).
+struct View {
+    map: Arc<LunMap>,
+    itls: HashMap<u16, Arc<Itl>>,
+}
+
+/// An I_T nexus.
+pub struct Nexus {
+    /// Unique in the process, never used again.
+    pub id: u64,
+    /// Initiator port.
+    pub initiator: TransportId,
+    /// Target port.
+    pub target: TargetPort,
+    /// Memory for data.
+    pub buffers: BufferPool,
+    first_attention: Sense,
+    view: RwLock<View>,
+    absent: Arc<Itl>,
+    well_known: Arc<Itl>,
+    lost: AtomicBool,
+    changes: Mutex<()>,
+}
+
+/// What a new nexus is made of.
+pub struct NewNexus {
+    /// Unique in the process.
+    pub id: u64,
+    /// Initiator port.
+    pub initiator: TransportId,
+    /// Target port.
+    pub target: TargetPort,
+    /// Memory for data.
+    pub buffers: BufferPool,
+    /// It replaces a session that was reinstated: the first unit attention is I_T NEXUS LOSS.
+    pub reinstated: bool,
+    /// Units it sees.
+    pub map: Arc<LunMap>,
+    /// Pseudo unit that answers at LUNs that are not there ([`crate::scsi::device::DeviceType::Absent`]).
+    pub absent: Arc<Device>,
+    /// Pseudo unit that answers at the REPORT LUNS well known LUN.
+    pub well_known: Arc<Device>,
+}
+
+impl Nexus {
+    /// A nexus that has just come up.
+    pub fn new(new: NewNexus) -> Arc<Self> {
+        let first_attention = if new.reinstated {
+            Sense::I_T_NEXUS_LOSS_OCCURRED
+        } else {
+            Sense::POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED
+        };
+        Arc::new(Nexus {
+            id: new.id,
+            initiator: new.initiator,
+            target: new.target,
+            buffers: new.buffers,
+            first_attention,
+            view: RwLock::new(View { map: new.map, itls: HashMap::new() }),
+            absent: Itl::new(new.id, 0, true, &new.absent, None),
+            well_known: Itl::new(new.id, 0, true, &new.well_known, None),
+            lost: AtomicBool::new(false),
+            changes: Mutex::new(()),
+        })
+    }
+
+    /// The units seen at the moment.
+    pub fn map(&self) -> Arc<LunMap> {
+        Arc::clone(&self.view.read().unwrap_or_else(PoisonError::into_inner).map)
+    }
+
+    /// The I_T_L nexus a LUN field addresses; the pseudo unit "absent" where nothing is mapped.
+    pub(crate) fn itl(&self, field: LunField) -> Arc<Itl> {
+        let lun = match field.address() {
+            Address::Unit(lun) => u16::try_from(lun).ok(),
+            Address::ReportLuns => return Arc::clone(&self.well_known),
+            Address::Unsupported => None,
+        };
+        let Some(lun) = lun else { return Arc::clone(&self.absent) };
+        if let Some(itl) = self.view.read().unwrap_or_else(PoisonError::into_inner).itls.get(&lun) {
+            return Arc::clone(itl);
+        }
+        self.first_use(lun)
+    }
+
+    fn first_use(&self, lun: u16) -> Arc<Itl> {
+        let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(itl) = view.itls.get(&lun) {
+            return Arc::clone(itl);
+        }
+        let Some(entry) = view.map.get(lun) else { return Arc::clone(&self.absent) };
+        let itl = Itl::new(self.id, lun, entry.read_only, &entry.device, Some(self.first_attention));
+        view.itls.insert(lun, Arc::clone(&itl));
+        itl
+    }
+
+    /// I_T_L nexuses made so far.
+    pub fn itls(&self) -> Vec<Arc<Itl>> {
+        self.view.read().unwrap_or_else(PoisonError::into_inner).itls.values().cloned().collect()
+    }
+
+    /// Changes what the nexus sees. I_T_L nexuses whose entry is unchanged stay; a removed unit loses this
+    /// nexus's tasks; the others learn of it (3F/0E), and a unit that took another's place says 3F/03.
+    pub fn set_map(self: &Arc<Self>, map: Arc<LunMap>) {
+        let _one_at_a_time = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut gone = Vec::new();
+        let mut replaced = Vec::new();
+        {
+            let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+            let before = std::mem::replace(&mut view.map, Arc::clone(&map));
+            view.itls.retain(|lun, itl| {
+                let same = map
+                    .get(*lun)
+                    .is_some_and(|e| Arc::ptr_eq(&e.device, &itl.device) && e.read_only == itl.read_only);
+                if !same {
+                    gone.push(Arc::clone(itl));
+                }
+                same
+            });
+            for entry in map.entries() {
+                let other = before.get(entry.lun).is_some_and(|old| !Arc::ptr_eq(&old.device, &entry.device));
+                if other {
+                    let itl = Itl::new(self.id, entry.lun, entry.read_only, &entry.device, None);
+                    replaced.push(Arc::clone(&itl));
+                    view.itls.insert(entry.lun, itl);
+                }
+            }
+        }
+        for itl in gone {
+            crate::scsi::target::leave_unit(self.id, &itl.device);
+        }
+        for itl in replaced {
+            itl.attention(Sense::INQUIRY_DATA_HAS_CHANGED);
+        }
+        for itl in self.itls() {
+            itl.attention(Sense::REPORTED_LUNS_DATA_HAS_CHANGED);
+        }
+    }
+
+    /// Whether [`crate::scsi::target::nexus_lost`] was called.
+    pub fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn mark_lost(&self) -> bool {
+        self.lost.swap(true, Ordering::AcqRel)
+    }
+
+    /// Every unit that the nexus has touched, once.
+    pub(crate) fn touched_units(&self) -> Vec<Arc<Device>> {
+        let mut units: Vec<Arc<Device>> = self.itls().iter().map(|itl| Arc::clone(&itl.device)).collect();
+        units.sort_by_key(|unit| Arc::as_ptr(unit) as usize);
+        units.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        units
+    }
+}

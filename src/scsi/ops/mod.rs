@@ -1,0 +1,128 @@
+//! The commands: every row in one ordered list, and the index over it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::scsi::cdb::Cdb;
+use crate::scsi::device::{Device, DeviceType};
+use crate::scsi::opcode::OpCode;
+use crate::scsi::sense::Sense;
+
+mod unit;
+
+/// Every command, by operation code and service action.
+pub(crate) static OPERATIONS: &[OpCode] = &[unit::TEST_UNIT_READY];
+
+const NO_ROW: u8 = u8::MAX;
+
+/// First row of each operation code.
+static FIRST: [u8; 256] = first_rows();
+
+const fn first_rows() -> [u8; 256] {
+    assert!(OPERATIONS.len() < NO_ROW as usize);
+    let mut first = [NO_ROW; 256];
+    let mut index = OPERATIONS.len();
+    while index > 0 {
+        index -= 1;
+        let row = &OPERATIONS[index];
+        if index > 0 {
+            assert!(key(&OPERATIONS[index - 1]) < key(row), "rows are sorted by operation code");
+        }
+        assert!(row.usage.len() + 1 == cdb_length(row), "usage data is as long as the CDB");
+        #[allow(clippy::cast_possible_truncation)] // Below NO_ROW, as asserted above.
+        let number = index as u8;
+        first[row.opcode as usize] = number;
+    }
+    first
+}
+
+const fn key(row: &OpCode) -> u32 {
+    let service_action = match row.service_action {
+        Some(action) => action as u32 + 1,
+        None => 0,
+    };
+    (row.opcode as u32) << 17 | service_action
+}
+
+/// CDB length by command group (SAM-5, 5.2); the variable-length form here is always 32 bytes.
+const fn cdb_length(row: &OpCode) -> usize {
+    match row.opcode {
+        0x7f => 32,
+        opcode => match opcode >> 5 {
+            0 => 6,
+            1 | 2 => 10,
+            4 => 16,
+            5 => 12,
+            _ => row.usage.len() + 1,
+        },
+    }
+}
+
+/// Rows with this operation code, and the number of the first.
+pub(crate) fn rows_of(opcode: u8) -> (usize, &'static [OpCode]) {
+    let first = usize::from(FIRST[usize::from(opcode)]);
+    let Some(rest) = OPERATIONS.get(first..) else { return (0, &[]) };
+    let count = rest.iter().take_while(|row| row.opcode == opcode).count();
+    (first, &rest[..count])
+}
+
+/// The row that `device` carries this CDB out with.
+///
+/// An operation code it does not have at all is INVALID COMMAND OPERATION CODE; a service action it does not
+/// have is INVALID FIELD IN CDB, pointing at the service action.
+pub(crate) fn lookup(device: &Device, cdb: &Cdb) -> Result<&'static OpCode, Sense> {
+    let (first, rows) = rows_of(cdb.opcode());
+    let mut any = false;
+    for (index, row) in rows.iter().enumerate() {
+        if !device.has_operation(first + index) {
+            continue;
+        }
+        any = true;
+        if row.service_action.is_none_or(|action| action == cdb.service_action()) {
+            return Ok(row);
+        }
+    }
+    if !any {
+        return Err(Sense::INVALID_COMMAND_OPERATION_CODE);
+    }
+    let (byte, bit) = if cdb.opcode() == 0x7f { (8, 7) } else { (1, 4) };
+    Err(Sense::invalid_field_in_cdb(byte, Some(bit)))
+}
+
+/// Which rows a unit supports: a bit each.
+pub(crate) struct OpSet {
+    bits: [AtomicU64; 4],
+}
+
+impl OpSet {
+    /// None yet.
+    pub(crate) fn new() -> Self {
+        OpSet { bits: Default::default() }
+    }
+
+    /// Asks every row again.
+    pub(crate) fn refresh(&self, device: &Device) {
+        let absent = matches!(device.device_type(), DeviceType::Absent | DeviceType::WellKnown);
+        for (word, rows) in self.bits.iter().zip(OPERATIONS.chunks(64)) {
+            let mut bits = 0;
+            for (bit, row) in rows.iter().enumerate() {
+                let has = row.types.meets(device.device_type().types());
+                if has && (absent || (row.supported)(device)) {
+                    bits |= 1 << bit;
+                }
+            }
+            word.store(bits, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether row number `index` of [`OPERATIONS`] is supported.
+    #[inline]
+    pub(crate) fn has(&self, index: usize) -> bool {
+        self.bits.get(index / 64).is_some_and(|word| word.load(Ordering::Relaxed) >> (index % 64) & 1 == 1)
+    }
+
+    /// Whether `row` is supported.
+    pub(crate) fn contains(&self, row: &OpCode) -> bool {
+        let (first, rows) = rows_of(row.opcode);
+        rows.iter().position(|r| key(r) == key(row)).is_some_and(|index| self.has(first + index))
+    }
+}

@@ -1,0 +1,361 @@
+//! What a nexus asks of its units: admitting commands, task management, the end of the nexus.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::backstore::buffer::Buffer;
+use crate::scsi::device::{Device, DeviceType, Itl, MediumState, State};
+use crate::scsi::execute;
+use crate::scsi::lun::LunField;
+use crate::scsi::management::PendingFunction;
+use crate::scsi::nexus::Nexus;
+use crate::scsi::opcode::{Allow, Count, Medium, OpCode, Order};
+use crate::scsi::ops;
+use crate::scsi::sense::Sense;
+use crate::scsi::task::{Command, Completion, Failure, Reply, SenseData, Task};
+use crate::scsi::task_set::{Entry, Extent, Place, Selector, TaskId};
+use crate::scsi::{FunctionResult, Status, TaskAttribute, TaskManagementFunction};
+
+/// A command that was refused on admission: the answer is ready.
+pub struct Refused(pub Completion);
+
+/// Checks a command in the order of SAM and SPC and puts it into the task set of its unit.
+///
+/// A refusal costs no data phase. On success fetch [`Task::data_out_length`] bytes, give them to
+/// [`Task::set_data_out`], then [`execute::start`] it.
+pub fn admit(nexus: &Arc<Nexus>, command: &Command, reply: &Arc<dyn Reply>) -> Result<Task, Refused> {
+    let itl = nexus.itl(command.lun);
+    let checked = check(&itl, command);
+    match checked {
+        Ok(admitted) => {
+            itl.counters.in_flight.fetch_add(1, Ordering::Relaxed);
+            Ok(Task {
+                nexus: Arc::clone(nexus),
+                row: admitted.row,
+                cdb: command.cdb,
+                tag: command.tag,
+                expected_in: command.expected_in,
+                expected_out: command.expected_out,
+                transfer: admitted.row.transfer(&command.cdb, admitted.extent.blocks, admitted.block_size),
+                extent: admitted.extent,
+                id: admitted.id,
+                gate: admitted.gate,
+                block_size: admitted.block_size,
+                data_out: Buffer::empty(),
+                data_out_length: 0,
+                data_in: Buffer::empty(),
+                data_in_length: 0,
+                reply: Some(Arc::clone(reply)),
+                itl,
+            })
+        }
+        Err(failure) => Err(Refused(refusal(&itl, command, failure))),
+    }
+}
+
+struct Admitted {
+    row: &'static OpCode,
+    extent: Extent,
+    id: Option<TaskId>,
+    gate: Option<Arc<crate::backstore::gate::Gate>>,
+    block_size: u32,
+}
+
+fn refusal(itl: &Itl, command: &Command, failure: Failure) -> Completion {
+    let (status, sense) = match failure {
+        Failure::Sense(sense) => {
+            (Status::CHECK_CONDITION, SenseData::new(&sense, itl.device.descriptor_sense()))
+        }
+        Failure::Status(status) => (status, SenseData::NONE),
+        Failure::WouldBlock => (Status::BUSY, SenseData::NONE),
+    };
+    Completion {
+        tag: command.tag,
+        status,
+        sense,
+        data_in: Buffer::empty(),
+        data_in_length: 0,
+        transfer: Default::default(),
+    }
+}
+
+/// The checks, in order (SAM-5, 5.3.3; SPC-4, 4.5 and 5.9): the unit, the operation code, the reserved bits,
+/// reservations, unit attention, readiness, the LBA range, write protection, room in the task set.
+fn check(itl: &Arc<Itl>, command: &Command) -> Result<Admitted, Failure> {
+    let device = &itl.device;
+    let row = row_of(device, command)?;
+    row.check_bits(&command.cdb)?;
+    if command.attribute == TaskAttribute::Aca {
+        return Err(Sense::INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT.into());
+    }
+    let mut state = device.state();
+    if state.reservations.conflicts(itl.nexus, row) {
+        return Err(Failure::Status(Status::RESERVATION_CONFLICT));
+    }
+    if !row.allow.has(Allow::UNIT_ATTENTION) {
+        if let Some(attention) = itl.take_attention() {
+            return Err(attention.into());
+        }
+    }
+    check_ready(&state, row)?;
+    let extent = extent_of(row, command, &state)?;
+    if row.medium.writes() && (itl.read_only || device.is_write_protected(&state)) {
+        return Err(Sense::WRITE_PROTECTED.into());
+    }
+    let settings_limit = device.settings().max_tgt_dev_commands;
+    if settings_limit > 0 && itl.counters.in_flight.load(Ordering::Relaxed) >= settings_limit {
+        return Err(Failure::Status(Status::TASK_SET_FULL));
+    }
+    let block_size = state.geometry.block_size;
+    let gate = state.gate.clone();
+    let id = match device.device_type() {
+        DeviceType::Absent | DeviceType::WellKnown => None,
+        _ => Some(insert(&mut state, itl, command, row, extent)),
+    };
+    Ok(Admitted { row, extent, id, gate, block_size })
+}
+
+/// A LUN that is not there knows only what `Allow::NO_LUN` lists; anything else is LOGICAL UNIT NOT SUPPORTED.
+fn row_of(device: &Device, command: &Command) -> Result<&'static OpCode, Failure> {
+    let found = ops::lookup(device, &command.cdb);
+    match device.device_type() {
+        DeviceType::Absent => match found {
+            Ok(row) if row.allow.has(Allow::NO_LUN) => Ok(row),
+            _ => Err(Sense::LOGICAL_UNIT_NOT_SUPPORTED.into()),
+        },
+        DeviceType::WellKnown => match found {
+            Ok(row) if row.allow.has(Allow::NO_LUN) || row.opcode == 0x00 => Ok(row),
+            _ => Err(Sense::INVALID_COMMAND_OPERATION_CODE.into()),
+        },
+        _ => Ok(found?),
+    }
+}
+
+fn check_ready(state: &State, row: &OpCode) -> Result<(), Failure> {
+    if let Some(background) = &state.background {
+        if !row.allow.has(Allow::BACKGROUND) {
+            return Err(background.sense().into());
+        }
+    }
+    if row.allow.has(Allow::NO_MEDIUM) {
+        return Ok(());
+    }
+    match state.medium {
+        MediumState::Present => Ok(()),
+        MediumState::TrayClosed => Err(Sense::MEDIUM_NOT_PRESENT_TRAY_CLOSED.into()),
+        MediumState::TrayOpen => Err(Sense::MEDIUM_NOT_PRESENT_TRAY_OPEN.into()),
+        MediumState::Closed => Err(Sense::MEDIUM_NOT_PRESENT.into()),
+    }
+}
+
+/// The blocks touched. The range is checked before the zero-length shortcut: no blocks at an address beyond
+/// the medium is out of range too (SBC-3, 4.5).
+fn extent_of(row: &OpCode, command: &Command, state: &State) -> Result<Extent, Failure> {
+    let Medium::Blocks { lba, count, .. } = row.medium else {
+        return Ok(if row.medium == Medium::None { Extent::default() } else { Extent::WHOLE });
+    };
+    let capacity = state.geometry.blocks;
+    let lba = command.cdb.get(lba);
+    let out_of_range = Failure::Sense(Sense::LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE.with_information(lba));
+    let blocks = match count {
+        Count::Plain(field) => command.cdb.get(field),
+        Count::ZeroIs256(field) => match command.cdb.get(field) {
+            0 => 256,
+            blocks => blocks,
+        },
+        Count::ZeroIsRest(field) => match command.cdb.get(field) {
+            0 => capacity.checked_sub(lba).ok_or(out_of_range)?,
+            blocks => blocks,
+        },
+    };
+    match lba.checked_add(blocks) {
+        Some(end) if end <= capacity => Ok(Extent { lba, blocks }),
+        _ => Err(out_of_range),
+    }
+}
+
+fn insert(state: &mut State, itl: &Itl, command: &Command, row: &OpCode, extent: Extent) -> TaskId {
+    let place = match row.order {
+        Order::AsSent => Place::Attribute(command.attribute),
+        Order::AtOnce => Place::AtOnce,
+        Order::Ordered => Place::Attribute(TaskAttribute::Ordered),
+    };
+    let writes = row.medium.writes();
+    state.tasks.insert(Entry { nexus: itl.nexus, tag: command.tag, place, extent, writes })
+}
+
+/// Gives up a task whose Data-Out will not come (a data phase error): ends it with `failure`.
+pub fn fail(task: Task, failure: Failure) {
+    execute::finish(task, Err(failure));
+}
+
+/// Carries out a task management function (SAM-5, clause 7). The answer comes through `reply`, at once or
+/// when the last affected write has come back; the value returned lets the shell set a deadline.
+pub fn manage(
+    nexus: &Arc<Nexus>,
+    function: TaskManagementFunction,
+    lun: LunField,
+    tag: u32,
+    reply: &Arc<dyn Reply>,
+) -> Arc<PendingFunction> {
+    let pending = PendingFunction::new(tag, Arc::clone(reply));
+    match function {
+        TaskManagementFunction::ClearAca => pending.answer(FunctionResult::NotSupported),
+        TaskManagementFunction::QueryAsynchronousEvent => query_event(nexus, lun, &pending),
+        TaskManagementFunction::TargetWarmReset | TaskManagementFunction::TargetColdReset => {
+            reset_target(nexus, &pending);
+        }
+        TaskManagementFunction::NexusReset => {
+            for unit in nexus.touched_units() {
+                abort(&unit, Selector::Nexus(nexus.id), None, &pending);
+                lose_nexus_state(&unit, nexus.id);
+            }
+            for itl in nexus.itls() {
+                itl.attention(Sense::I_T_NEXUS_LOSS_OCCURRED);
+            }
+        }
+        _ => {
+            let itl = nexus.itl(lun);
+            if itl.device.device_type() == DeviceType::Absent {
+                pending.answer(FunctionResult::IncorrectLun);
+            } else {
+                manage_unit(nexus, function, &itl, &pending);
+            }
+        }
+    }
+    pending.one_done();
+    pending
+}
+
+fn query_event(nexus: &Arc<Nexus>, lun: LunField, pending: &PendingFunction) {
+    let itl = nexus.itl(lun);
+    if itl.device.device_type() == DeviceType::Absent {
+        pending.answer(FunctionResult::IncorrectLun);
+    } else if itl.has_attention() {
+        pending.answer(FunctionResult::Succeeded);
+    }
+}
+
+fn manage_unit(
+    nexus: &Arc<Nexus>,
+    function: TaskManagementFunction,
+    itl: &Arc<Itl>,
+    pending: &Arc<PendingFunction>,
+) {
+    let device = &itl.device;
+    match function {
+        TaskManagementFunction::AbortTask { tag } => {
+            let selector = Selector::Tag { nexus: nexus.id, tag };
+            if abort(device, selector, None, pending) == 0 {
+                pending.answer(FunctionResult::TaskDoesNotExist);
+            }
+        }
+        TaskManagementFunction::AbortTaskSet => {
+            abort(device, Selector::Nexus(nexus.id), None, pending);
+        }
+        TaskManagementFunction::ClearTaskSet => {
+            // With a task set per nexus (TST 001b) there is nobody else's task in it.
+            let per_nexus = device.state().mode.task_set_type == 1;
+            let selector = if per_nexus { Selector::Nexus(nexus.id) } else { Selector::All };
+            abort(device, selector, Some(nexus.id), pending);
+        }
+        TaskManagementFunction::LogicalUnitReset => reset_unit(device, pending),
+        TaskManagementFunction::QueryTask { tag } => {
+            query(device, Selector::Tag { nexus: nexus.id, tag }, pending);
+        }
+        TaskManagementFunction::QueryTaskSet => query(device, Selector::Nexus(nexus.id), pending),
+        _ => pending.answer(FunctionResult::NotSupported),
+    }
+}
+
+fn query(device: &Device, selector: Selector, pending: &PendingFunction) {
+    if device.state().tasks.contains(selector) {
+        pending.answer(FunctionResult::Succeeded);
+    }
+}
+
+/// Aborts tasks; those of other nexuses than `cleared_by` learn of it: TASK ABORTED status when TAS says so,
+/// else COMMANDS CLEARED BY ANOTHER INITIATOR. Answers how many were hit.
+fn abort(
+    device: &Arc<Device>,
+    selector: Selector,
+    cleared_by: Option<u64>,
+    pending: &Arc<PendingFunction>,
+) -> usize {
+    let aborted = device.state().tasks.abort(selector, Some(pending));
+    let hit = aborted.hit.len();
+    if let Some(by) = cleared_by {
+        for itl in device.itls() {
+            if itl.nexus != by && aborted.hit.iter().any(|(nexus, _)| *nexus == itl.nexus) {
+                itl.attention(Sense::COMMANDS_CLEARED_BY_ANOTHER_INITIATOR);
+            }
+        }
+    }
+    for mut task in aborted.waiting {
+        task.id = None;
+        end_aborted(task);
+    }
+    for task in aborted.enabled {
+        device.dispatcher().dispatch(task);
+    }
+    hit
+}
+
+fn end_aborted(task: Task) {
+    task.itl.counters.in_flight.fetch_sub(1, Ordering::Relaxed);
+    execute::drop_silently(task);
+}
+
+/// LOGICAL UNIT RESET (SAM-5, 7.7): every task aborted, RESERVE and PREVENT gone, saved mode parameters
+/// back, a unit attention for every nexus, the sender's included.
+pub(crate) fn reset_unit(device: &Arc<Device>, pending: &Arc<PendingFunction>) {
+    abort(device, Selector::All, None, pending);
+    {
+        let mut state = device.state();
+        state.reservations.reset();
+        state.prevented.clear();
+        state.mode = state.saved_mode;
+    }
+    device.attention(Sense::POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED, None);
+}
+
+fn reset_target(nexus: &Arc<Nexus>, pending: &Arc<PendingFunction>) {
+    let map = nexus.map();
+    let mut done: Vec<*const Device> = Vec::new();
+    for entry in map.entries() {
+        if !done.contains(&Arc::as_ptr(&entry.device)) {
+            done.push(Arc::as_ptr(&entry.device));
+            reset_unit(&entry.device, pending);
+        }
+    }
+}
+
+fn lose_nexus_state(device: &Device, nexus: u64) {
+    let mut state = device.state();
+    state.reservations.nexus_lost(nexus);
+    state.prevented.retain(|holder| *holder != nexus);
+}
+
+/// The nexus no longer sees this unit: its tasks, reservation and PREVENT there are gone.
+pub(crate) fn leave_unit(nexus: u64, device: &Arc<Device>) {
+    let aborted = device.state().tasks.abort(Selector::Nexus(nexus), None);
+    lose_nexus_state(device, nexus);
+    for mut task in aborted.waiting {
+        task.id = None;
+        end_aborted(task);
+    }
+    for task in aborted.enabled {
+        device.dispatcher().dispatch(task);
+    }
+}
+
+/// The session has ended: tasks are aborted without an answer, SPC-2 reservations and PREVENT released.
+/// Writes that are out stay fenced until they come back. May be called more than once.
+pub fn nexus_lost(nexus: &Arc<Nexus>) {
+    if nexus.mark_lost() {
+        return;
+    }
+    for unit in nexus.touched_units() {
+        leave_unit(nexus.id, &unit);
+    }
+}

@@ -1,0 +1,283 @@
+//! A command as received, and the task: the duty to answer it exactly once.
+
+use std::sync::Arc;
+
+use crate::backstore::BlockError;
+use crate::backstore::buffer::Buffer;
+use crate::backstore::gate::Gate;
+use crate::scsi::cdb::Cdb;
+use crate::scsi::device::{Device, Itl};
+use crate::scsi::lun::LunField;
+use crate::scsi::nexus::Nexus;
+use crate::scsi::opcode::{OpCode, Transfer};
+use crate::scsi::sense::{MAX_LENGTH, Sense};
+use crate::scsi::task_set::{Extent, TaskId};
+use crate::scsi::{FunctionResult, Status, TaskAttribute};
+
+/// Where answers go. Implemented by the connection; called from any thread, and must not block.
+pub trait Reply: Send + Sync {
+    /// The command with this tag is finished.
+    fn task_done(&self, done: Completion);
+    /// The command with this tag was aborted and gets no answer; what it held may be released.
+    fn task_dropped(&self, tag: u32);
+    /// The task management function with this tag is finished.
+    fn function_done(&self, tag: u32, result: FunctionResult);
+}
+
+/// A command as the transport received it.
+pub struct Command {
+    /// Initiator task tag.
+    pub tag: u32,
+    /// LUN field.
+    pub lun: LunField,
+    /// Task attribute.
+    pub attribute: TaskAttribute,
+    /// CDB.
+    pub cdb: Cdb,
+    /// Bytes that the initiator has room for.
+    pub expected_in: u32,
+    /// Bytes that the initiator will send.
+    pub expected_out: u32,
+}
+
+/// Sense data in its wire format; no heap.
+#[derive(Clone, Copy)]
+pub struct SenseData {
+    bytes: [u8; MAX_LENGTH],
+    length: u8,
+}
+
+impl SenseData {
+    /// No sense data.
+    pub const NONE: SenseData = SenseData { bytes: [0; MAX_LENGTH], length: 0 };
+
+    /// `sense` in fixed or descriptor format.
+    pub fn new(sense: &Sense, descriptor_format: bool) -> Self {
+        let mut bytes = [0; MAX_LENGTH];
+        let length = sense.encode(descriptor_format, &mut bytes);
+        SenseData { bytes, length: u8::try_from(length).unwrap_or(0) }
+    }
+}
+
+impl std::ops::Deref for SenseData {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length)]
+    }
+}
+
+/// How a command ended.
+pub struct Completion {
+    /// Initiator task tag.
+    pub tag: u32,
+    /// Status.
+    pub status: Status,
+    /// Sense data, with CHECK CONDITION.
+    pub sense: SenseData,
+    /// Data for the initiator; the first `data_in_length` bytes of it.
+    pub data_in: Buffer,
+    /// Valid bytes of `data_in`; never above what the initiator has room for.
+    pub data_in_length: u32,
+    /// Bytes that the command would have moved, for the residual counts.
+    pub transfer: Transfer,
+}
+
+/// Why a command cannot succeed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// CHECK CONDITION with this sense data.
+    Sense(Sense),
+    /// Another status, without sense data.
+    Status(Status),
+    /// It would have to wait for the medium: run it again on a thread that may.
+    WouldBlock,
+}
+
+impl From<Sense> for Failure {
+    fn from(sense: Sense) -> Self {
+        Failure::Sense(sense)
+    }
+}
+
+/// A medium error as a *write* reports it; reads use [`Failure::from_read`].
+impl From<BlockError> for Failure {
+    fn from(error: BlockError) -> Self {
+        Failure::Sense(match error {
+            BlockError::Io(_) => Sense::PERIPHERAL_DEVICE_WRITE_FAULT,
+            BlockError::NoSpace => Sense::SPACE_ALLOCATION_FAILED_WRITE_PROTECT,
+            BlockError::ReadOnly => Sense::WRITE_PROTECTED,
+            BlockError::Unsupported => Sense::INVALID_COMMAND_OPERATION_CODE,
+            BlockError::Gone => Sense::INTERNAL_TARGET_FAILURE,
+            BlockError::OutOfRange => Sense::LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE,
+        })
+    }
+}
+
+impl Failure {
+    /// A medium error as a read reports it, `lba` being the first block asked for.
+    pub fn from_read(error: BlockError, lba: u64) -> Self {
+        match error {
+            BlockError::Io(_) => Sense::UNRECOVERED_READ_ERROR.with_information(lba).into(),
+            other => other.into(),
+        }
+    }
+}
+
+/// A command that was admitted: it is answered exactly once, even if it is dropped.
+pub struct Task {
+    pub(crate) nexus: Arc<Nexus>,
+    pub(crate) itl: Arc<Itl>,
+    pub(crate) row: &'static OpCode,
+    pub(crate) cdb: Cdb,
+    pub(crate) tag: u32,
+    pub(crate) expected_in: u32,
+    pub(crate) expected_out: u32,
+    pub(crate) transfer: Transfer,
+    pub(crate) extent: Extent,
+    pub(crate) id: Option<TaskId>,
+    pub(crate) gate: Option<Arc<Gate>>,
+    pub(crate) block_size: u32,
+    pub(crate) data_out: Buffer,
+    pub(crate) data_out_length: usize,
+    pub(crate) data_in: Buffer,
+    pub(crate) data_in_length: u32,
+    pub(crate) reply: Option<Arc<dyn Reply>>,
+}
+
+impl Task {
+    /// Initiator task tag.
+    pub fn tag(&self) -> u32 {
+        self.tag
+    }
+
+    /// Bytes of Data-Out to fetch before the task can start: what the CDB wants, as far as it was announced.
+    pub fn data_out_length(&self) -> usize {
+        let wanted = self.transfer.data_out.min(u64::from(self.expected_out));
+        usize::try_from(wanted).unwrap_or(usize::MAX)
+    }
+
+    /// Gives the task the data it asked for: the first `length` bytes of `buffer`.
+    pub fn set_data_out(&mut self, buffer: Buffer, length: usize) {
+        self.data_out_length = length.min(buffer.len());
+        self.data_out = buffer;
+    }
+
+    /// The logical unit.
+    pub fn device(&self) -> &Arc<Device> {
+        &self.itl.device
+    }
+
+    /// The name of the command, for logs.
+    pub fn name(&self) -> &'static str {
+        self.row.name
+    }
+
+    /// Where the answer goes.
+    pub fn reply(&self) -> Option<&Arc<dyn Reply>> {
+        self.reply.as_ref()
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        crate::scsi::execute::abandoned(self);
+    }
+}
+
+/// What the function of a row works with.
+pub struct Context<'a> {
+    pub(crate) task: &'a mut Task,
+    pub(crate) may_block: bool,
+}
+
+impl Context<'_> {
+    /// The CDB.
+    #[inline]
+    pub fn cdb(&self) -> &Cdb {
+        &self.task.cdb
+    }
+
+    /// The logical unit.
+    #[inline]
+    pub fn device(&self) -> &Arc<Device> {
+        &self.task.itl.device
+    }
+
+    /// The I_T nexus.
+    pub fn nexus(&self) -> &Arc<Nexus> {
+        &self.task.nexus
+    }
+
+    /// The I_T_L nexus.
+    pub fn itl(&self) -> &Arc<Itl> {
+        &self.task.itl
+    }
+
+    /// Whether this thread may wait for the medium. If not, [`Failure::WouldBlock`] brings the command back
+    /// on one that may; nothing must have been done by then.
+    pub fn may_block(&self) -> bool {
+        self.may_block
+    }
+
+    /// First block, as the row's `medium` says.
+    pub fn lba(&self) -> u64 {
+        self.task.extent.lba
+    }
+
+    /// Number of blocks, as the row's `medium` says.
+    pub fn blocks(&self) -> u64 {
+        self.task.extent.blocks
+    }
+
+    /// Logical block length in bytes, as it was when the command was admitted.
+    pub fn block_size(&self) -> u32 {
+        self.task.block_size
+    }
+
+    /// Byte offset of the first block.
+    pub fn offset(&self) -> u64 {
+        self.task.extent.lba.saturating_mul(u64::from(self.task.block_size))
+    }
+
+    /// The medium, or NOT READY.
+    pub fn gate(&self) -> Result<Arc<Gate>, Failure> {
+        self.task.gate.clone().ok_or(Failure::Sense(Sense::MEDIUM_NOT_PRESENT))
+    }
+
+    /// Data-Out received. Shorter than the CDB says when the initiator announced less.
+    #[inline]
+    pub fn data_out(&self) -> &[u8] {
+        &self.task.data_out[..self.task.data_out_length]
+    }
+
+    /// Whether the initiator announced fewer bytes of Data-Out than the CDB asks for.
+    pub fn is_data_out_short(&self) -> bool {
+        (self.task.data_out_length as u64) < self.task.transfer.data_out
+    }
+
+    /// Answers with `bytes`, cut to the allocation length and to what the initiator has room for.
+    pub fn reply(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let room = self.task.transfer.data_in.min(bytes.len() as u64);
+        self.task.transfer.data_in = room;
+        let length = usize::try_from(room.min(u64::from(self.task.expected_in))).unwrap_or(0);
+        let buffer = self.data_in(length)?;
+        buffer.copy_from_slice(&bytes[..length]);
+        Ok(())
+    }
+
+    /// Makes the answer `length` bytes long and gives them to be written, all of them: what was in the
+    /// memory before is unspecified. Bytes beyond what the initiator has room for are not sent.
+    pub fn data_in(&mut self, length: usize) -> Result<&mut [u8], Failure> {
+        let buffer = self.task.nexus.buffers.get(length).ok_or(Failure::Status(Status::BUSY))?;
+        self.task.data_in = buffer;
+        let sent = u64::from(self.task.expected_in).min(length as u64);
+        self.task.data_in_length = u32::try_from(sent).unwrap_or(u32::MAX);
+        Ok(&mut self.task.data_in)
+    }
+
+    /// Borrows the data received and the answer's memory at once.
+    pub fn scratch(&self, length: usize) -> Result<Buffer, Failure> {
+        self.task.nexus.buffers.get(length).ok_or(Failure::Status(Status::BUSY))
+    }
+}
