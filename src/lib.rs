@@ -8,7 +8,10 @@
 //! ```
 
 pub mod bytes;
+pub mod names;
 pub mod sys;
+
+pub mod wire;
 
 pub mod backstore;
 #[allow(dead_code)] // Until every command uses it.
