@@ -390,7 +390,7 @@ mod tests {
             "0bAAAA=",
             "0bAB==",
             "0bAA==AAAA",
-            "0x0babcd",
+            "0x0bAB==",
             "0b0x==",
             "0é",
             "0xéé",
