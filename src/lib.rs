@@ -16,3 +16,4 @@ pub mod wire;
 pub mod backstore;
 #[allow(dead_code)] // Until every command uses it.
 pub mod scsi;
+pub mod server;

@@ -1,0 +1,3 @@
+//! Threads and sockets around the machines: portals, connections, sessions, the worker pool.
+
+pub mod pool;
