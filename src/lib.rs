@@ -16,4 +16,5 @@ pub mod wire;
 pub mod backstore;
 #[allow(dead_code)] // Until every command uses it.
 pub mod scsi;
+pub mod iscsi;
 pub mod server;

@@ -1,0 +1,5 @@
+//! The iSCSI protocol machines (RFC 7143): bytes and events in, PDUs and actions out.
+//!
+//! Nothing here reads a socket, a clock or a file; time and randomness are parameters.
+
+pub mod key;
