@@ -1,0 +1,203 @@
+//! The sessions that exist, by TSIH, and their reinstatement (RFC 7143 6.3.5).
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::scsi::nexus::Nexus;
+use crate::scsi::target;
+
+/// Most sessions at once; another login is answered with 0302h, out of resources.
+pub const SESSION_LIMIT: usize = 16384;
+
+/// Why the target itself ends a session; the word goes to the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CloseReason {
+    /// The same initiator port logged in again (RFC 7143 6.3.5).
+    Reinstated,
+    /// The administrator closed it.
+    Kicked,
+    /// Its target was disabled or deleted.
+    TargetGone,
+    /// The daemon is stopping.
+    Stopping,
+}
+
+impl CloseReason {
+    /// The reason in words.
+    pub fn words(self) -> &'static str {
+        match self {
+            CloseReason::Reinstated => "reinstated by a new login",
+            CloseReason::Kicked => "closed by the administrator",
+            CloseReason::TargetGone => "target disabled or deleted",
+            CloseReason::Stopping => "the daemon is stopping",
+        }
+    }
+}
+
+/// Ends the connection of a session. Implemented by the connection; must not block.
+pub trait Closer: Send + Sync {
+    /// Ends the connection; its thread notices.
+    fn close(&self, reason: CloseReason);
+}
+
+/// A session in full feature phase.
+pub struct Session {
+    /// Unique in the process.
+    pub id: u64,
+    /// Target session identifying handle.
+    pub tsih: u16,
+    /// Connection identifier of its connection.
+    pub cid: u16,
+    /// Target name; empty for a discovery session.
+    pub target: String,
+    /// Initiator name.
+    pub initiator: String,
+    /// Initiator session identifier.
+    pub isid: [u8; 6],
+    /// The initiator's address.
+    pub peer: SocketAddr,
+    /// The portal's address.
+    pub portal: SocketAddr,
+    /// When it was opened.
+    pub opened: Instant,
+    /// Its I_T nexus; none for a discovery session.
+    pub nexus: Option<Arc<Nexus>>,
+    closer: Arc<dyn Closer>,
+}
+
+/// What a new session is made of.
+pub struct NewSession {
+    /// Connection identifier.
+    pub cid: u16,
+    /// Target name; empty for a discovery session.
+    pub target: String,
+    /// Initiator name.
+    pub initiator: String,
+    /// Initiator session identifier.
+    pub isid: [u8; 6],
+    /// The initiator's address.
+    pub peer: SocketAddr,
+    /// The portal's address.
+    pub portal: SocketAddr,
+    /// Ends its connection.
+    pub closer: Arc<dyn Closer>,
+}
+
+impl Session {
+    /// Ends the session: its connection is closed, its tasks are aborted.
+    pub fn close(&self, reason: CloseReason) {
+        self.closer.close(reason);
+        if let Some(nexus) = &self.nexus {
+            target::nexus_lost(nexus);
+        }
+    }
+
+    fn is_same_nexus(&self, new: &NewSession) -> bool {
+        !self.target.is_empty()
+            && self.isid == new.isid
+            && self.initiator == new.initiator
+            && self.target == new.target
+    }
+}
+
+#[derive(Default)]
+struct Table {
+    by_tsih: HashMap<u16, Arc<Session>>,
+    last_tsih: u16,
+}
+
+/// The table of sessions.
+#[derive(Default)]
+pub struct Sessions {
+    table: Mutex<Table>,
+    last_id: AtomicU64,
+}
+
+/// Why a session was not opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OpenError {
+    /// [`SESSION_LIMIT`] is reached.
+    TooMany,
+}
+
+impl Sessions {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A number for a nexus, never used again.
+    pub fn next_id(&self) -> u64 {
+        self.last_id.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Ends the session of the same initiator port with the same target, if there is one, and answers
+    /// whether there was. Its tasks are gone, or fenced, when this returns.
+    pub fn reinstate(&self, new: &NewSession) -> bool {
+        let old: Vec<_> = {
+            let mut table = self.table();
+            let tsihs: Vec<u16> =
+                table.by_tsih.values().filter(|s| s.is_same_nexus(new)).map(|s| s.tsih).collect();
+            tsihs.iter().filter_map(|tsih| table.by_tsih.remove(tsih)).collect()
+        };
+        for session in &old {
+            session.close(CloseReason::Reinstated);
+        }
+        !old.is_empty()
+    }
+
+    /// Whether a session with this TSIH belongs to this initiator port and target.
+    pub fn find(&self, tsih: u16, initiator: &str, isid: [u8; 6], target: &str) -> Option<Arc<Session>> {
+        let session = self.table().by_tsih.get(&tsih).cloned()?;
+        let same = session.initiator == initiator && session.isid == isid && session.target == target;
+        same.then_some(session)
+    }
+
+    /// Enters a session.
+    pub fn open(&self, new: NewSession, id: u64, nexus: Option<Arc<Nexus>>) -> Result<Arc<Session>, OpenError> {
+        let mut table = self.table();
+        if table.by_tsih.len() >= SESSION_LIMIT {
+            return Err(OpenError::TooMany);
+        }
+        let mut tsih = table.last_tsih;
+        loop {
+            tsih = tsih.wrapping_add(1);
+            if tsih != 0 && !table.by_tsih.contains_key(&tsih) {
+                break;
+            }
+        }
+        table.last_tsih = tsih;
+        let session = Arc::new(Session {
+            id,
+            tsih,
+            cid: new.cid,
+            target: new.target,
+            initiator: new.initiator,
+            isid: new.isid,
+            peer: new.peer,
+            portal: new.portal,
+            opened: Instant::now(),
+            nexus,
+            closer: new.closer,
+        });
+        table.by_tsih.insert(tsih, Arc::clone(&session));
+        Ok(session)
+    }
+
+    /// Takes a session out, unless another has its TSIH by now.
+    pub fn remove(&self, session: &Arc<Session>) {
+        let mut table = self.table();
+        if table.by_tsih.get(&session.tsih).is_some_and(|other| Arc::ptr_eq(other, session)) {
+            table.by_tsih.remove(&session.tsih);
+        }
+    }
+
+    /// All sessions, oldest first.
+    pub fn all(&self) -> Vec<Arc<Session>> {
+        let mut all: Vec<_> = self.table().by_tsih.values().cloned().collect();
+        all.sort_by_key(|session| session.id);
+        all
+    }
+}
