@@ -14,7 +14,7 @@ pub mod sys;
 pub mod wire;
 
 pub mod backstore;
+pub mod iscsi;
 #[allow(dead_code)] // Until every command uses it.
 pub mod scsi;
-pub mod iscsi;
 pub mod server;

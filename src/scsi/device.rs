@@ -170,6 +170,8 @@ pub struct Device {
     itls: Mutex<Vec<Weak<Itl>>>,
     dispatch: Arc<dyn Dispatch>,
     store: Option<Arc<dyn StateStore>>,
+    /// `max_tgt_dev_commands`, where admission reads it without a lock.
+    pub(crate) max_commands: AtomicU32,
     /// Set once a command of this unit has panicked: the unit's state is suspect.
     pub(crate) faulted: AtomicBool,
 }
@@ -224,6 +226,7 @@ impl Device {
         let device = Arc::new_cyclic(|_| Device {
             name: new.name,
             device_type: new.device_type,
+            max_commands: AtomicU32::new(new.settings.max_tgt_dev_commands),
             settings: RwLock::new(Arc::new(new.settings)),
             supported: OpSet::new(),
             state: Mutex::new(state),
@@ -258,6 +261,7 @@ impl Device {
             let mut new = Settings::clone(&settings);
             change(&mut new);
             let identity_changed = new.identity != settings.identity;
+            self.max_commands.store(new.max_tgt_dev_commands, Ordering::Relaxed);
             *settings = Arc::new(new);
             identity_changed
         };

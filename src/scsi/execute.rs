@@ -122,13 +122,16 @@ fn answer(task: &mut Task, device: &Device, outcome: Result<(), Failure>) {
         data_in: if good { data_in } else { Buffer::empty() },
         data_in_length: if good { task.data_in_length } else { 0 },
         transfer: task.transfer,
+        expected_in: task.expected_in,
+        expected_out: task.expected_out,
+        is_immediate: task.is_immediate,
     });
 }
 
 /// Ends a task whose initiator does not wait for it any more.
 pub(crate) fn drop_silently(mut task: Task) {
     if let Some(reply) = task.reply.take() {
-        reply.task_dropped(task.tag);
+        reply.task_dropped(task.tag, task.is_immediate);
     }
 }
 

@@ -36,6 +36,7 @@ pub fn admit(nexus: &Arc<Nexus>, command: &Command, reply: &Arc<dyn Reply>) -> R
                 tag: command.tag,
                 expected_in: command.expected_in,
                 expected_out: command.expected_out,
+                is_immediate: command.is_immediate,
                 transfer: admitted.row.transfer(&command.cdb, admitted.extent.blocks, admitted.block_size),
                 extent: admitted.extent,
                 id: admitted.id,
@@ -76,6 +77,9 @@ fn refusal(itl: &Itl, command: &Command, failure: Failure) -> Completion {
         data_in: Buffer::empty(),
         data_in_length: 0,
         transfer: Default::default(),
+        expected_in: command.expected_in,
+        expected_out: command.expected_out,
+        is_immediate: command.is_immediate,
     }
 }
 
@@ -102,8 +106,8 @@ fn check(itl: &Arc<Itl>, command: &Command) -> Result<Admitted, Failure> {
     if row.medium.writes() && (itl.read_only || device.is_write_protected(&state)) {
         return Err(Sense::WRITE_PROTECTED.into());
     }
-    let settings_limit = device.settings().max_tgt_dev_commands;
-    if settings_limit > 0 && itl.counters.in_flight.load(Ordering::Relaxed) >= settings_limit {
+    let limit = device.max_commands.load(Ordering::Relaxed);
+    if limit > 0 && itl.counters.in_flight.load(Ordering::Relaxed) >= limit {
         return Err(Failure::Status(Status::TASK_SET_FULL));
     }
     let block_size = state.geometry.block_size;

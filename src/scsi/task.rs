@@ -19,7 +19,7 @@ pub trait Reply: Send + Sync {
     /// The command with this tag is finished.
     fn task_done(&self, done: Completion);
     /// The command with this tag was aborted and gets no answer; what it held may be released.
-    fn task_dropped(&self, tag: u32);
+    fn task_dropped(&self, tag: u32, is_immediate: bool);
     /// The task management function with this tag is finished.
     fn function_done(&self, tag: u32, result: FunctionResult);
 }
@@ -38,6 +38,8 @@ pub struct Command {
     pub expected_in: u32,
     /// Bytes that the initiator will send.
     pub expected_out: u32,
+    /// Sent for immediate delivery: it takes no place in the transport's command window.
+    pub is_immediate: bool,
 }
 
 /// Sense data in its wire format; no heap.
@@ -81,6 +83,12 @@ pub struct Completion {
     pub data_in_length: u32,
     /// Bytes that the command would have moved, for the residual counts.
     pub transfer: Transfer,
+    /// Bytes that the initiator had room for.
+    pub expected_in: u32,
+    /// Bytes that the initiator announced.
+    pub expected_out: u32,
+    /// As in [`Command::is_immediate`].
+    pub is_immediate: bool,
 }
 
 /// Why a command cannot succeed.
@@ -133,6 +141,7 @@ pub struct Task {
     pub(crate) tag: u32,
     pub(crate) expected_in: u32,
     pub(crate) expected_out: u32,
+    pub(crate) is_immediate: bool,
     pub(crate) transfer: Transfer,
     pub(crate) extent: Extent,
     pub(crate) id: Option<TaskId>,
