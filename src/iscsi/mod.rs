@@ -2,4 +2,7 @@
 //!
 //! Nothing here reads a socket, a clock or a file; time and randomness are parameters.
 
+pub mod account;
+pub mod chap;
+pub mod hash;
 pub mod key;
