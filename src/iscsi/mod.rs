@@ -3,6 +3,15 @@
 //! Nothing here reads a socket, a clock or a file; time and randomness are parameters.
 
 pub mod account;
-pub mod chap;
 pub mod hash;
 pub mod key;
+
+pub mod chap;
+pub mod login_error;
+
+pub mod authentication;
+pub mod declaration;
+pub mod directory;
+pub mod negotiation;
+
+pub mod login;
