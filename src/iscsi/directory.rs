@@ -3,6 +3,9 @@
 //! The model implements [`Directory`]; the machines call it and never keep what it says longer than one
 //! login. All calls are look-ups that must not block.
 
+#[cfg(test)]
+pub(crate) mod fixture;
+
 use std::net::SocketAddr;
 
 use crate::iscsi::account::Accounts;

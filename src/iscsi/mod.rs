@@ -14,4 +14,5 @@ pub mod declaration;
 pub mod directory;
 pub mod negotiation;
 
+pub mod discovery;
 pub mod login;

@@ -1,0 +1,556 @@
+//! Text exchanges of the full feature phase, of which SendTargets is the one that matters (RFC 7143 11.10,
+//! 11.11, 13.3, appendix C).
+//!
+//! [`TextExchange`] is a machine without I/O: one Text Request in, one Text Response or one Reject out. A
+//! connection has at most one exchange open; a request with the reserved Target Transfer Tag begins a new
+//! one and forgets the old.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::iscsi::directory::{Directory, Query, Wanted};
+use crate::iscsi::key::{Key, KeyId, Use};
+use crate::names::IscsiName;
+use crate::wire::text::{self, Collector, Outgoing, TextError};
+
+/// Bytes of text that the initiator may send in one exchange.
+pub const MAX_REQUEST_TEXT: usize = 16 << 10;
+/// Requests with the initiator's own text or words in one exchange; fetching our answer does not count.
+pub const MAX_TEXT_REQUESTS: u32 = 256;
+/// Keys in one complete text.
+pub const MAX_TEXT_KEYS: usize = 64;
+/// Longest answer of one exchange in bytes: some ten thousand targets with eight portals each.
+pub const MAX_ANSWER_TEXT: usize = 8 << 20;
+/// Longest data segment of a Text Response, whatever the initiator can receive.
+pub const MAX_TEXT_SEGMENT: usize = 256 << 10;
+/// The Target Transfer Tag that means none.
+pub const NO_TAG: u32 = 0xffff_ffff;
+
+/// A Text Request (RFC 7143 11.10).
+#[derive(Clone, Copy, Debug)]
+pub struct TextRequest<'a> {
+    /// F bit.
+    pub is_final: bool,
+    /// C bit.
+    pub continues: bool,
+    /// Initiator Task Tag.
+    pub itt: u32,
+    /// Target Transfer Tag.
+    pub ttt: u32,
+    /// Data segment.
+    pub text: &'a [u8],
+}
+
+/// A Text Response (RFC 7143 11.11), apart from the sequence numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct TextAnswer {
+    /// F bit.
+    pub is_final: bool,
+    /// C bit.
+    pub continues: bool,
+    /// Initiator Task Tag.
+    pub itt: u32,
+    /// Target Transfer Tag, [`NO_TAG`] with F.
+    pub ttt: u32,
+    /// Data segment.
+    pub text: Vec<u8>,
+    /// The initiator has declared a new MaxRecvDataSegmentLength, in force behind this response.
+    pub segment_length: Option<u32>,
+}
+
+/// Why a Text Request is answered with a Reject PDU. The exchange is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TextReject {
+    /// A Target Transfer Tag that is not of the open exchange, or another Initiator Task Tag.
+    UnknownExchange,
+    /// F and C together.
+    FinalAndContinue,
+    /// Text while the rest of our answer was due.
+    AnswerInterrupted,
+    /// Not pairs, or too much text.
+    Text(TextError),
+    /// More than [`MAX_TEXT_REQUESTS`].
+    TooManyRequests,
+    /// A key twice.
+    DuplicateKey,
+    /// More than [`MAX_TEXT_KEYS`].
+    TooManyKeys,
+    /// No key that can be used in this phase.
+    NothingUnderstood,
+    /// SendTargets with a value that is neither `All` nor empty nor a name.
+    SendTargets,
+    /// The answer would be longer than [`MAX_ANSWER_TEXT`].
+    AnswerTooLong,
+}
+
+impl TextReject {
+    /// The reason code of the Reject PDU (RFC 7143 11.17.1).
+    pub fn reason(self) -> u8 {
+        match self {
+            TextReject::UnknownExchange => 0x09,
+            TextReject::AnswerTooLong => 0x0a,
+            _ => 0x04,
+        }
+    }
+}
+
+/// What an exchange must know of its session.
+#[derive(Clone, Copy, Debug)]
+pub struct TextSession<'a> {
+    /// Who asks, and over which connection.
+    pub query: Query<'a>,
+    /// The target of a normal session; `None` in a discovery session.
+    pub target: Option<&'a str>,
+    /// The initiator's MaxRecvDataSegmentLength.
+    pub segment_length: u32,
+}
+
+/// The text exchanges of one connection.
+#[derive(Debug, Default)]
+pub struct TextExchange {
+    last_tag: u32,
+    open: Option<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    itt: u32,
+    ttt: u32,
+    requests: u32,
+    text_left: usize,
+    collector: Collector,
+    outgoing: Outgoing,
+}
+
+/// The answer to a complete text.
+#[derive(Default)]
+struct Reply {
+    text: Vec<u8>,
+    segment_length: Option<u32>,
+}
+
+impl TextExchange {
+    /// No exchange open.
+    pub fn new() -> Self {
+        TextExchange::default()
+    }
+
+    /// Whether the initiator has an exchange under way.
+    pub fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// Takes a Text Request. A Reject ends the exchange, never the session.
+    pub fn request(
+        &mut self,
+        request: &TextRequest<'_>,
+        session: &TextSession<'_>,
+        directory: &dyn Directory,
+    ) -> Result<TextAnswer, TextReject> {
+        let mut open = self.select(request)?;
+        let (answer, is_over) = open.advance(request, session, directory)?;
+        if !is_over {
+            self.open = Some(open);
+        }
+        Ok(answer)
+    }
+
+    /// The exchange that a request belongs to, taken out of `self`: an error leaves none open.
+    fn select(&mut self, request: &TextRequest<'_>) -> Result<Open, TextReject> {
+        let open = self.open.take();
+        if request.ttt == NO_TAG {
+            return Ok(Open::new(request.itt, self.next_tag()));
+        }
+        open.filter(|open| (open.ttt, open.itt) == (request.ttt, request.itt))
+            .ok_or(TextReject::UnknownExchange)
+    }
+
+    fn next_tag(&mut self) -> u32 {
+        self.last_tag = self.last_tag.wrapping_add(1);
+        if self.last_tag == NO_TAG {
+            self.last_tag = 0;
+        }
+        self.last_tag
+    }
+}
+
+impl Open {
+    fn new(itt: u32, ttt: u32) -> Self {
+        Open {
+            itt,
+            ttt,
+            requests: 0,
+            text_left: MAX_REQUEST_TEXT,
+            collector: Collector::new(MAX_REQUEST_TEXT),
+            outgoing: Outgoing::default(),
+        }
+    }
+
+    /// The answer, and whether it ends the exchange.
+    fn advance(
+        &mut self,
+        request: &TextRequest<'_>,
+        session: &TextSession<'_>,
+        directory: &dyn Directory,
+    ) -> Result<(TextAnswer, bool), TextReject> {
+        if request.is_final && request.continues {
+            return Err(TextReject::FinalAndContinue);
+        }
+        let mut segment_length = None;
+        if self.outgoing.is_empty() {
+            self.count(request)?;
+            let complete = self.collector.push(request.text, request.continues).map_err(TextReject::Text)?;
+            if let Some(text) = complete {
+                let reply = reply(&text, session, directory)?;
+                self.outgoing = Outgoing::new(reply.text);
+                segment_length = reply.segment_length;
+            }
+        } else if request.continues || !request.text.is_empty() {
+            return Err(TextReject::AnswerInterrupted);
+        }
+        let most = usize::try_from(session.segment_length).unwrap_or(MAX_TEXT_SEGMENT).min(MAX_TEXT_SEGMENT);
+        let (text, continues) = self.outgoing.next_segment(most);
+        let is_final = request.is_final && !continues;
+        let ttt = if is_final { NO_TAG } else { self.ttt };
+        let answer = TextAnswer { is_final, continues, itt: self.itt, ttt, text, segment_length };
+        Ok((answer, is_final))
+    }
+
+    fn count(&mut self, request: &TextRequest<'_>) -> Result<(), TextReject> {
+        self.requests += 1;
+        if self.requests > MAX_TEXT_REQUESTS {
+            return Err(TextReject::TooManyRequests);
+        }
+        let left = self.text_left.checked_sub(request.text.len());
+        self.text_left = left.ok_or(TextReject::Text(TextError::TooLong))?;
+        Ok(())
+    }
+}
+
+/// Answers a complete text. A text in which no key has a use here is rejected as a whole: initiators take
+/// that for a failure of the request, but `NotUnderstood` for a failure of the session.
+fn reply(text: &[u8], session: &TextSession<'_>, directory: &dyn Directory) -> Result<Reply, TextReject> {
+    let mut reply = Reply::default();
+    let mut seen: Vec<&str> = Vec::new();
+    let mut understood = false;
+    for pair in text::pairs(text) {
+        let pair = pair.map_err(TextReject::Text)?;
+        if seen.contains(&pair.key) {
+            return Err(TextReject::DuplicateKey);
+        }
+        if seen.len() >= MAX_TEXT_KEYS {
+            return Err(TextReject::TooManyKeys);
+        }
+        seen.push(pair.key);
+        understood |= match Key::find(pair.key) {
+            Some(key) => reply.known(key, pair.value, session, directory)?,
+            None => {
+                text::push_pair(&mut reply.text, pair.key, "NotUnderstood");
+                pair.key.starts_with("X-") || pair.key.starts_with("X#")
+            }
+        };
+    }
+    if understood || seen.is_empty() { Ok(reply) } else { Err(TextReject::NothingUnderstood) }
+}
+
+impl Reply {
+    /// Answers a key of the table; whether it has a use in this phase.
+    fn known(
+        &mut self,
+        key: &Key,
+        value: &str,
+        session: &TextSession<'_>,
+        directory: &dyn Directory,
+    ) -> Result<bool, TextReject> {
+        match key.id {
+            KeyId::SendTargets => self.send_targets(value, session, directory)?,
+            KeyId::InitiatorAlias => {}
+            KeyId::MaxRecvDataSegmentLength => match key.parse(value) {
+                Ok(length) => self.segment_length = Some(length),
+                Err(_) => text::push_pair(&mut self.text, key.name, "Reject"),
+            },
+            _ => {
+                text::push_pair(&mut self.text, key.name, "Reject");
+                return Ok(key.used == Use::All);
+            }
+        }
+        Ok(true)
+    }
+
+    fn send_targets(
+        &mut self,
+        value: &str,
+        session: &TextSession<'_>,
+        directory: &dyn Directory,
+    ) -> Result<(), TextReject> {
+        let wanted = match (value, session.target) {
+            ("All", _) => Wanted::All,
+            ("", Some(target)) => Wanted::Named(target),
+            ("", None) => return Err(TextReject::SendTargets),
+            _ if value.len() > text::MAX_VALUE => return Err(TextReject::SendTargets),
+            (name, _) => Wanted::Named(name),
+        };
+        let records = directory.send_targets(wanted, &session.query);
+        // Targets may have names of any form, so only a name that is unknown must look like one.
+        let is_word = records.is_empty() && wanted == Wanted::Named(value);
+        if is_word && IscsiName::parse(value.as_bytes()).is_err() {
+            return Err(TextReject::SendTargets);
+        }
+        for record in &records {
+            text::push_pair(&mut self.text, "TargetName", &record.name);
+            for (address, tag) in &record.addresses {
+                text::push_pair(&mut self.text, "TargetAddress", &format!("{},{tag}", written(*address)));
+            }
+            if self.text.len() > MAX_ANSWER_TEXT {
+                return Err(TextReject::AnswerTooLong);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An address as TargetAddress writes it: IPv6 in brackets without scope, IPv4 never as mapped IPv6.
+pub fn written(address: SocketAddr) -> String {
+    match address.ip().to_canonical() {
+        IpAddr::V4(ip) => format!("{ip}:{}", address.port()),
+        IpAddr::V6(ip) => format!("[{ip}]:{}", address.port()),
+    }
+}
+
+/// The addresses to announce on a connection that arrived at `connected`: that one first, then the others
+/// of its family in `listening` (wildcard listeners already expanded to interface addresses). Loopback and
+/// unspecified addresses are left out, and IPv6 link-local ones unless `with_link_local`.
+pub fn announced(connected: SocketAddr, listening: &[SocketAddr], with_link_local: bool) -> Vec<SocketAddr> {
+    let canonical = |address: &SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+    let mut addresses = vec![canonical(&connected)];
+    for address in listening.iter().map(canonical) {
+        let is_link_local = match address.ip() {
+            IpAddr::V4(_) => false,
+            IpAddr::V6(ip) => ip.segments()[0] & 0xffc0 == 0xfe80,
+        };
+        let is_useful = !address.ip().is_loopback()
+            && !address.ip().is_unspecified()
+            && address.is_ipv4() == addresses[0].is_ipv4()
+            && (with_link_local || !is_link_local);
+        if is_useful && !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    addresses
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::iscsi::directory::fixture::{StaticDirectory, address, initiator};
+
+    struct Run {
+        directory: StaticDirectory,
+        exchange: TextExchange,
+        target: Option<&'static str>,
+        segment_length: u32,
+    }
+
+    const ONE: &str = "iqn.2000-01.example:one";
+    const SECOND: &str = "iqn.2000-01.example:two";
+
+    impl Run {
+        fn new(target: Option<&'static str>) -> Self {
+            let mut directory = StaticDirectory::default();
+            directory.add(ONE, &["10.0.0.1:3260", "[fe80::1]:3261"]);
+            directory.add(SECOND, &["10.0.0.1:3260"]);
+            Run { directory, exchange: TextExchange::new(), target, segment_length: 8192 }
+        }
+
+        fn send(&mut self, flags: &str, ttt: u32, text: &[u8]) -> Result<TextAnswer, TextReject> {
+            let name = initiator();
+            let query =
+                Query { initiator: &name, portal: address("10.0.0.1:3260"), peer: address("10.0.0.9:999") };
+            let session = TextSession { query, target: self.target, segment_length: self.segment_length };
+            let (is_final, continues) = (flags.contains('F'), flags.contains('C'));
+            let request = TextRequest { is_final, continues, itt: 7, ttt, text };
+            self.exchange.request(&request, &session, &self.directory)
+        }
+
+        fn ask(&mut self, text: &str) -> Result<String, TextReject> {
+            let answer = self.send("F", NO_TAG, text.as_bytes())?;
+            assert!(answer.is_final && answer.ttt == NO_TAG && !self.exchange.is_open());
+            Ok(String::from_utf8(answer.text).unwrap().replace('\0', "\n"))
+        }
+    }
+
+    const BOTH: &str = "TargetName=iqn.2000-01.example:one\nTargetAddress=10.0.0.1:3260,1\n\
+        TargetAddress=[fe80::1]:3261,1\nTargetName=iqn.2000-01.example:two\nTargetAddress=10.0.0.1:3260,1\n";
+
+    #[test]
+    fn rfc7143_c_send_targets_all_answers_in_both_session_types() {
+        assert_eq!(Run::new(None).ask("SendTargets=All\0"), Ok(BOTH.into()));
+        assert_eq!(Run::new(Some(ONE)).ask("SendTargets=All\0"), Ok(BOTH.into()));
+    }
+
+    #[test]
+    fn rfc7143_c_send_targets_of_one_target() {
+        let second = "TargetName=iqn.2000-01.example:two\nTargetAddress=10.0.0.1:3260,1\n";
+        assert_eq!(Run::new(None).ask(&format!("SendTargets={SECOND}\0")), Ok(second.into()));
+        assert_eq!(Run::new(Some(SECOND)).ask("SendTargets=\0"), Ok(second.into()));
+        assert_eq!(Run::new(None).ask("SendTargets=\0"), Err(TextReject::SendTargets));
+        assert_eq!(Run::new(None).ask("SendTargets=iqn.2000-01.example:none\0"), Ok(String::new()));
+    }
+
+    #[test]
+    fn rfc7143_11_17_misspelled_requests_are_rejected() {
+        for target in [None, Some(ONE)] {
+            for text in ["SendTargetsPlease=All\0", "sENDtARGETS=aLL\0", "MaxBurstLength=512\0"] {
+                let rejected = Run::new(target).ask(text);
+                assert_eq!(rejected, Err(TextReject::NothingUnderstood), "{text}");
+            }
+            for text in ["SendTargets=Alle\0", "SendTargets=A\0", "SendTargets=all\0"] {
+                assert_eq!(Run::new(target).ask(text), Err(TextReject::SendTargets), "{text}");
+            }
+        }
+        let long = format!("SendTargets=iqn.{}\0", "a".repeat(8000));
+        assert_eq!(Run::new(None).ask(&long), Err(TextReject::SendTargets));
+        assert_eq!(TextReject::SendTargets.reason(), 0x04);
+    }
+
+    #[test]
+    fn rfc7143_6_2_other_keys_of_a_text_request() {
+        let mut run = Run::new(Some(ONE));
+        assert_eq!(run.ask("X-com.example.a=1\0"), Ok("X-com.example.a=NotUnderstood\n".into()));
+        assert_eq!(run.ask("InitiatorAlias=me\0A=1\0"), Ok("A=NotUnderstood\n".into()));
+        assert_eq!(run.ask("InitiatorAlias=me\0InitialR2T=No\0"), Ok("InitialR2T=Reject\n".into()));
+        assert_eq!(run.ask("A=1\0A=1\0"), Err(TextReject::DuplicateKey));
+        assert_eq!(run.ask("A\0"), Err(TextReject::Text(TextError::NoEquals)));
+        assert_eq!(run.ask(""), Ok(String::new()));
+        let answer = run.send("F", NO_TAG, b"MaxRecvDataSegmentLength=512\0").unwrap();
+        assert_eq!((answer.segment_length, answer.text.len()), (Some(512), 0));
+        let answer = run.send("F", NO_TAG, b"MaxRecvDataSegmentLength=511\0").unwrap();
+        assert_eq!(
+            (answer.segment_length, answer.text),
+            (None, b"MaxRecvDataSegmentLength=Reject\0".to_vec())
+        );
+        let many: String = (0..100).map(|i| format!("X-{i}=1\0")).collect();
+        assert_eq!(run.ask(&many), Err(TextReject::TooManyKeys));
+    }
+
+    #[test]
+    fn rfc7143_11_11_long_answers_continue() {
+        let mut run = Run::new(None);
+        run.segment_length = 16;
+        let mut ttt = NO_TAG;
+        let mut text = b"SendTargets=All\0".to_vec();
+        let mut joined = Vec::new();
+        loop {
+            let answer = run.send("F", ttt, &text).unwrap();
+            assert!(answer.text.len() <= 16);
+            assert_eq!(answer.is_final, !answer.continues);
+            assert_eq!(answer.ttt == NO_TAG, answer.is_final);
+            joined.extend_from_slice(&answer.text);
+            (ttt, text) = (answer.ttt, Vec::new());
+            if answer.is_final {
+                break;
+            }
+        }
+        assert_eq!(String::from_utf8(joined).unwrap().replace('\0', "\n"), BOTH);
+        assert!(!run.exchange.is_open());
+    }
+
+    #[test]
+    fn rfc7143_11_10_requests_split_anywhere_give_the_same_answer() {
+        let text = b"SendTargets=All\0";
+        for cut in 0..=text.len() {
+            let mut run = Run::new(None);
+            let first = run.send("C", NO_TAG, &text[..cut]).unwrap();
+            assert!(!first.is_final && !first.continues && first.text.is_empty());
+            let answer = run.send("F", first.ttt, &text[cut..]).unwrap();
+            assert_eq!(String::from_utf8(answer.text).unwrap().replace('\0', "\n"), BOTH);
+        }
+    }
+
+    #[test]
+    fn rfc7143_11_10_4_tags() {
+        let mut run = Run::new(None);
+        run.segment_length = 16;
+        assert_eq!(run.send("F", 5, b""), Err(TextReject::UnknownExchange));
+        let first = run.send("F", NO_TAG, b"SendTargets=All\0").unwrap();
+        let second = run.send("F", NO_TAG, b"SendTargets=All\0").unwrap();
+        assert_ne!(first.ttt, second.ttt);
+        assert_eq!(run.send("F", first.ttt, b""), Err(TextReject::UnknownExchange));
+        assert_eq!(run.send("F", second.ttt, b""), Err(TextReject::UnknownExchange), "a Reject ends it");
+        let third = run.send("F", NO_TAG, b"SendTargets=All\0").unwrap();
+        assert_eq!(run.send("F", third.ttt, b"A=1\0"), Err(TextReject::AnswerInterrupted));
+        assert_eq!(run.send("FC", NO_TAG, b""), Err(TextReject::FinalAndContinue));
+    }
+
+    #[test]
+    fn text_exchanges_are_bounded() {
+        let mut run = Run::new(None);
+        let mut ttt = NO_TAG;
+        let mut rounds = 0;
+        let refused = loop {
+            match run.send("", ttt, b"") {
+                Ok(answer) => ttt = answer.ttt,
+                Err(reason) => break reason,
+            }
+            rounds += 1;
+        };
+        assert_eq!((rounds, refused), (MAX_TEXT_REQUESTS, TextReject::TooManyRequests));
+
+        let text = vec![b'a'; MAX_REQUEST_TEXT];
+        let first = run.send("C", NO_TAG, &text).unwrap();
+        assert_eq!(run.send("C", first.ttt, b"a"), Err(TextReject::Text(TextError::TooLong)));
+        assert_eq!(run.ask("SendTargets=All\0"), Ok(BOTH.into()), "and the session lives");
+    }
+
+    #[test]
+    fn very_many_targets_are_sent_completely_or_not_at_all() {
+        let mut run = Run::new(None);
+        run.directory = StaticDirectory::default();
+        let portals: Vec<String> = (1..=8).map(|i| format!("10.0.0.{i}:3260")).collect();
+        let portals: Vec<&str> = portals.iter().map(String::as_str).collect();
+        (0..10_000).for_each(|i| run.directory.add(&format!("iqn.2000-01.example:disk{i}"), &portals));
+        run.segment_length = 512;
+        let mut ttt = NO_TAG;
+        let mut text = &b"SendTargets=All\0"[..];
+        let mut names = Vec::new();
+        loop {
+            let answer = run.send("F", ttt, text).unwrap();
+            names.extend_from_slice(&answer.text);
+            (ttt, text) = (answer.ttt, b"");
+            if answer.is_final {
+                break;
+            }
+        }
+        assert_eq!(text::pairs(&names).filter(|pair| pair.unwrap().key == "TargetName").count(), 10_000);
+        (0..20_000).for_each(|i| run.directory.add(&format!("iqn.2000-01.example:more{i}"), &portals));
+        assert_eq!(run.ask("SendTargets=All\0"), Err(TextReject::AnswerTooLong));
+    }
+
+    #[test]
+    fn rfc7143_13_8_addresses() {
+        let listening: Vec<SocketAddr> = [
+            "127.0.0.1:3260",
+            "10.0.0.1:3260",
+            "10.0.0.2:3260",
+            "0.0.0.0:3260",
+            "[::1]:3260",
+            "[fe80::2]:3260",
+            "[2001:db8::1]:3260",
+            "[::ffff:10.0.0.3]:3260",
+            "10.0.0.2:3260",
+        ]
+        .map(address)
+        .to_vec();
+        let list = |connected: &str, link_local| -> Vec<String> {
+            announced(address(connected), &listening, link_local).into_iter().map(written).collect()
+        };
+        assert_eq!(list("10.0.0.2:3260", true), ["10.0.0.2:3260", "10.0.0.1:3260", "10.0.0.3:3260"]);
+        assert_eq!(list("127.0.0.1:3260", true)[0], "127.0.0.1:3260");
+        assert_eq!(list("[::ffff:10.0.0.1]:3260", true)[0], "10.0.0.1:3260");
+        assert_eq!(list("[2001:db8::1]:3260", false), ["[2001:db8::1]:3260"]);
+        assert_eq!(
+            list("[fe80::9%3]:3260", true),
+            ["[fe80::9]:3260", "[fe80::2]:3260", "[2001:db8::1]:3260"]
+        );
+    }
+}
