@@ -16,3 +16,11 @@ pub mod negotiation;
 
 pub mod discovery;
 pub mod login;
+
+pub mod error;
+pub mod parameters;
+pub mod queue;
+pub mod session;
+
+pub mod send;
+pub mod transfer;

@@ -1,0 +1,218 @@
+//! The sending half of a connection in full feature phase: sequence numbers, Data-In, residuals.
+
+use std::sync::Arc;
+
+use crate::iscsi::parameters::Parameters;
+use crate::iscsi::queue::{Digests, Queue};
+use crate::iscsi::session::CommandWindow;
+use crate::scsi::Status;
+use crate::scsi::task::Completion;
+use crate::wire::bhs::RESERVED_TAG;
+use crate::wire::response::{
+    AsyncMessage, DataIn, ReadyToTransfer, Residual, Sequence, TextResponse, logout_response, nop_in, reject,
+    scsi_response, task_management_response,
+};
+
+/// A PDU other than the answer to a SCSI command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outgoing {
+    /// Answer to a NOP-Out with its data.
+    Pong {
+        /// Initiator task tag of the NOP-Out.
+        itt: u32,
+        /// LUN field, echoed.
+        lun: [u8; 8],
+        /// Ping data, cut to what the initiator accepts.
+        data: Vec<u8>,
+    },
+    /// A NOP-In of ours that wants an answer.
+    Ping {
+        /// Target transfer tag.
+        ttt: u32,
+    },
+    /// A NOP-In that only tells the command window.
+    WindowUpdate,
+    /// Ready To Transfer.
+    ReadyToTransfer(ReadyToTransfer),
+    /// Task Management Function Response.
+    TaskManagement {
+        /// Initiator task tag of the request.
+        itt: u32,
+        /// Response code (RFC 7143 11.6.1).
+        response: u8,
+    },
+    /// Text Response.
+    Text {
+        /// Header fields.
+        response: TextResponse,
+        /// Data segment.
+        text: Vec<u8>,
+    },
+    /// Logout Response.
+    Logout {
+        /// Initiator task tag of the request.
+        itt: u32,
+        /// Response code (RFC 7143 11.15.1).
+        response: u8,
+    },
+    /// Reject.
+    Reject {
+        /// Reason (RFC 7143 11.17.1).
+        reason: u8,
+        /// Header of the rejected PDU.
+        header: Box<[u8]>,
+    },
+    /// Asynchronous Message.
+    Async {
+        /// Header fields.
+        message: AsyncMessage,
+        /// Sense data, for SCSI events.
+        data: Vec<u8>,
+    },
+}
+
+/// The sending half.
+#[derive(Debug)]
+pub struct Sender {
+    window: Arc<CommandWindow>,
+    stat_sn: u32,
+    digests: Digests,
+    segment: usize,
+    burst: usize,
+    time2wait: u16,
+    time2retain: u16,
+}
+
+impl Sender {
+    /// A sender whose first status gets `stat_sn`.
+    pub fn new(parameters: &Parameters, window: Arc<CommandWindow>, stat_sn: u32) -> Self {
+        Sender {
+            window,
+            stat_sn,
+            digests: Digests { header: parameters.header_digest, data: parameters.data_digest },
+            segment: parameters.max_send_data_segment_length.max(512) as usize,
+            burst: parameters.max_burst_length.max(512) as usize,
+            time2wait: parameters.default_time2wait,
+            time2retain: parameters.default_time2retain,
+        }
+    }
+
+    /// Sequence numbers of a PDU that consumes a StatSN.
+    fn consume(&mut self) -> Sequence {
+        let sequence = self.peek();
+        self.stat_sn = self.stat_sn.wrapping_add(1);
+        sequence
+    }
+
+    /// Sequence numbers of a PDU that shows the next StatSN.
+    fn peek(&self) -> Sequence {
+        Sequence { stat_sn: self.stat_sn, ..self.unnumbered() }
+    }
+
+    /// Sequence numbers of a PDU without StatSN.
+    fn unnumbered(&self) -> Sequence {
+        Sequence { stat_sn: 0, exp_cmd_sn: self.window.exp_cmd_sn(), max_cmd_sn: self.window.max_cmd_sn() }
+    }
+
+    /// The answer to a SCSI command: its data, cut into PDUs and sequences, and its status, in the last
+    /// Data-In where the standard lets it (RFC 7143 11.7.3: GOOD, no sense data).
+    pub fn respond(&mut self, mut done: Completion, queue: &mut Queue) {
+        let residual = residual(&done);
+        let length = done.data_in_length as usize;
+        let collapses = done.status == Status::GOOD && length > 0;
+        let mut data_sn = 0;
+        if length > 0 {
+            let buffer = std::mem::replace(&mut done.data_in, crate::backstore::buffer::Buffer::empty());
+            let held = queue.hold(buffer);
+            let (mut offset, mut in_burst) = (0, 0);
+            while offset < length {
+                let size = self.segment.min(length - offset).min(self.burst - in_burst);
+                let last = offset + size == length;
+                in_burst = (in_burst + size) % self.burst;
+                let status = (last && collapses).then_some((done.status.0, residual));
+                let header = DataIn {
+                    itt: done.tag,
+                    is_final: last || in_burst == 0,
+                    status,
+                    data_sn,
+                    buffer_offset: u32::try_from(offset).unwrap_or(u32::MAX),
+                };
+                let sequence = if status.is_some() { self.consume() } else { self.unnumbered() };
+                queue.push_shared(header.header(sequence), held, offset, size, last, self.digests);
+                data_sn += 1;
+                offset += size;
+            }
+        }
+        if !collapses {
+            let header = scsi_response(done.tag, done.status.0, data_sn, residual, self.consume());
+            self.push_with_sense(header, &done.sense, queue);
+        }
+    }
+
+    /// Sense data goes behind its two-byte length (RFC 7143 11.4.7).
+    fn push_with_sense(&self, header: [u8; 48], sense: &[u8], queue: &mut Queue) {
+        if sense.is_empty() {
+            return queue.push(header, &[], self.digests);
+        }
+        let mut data = [0; 2 + crate::scsi::sense::MAX_LENGTH];
+        let [high, low] = u16::try_from(sense.len()).unwrap_or(0).to_be_bytes();
+        data[..2].copy_from_slice(&[high, low]);
+        data[2..2 + sense.len()].copy_from_slice(sense);
+        queue.push(header, &data[..2 + sense.len()], self.digests);
+    }
+
+    /// Any other PDU.
+    pub fn send(&mut self, outgoing: &Outgoing, queue: &mut Queue) {
+        let digests = self.digests;
+        match outgoing {
+            Outgoing::Pong { itt, lun, data } => {
+                let data = &data[..data.len().min(self.segment)];
+                queue.push(nop_in(*itt, RESERVED_TAG, *lun, self.consume()), data, digests);
+            }
+            Outgoing::Ping { ttt } => {
+                queue.push(nop_in(RESERVED_TAG, *ttt, [0; 8], self.peek()), &[], digests)
+            }
+            Outgoing::WindowUpdate => {
+                queue.push(nop_in(RESERVED_TAG, RESERVED_TAG, [0; 8], self.peek()), &[], digests);
+            }
+            Outgoing::ReadyToTransfer(r2t) => queue.push(r2t.header(self.peek()), &[], digests),
+            Outgoing::TaskManagement { itt, response } => {
+                queue.push(task_management_response(*itt, *response, self.consume()), &[], digests);
+            }
+            Outgoing::Text { response, text } => {
+                queue.push(response.header(self.consume()), text, digests);
+            }
+            Outgoing::Logout { itt, response } => {
+                let (wait, retain) = (self.time2wait, self.time2retain);
+                queue.push(logout_response(*itt, *response, wait, retain, self.consume()), &[], digests);
+            }
+            Outgoing::Reject { reason, header } => {
+                queue.push(reject(*reason, self.consume()), header, digests);
+            }
+            Outgoing::Async { message, data } => {
+                queue.push(message.header(self.consume()), data, digests);
+            }
+        }
+    }
+
+    /// Longest data segment that may be sent, in bytes.
+    pub fn max_segment(&self) -> usize {
+        self.segment
+    }
+}
+
+/// Residual count (RFC 7143 11.4.5): what the command would have moved against what the initiator expected.
+/// A command that moved data the other way than announced has moved none of what was expected.
+fn residual(done: &Completion) -> Residual {
+    let (expected, wanted) = match (done.expected_in, done.expected_out) {
+        (0, expected) if expected > 0 => (expected, done.transfer.data_out),
+        (expected, _) => (expected, done.transfer.data_in.max(done.transfer.data_out)),
+    };
+    let failed = done.status != Status::GOOD && done.transfer.data_out == 0;
+    let moved = if failed { u64::from(done.data_in_length) } else { wanted };
+    match moved.checked_sub(u64::from(expected)) {
+        Some(0) => Residual::None,
+        Some(over) => Residual::Overflow(u32::try_from(over).unwrap_or(u32::MAX)),
+        None => Residual::Underflow(expected - u32::try_from(moved).unwrap_or(0)),
+    }
+}

@@ -1,0 +1,169 @@
+//! What the receiving and the sending side of a session share: the command window and the live tags.
+//!
+//! Kept apart from the connection, so that a session may have several.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::wire::serial::{is_before, is_within};
+
+/// Most commands sent for immediate delivery that are carried out at once (RFC 7143 4.2.2.1 demands two).
+pub const IMMEDIATE_LIMIT: u32 = 16;
+
+/// ExpCmdSN and MaxCmdSN (RFC 7143 4.2.2.1). Every non-immediate command takes a place when it is accepted
+/// and gives it back with [`CommandWindow::release`] when it is finished; MaxCmdSN never moves backwards.
+#[derive(Debug)]
+pub struct CommandWindow {
+    exp_cmd_sn: AtomicU32,
+    max_cmd_sn: AtomicU32,
+}
+
+/// What to do with a numbered PDU.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Arrival {
+    /// It is the expected one.
+    Now,
+    /// It is inside the window, but others must come first.
+    Early,
+    /// Outside the window or seen before: silently dropped.
+    Ignored,
+}
+
+impl CommandWindow {
+    /// A window of `depth` commands that begins at `exp_cmd_sn`.
+    pub fn new(exp_cmd_sn: u32, depth: u32) -> Self {
+        let last = exp_cmd_sn.wrapping_add(depth).wrapping_sub(1);
+        CommandWindow { exp_cmd_sn: AtomicU32::new(exp_cmd_sn), max_cmd_sn: AtomicU32::new(last) }
+    }
+
+    /// ExpCmdSN.
+    pub fn exp_cmd_sn(&self) -> u32 {
+        self.exp_cmd_sn.load(Ordering::Acquire)
+    }
+
+    /// MaxCmdSN.
+    pub fn max_cmd_sn(&self) -> u32 {
+        self.max_cmd_sn.load(Ordering::Acquire)
+    }
+
+    /// Judges a number without taking it.
+    pub fn judge(&self, cmd_sn: u32) -> Arrival {
+        let expected = self.exp_cmd_sn();
+        if cmd_sn == expected && is_within(cmd_sn, expected, self.max_cmd_sn()) {
+            Arrival::Now
+        } else if is_within(cmd_sn, expected, self.max_cmd_sn()) {
+            Arrival::Early
+        } else {
+            Arrival::Ignored
+        }
+    }
+
+    /// The expected number has come.
+    pub fn accept(&self) {
+        self.exp_cmd_sn.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A numbered command is finished: one more may be sent.
+    pub fn release(&self) {
+        self.max_cmd_sn.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Whether `cmd_sn` is in the window and was sent before `than`.
+    pub fn covers_before(&self, cmd_sn: u32, than: u32) -> bool {
+        is_within(cmd_sn, self.exp_cmd_sn(), self.max_cmd_sn()) && is_before(cmd_sn, than)
+    }
+}
+
+/// Initiator task tags in use (RFC 7143 11.2.1.8: unique in the session while the task lives).
+#[derive(Debug, Default)]
+pub struct LiveTags {
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    tags: HashMap<u32, bool>,
+    immediate: u32,
+}
+
+/// Why a tag was not taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TagError {
+    /// A task with it is in progress: Reject 07h.
+    InUse,
+    /// Too many immediate commands: Reject 06h.
+    TooManyImmediate,
+}
+
+impl LiveTags {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a tag for a new task.
+    pub fn take(&self, tag: u32, is_immediate: bool) -> Result<(), TagError> {
+        let mut table = self.table();
+        if is_immediate && table.immediate >= IMMEDIATE_LIMIT {
+            return Err(TagError::TooManyImmediate);
+        }
+        match table.tags.entry(tag) {
+            Entry::Occupied(_) => return Err(TagError::InUse),
+            Entry::Vacant(vacant) => vacant.insert(is_immediate),
+        };
+        table.immediate += u32::from(is_immediate);
+        Ok(())
+    }
+
+    /// The task is over.
+    pub fn free(&self, tag: u32) {
+        let mut table = self.table();
+        if table.tags.remove(&tag) == Some(true) {
+            table.immediate -= 1;
+        }
+    }
+
+    /// Number of tasks in progress.
+    pub fn len(&self) -> usize {
+        self.table().tags.len()
+    }
+
+    /// Whether no task is in progress.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc7143_4_2_2_window_in_order() {
+        let window = CommandWindow::new(0xffff_ffff, 2);
+        assert_eq!(window.judge(0xffff_ffff), Arrival::Now);
+        assert_eq!(window.judge(0), Arrival::Early);
+        assert_eq!(window.judge(1), Arrival::Ignored);
+        assert_eq!(window.judge(0xffff_fffe), Arrival::Ignored);
+        window.accept();
+        window.accept();
+        assert_eq!(window.judge(1), Arrival::Ignored, "the window is closed");
+        window.release();
+        assert_eq!(window.judge(1), Arrival::Now);
+    }
+
+    #[test]
+    fn rfc7143_tags_are_unique_while_they_live() {
+        let tags = LiveTags::default();
+        assert_eq!(tags.take(7, false), Ok(()));
+        assert_eq!(tags.take(7, false), Err(TagError::InUse));
+        tags.free(7);
+        assert_eq!(tags.take(7, true), Ok(()));
+        for tag in 100..100 + IMMEDIATE_LIMIT - 1 {
+            assert_eq!(tags.take(tag, true), Ok(()));
+        }
+        assert_eq!(tags.take(1, true), Err(TagError::TooManyImmediate));
+        assert_eq!(tags.take(1, false), Ok(()));
+    }
+}

@@ -1,0 +1,256 @@
+//! PDUs that an initiator sends, parsed from their header segments (RFC 7143 11.3 to 11.19).
+//!
+//! Parsing checks form, not meaning; no accessor can fail afterwards.
+
+use crate::wire::ahs::{self, AdditionalHeaders};
+use crate::wire::bhs::{Bhs, PduOpcode};
+
+/// SCSI Command (11.3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScsiCommand {
+    /// The I bit.
+    pub is_immediate: bool,
+    /// The F bit: no unsolicited Data-Out PDUs follow.
+    pub is_final: bool,
+    /// The R bit.
+    pub is_read: bool,
+    /// The W bit.
+    pub is_write: bool,
+    /// ATTR: 0 untagged, 1 simple, 2 ordered, 3 head of queue, 4 ACA.
+    pub attribute: u8,
+    /// LUN field.
+    pub lun: [u8; 8],
+    /// Initiator task tag.
+    pub initiator_task_tag: u32,
+    /// Expected Data Transfer Length in bytes.
+    pub expected_data_transfer_length: u32,
+    /// CmdSN.
+    pub cmd_sn: u32,
+    /// The CDB's first 16 bytes.
+    pub cdb: [u8; 16],
+    /// What the additional header segments added.
+    pub additional: AdditionalHeaders,
+}
+
+/// Task Management Function Request (11.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskManagementRequest {
+    /// The I bit.
+    pub is_immediate: bool,
+    /// Function, 7 bits.
+    pub function: u8,
+    /// LUN field.
+    pub lun: [u8; 8],
+    /// Initiator task tag.
+    pub initiator_task_tag: u32,
+    /// Referenced task tag.
+    pub referenced_task_tag: u32,
+    /// CmdSN.
+    pub cmd_sn: u32,
+    /// RefCmdSN.
+    pub ref_cmd_sn: u32,
+}
+
+/// Login Request (11.12).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoginRequest {
+    /// The I bit, which must be set.
+    pub is_immediate: bool,
+    /// T: ready to leave the stage.
+    pub transit: bool,
+    /// C: the text goes on in the next request.
+    pub continues: bool,
+    /// CSG, current stage.
+    pub current_stage: u8,
+    /// NSG, next stage.
+    pub next_stage: u8,
+    /// Version-max.
+    pub version_max: u8,
+    /// Version-min.
+    pub version_min: u8,
+    /// ISID.
+    pub isid: [u8; 6],
+    /// TSIH.
+    pub tsih: u16,
+    /// Initiator task tag.
+    pub initiator_task_tag: u32,
+    /// CID.
+    pub cid: u16,
+    /// CmdSN.
+    pub cmd_sn: u32,
+    /// ExpStatSN.
+    pub exp_stat_sn: u32,
+}
+
+/// Text Request (11.10).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TextRequest {
+    /// The I bit.
+    pub is_immediate: bool,
+    /// The F bit.
+    pub is_final: bool,
+    /// C: the text goes on in the next request.
+    pub continues: bool,
+    /// LUN field, echoed with a valid target transfer tag.
+    pub lun: [u8; 8],
+    /// Initiator task tag.
+    pub initiator_task_tag: u32,
+    /// Target transfer tag.
+    pub target_transfer_tag: u32,
+    /// CmdSN.
+    pub cmd_sn: u32,
+}
+
+/// SCSI Data-Out (11.7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataOut {
+    /// The F bit: last of its sequence.
+    pub is_final: bool,
+    /// LUN field.
+    pub lun: [u8; 8],
+    /// Initiator task tag.
+    pub initiator_task_tag: u32,
+    /// Target transfer tag; reserved for unsolicited data.
+    pub target_transfer_tag: u32,
+    /// DataSN.
+    pub data_sn: u32,
+    /// Buffer Offset in bytes.
+    pub buffer_offset: u32,
+}
+
+/// Logout Request (11.14).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogoutRequest {
+    /// The I bit.
+    pub is_immediate: bool,
+    /// Reason code, 7 bits.
+    pub reason: u8,
+    /// Initiator task tag.
+    pub initiator_task_tag: u32,
+    /// CID.
+    pub cid: u16,
+    /// CmdSN.
+    pub cmd_sn: u32,
+}
+
+/// NOP-Out (11.18).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NopOut {
+    /// The I bit.
+    pub is_immediate: bool,
+    /// LUN field.
+    pub lun: [u8; 8],
+    /// Initiator task tag; reserved when no answer is wanted.
+    pub initiator_task_tag: u32,
+    /// Target transfer tag; valid when it answers a NOP-In of ours.
+    pub target_transfer_tag: u32,
+    /// CmdSN.
+    pub cmd_sn: u32,
+}
+
+/// Any request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // Each variant is documented at its struct.
+pub enum Request {
+    NopOut(NopOut),
+    ScsiCommand(ScsiCommand),
+    TaskManagement(TaskManagementRequest),
+    Login(LoginRequest),
+    Text(TextRequest),
+    DataOut(DataOut),
+    Logout(LogoutRequest),
+    /// SNACK Request (11.16): refused at ErrorRecoveryLevel 0, so nothing of it is read.
+    Snack,
+    /// An operation code that no initiator may send.
+    Unknown(PduOpcode),
+}
+
+impl Request {
+    /// Parses header segments; `ahs` holds TotalAHSLength words.
+    pub fn parse(bhs: &Bhs, ahs: &[u8]) -> Result<Self, ahs::BadSegments> {
+        Ok(match bhs.opcode() {
+            PduOpcode::NOP_OUT => Request::NopOut(NopOut {
+                is_immediate: bhs.is_immediate(),
+                lun: bhs.lun(),
+                initiator_task_tag: bhs.initiator_task_tag(),
+                target_transfer_tag: bhs.u32(20),
+                cmd_sn: bhs.cmd_sn(),
+            }),
+            PduOpcode::SCSI_COMMAND => Request::ScsiCommand(scsi_command(bhs, ahs)?),
+            PduOpcode::TASK_MANAGEMENT_REQUEST => Request::TaskManagement(TaskManagementRequest {
+                is_immediate: bhs.is_immediate(),
+                function: bhs.0[1] & 0x7f,
+                lun: bhs.lun(),
+                initiator_task_tag: bhs.initiator_task_tag(),
+                referenced_task_tag: bhs.u32(20),
+                cmd_sn: bhs.cmd_sn(),
+                ref_cmd_sn: bhs.u32(32),
+            }),
+            PduOpcode::LOGIN_REQUEST => Request::Login(login(bhs)),
+            PduOpcode::TEXT_REQUEST => Request::Text(TextRequest {
+                is_immediate: bhs.is_immediate(),
+                is_final: bhs.is_final(),
+                continues: bhs.0[1] & 0x40 != 0,
+                lun: bhs.lun(),
+                initiator_task_tag: bhs.initiator_task_tag(),
+                target_transfer_tag: bhs.u32(20),
+                cmd_sn: bhs.cmd_sn(),
+            }),
+            PduOpcode::DATA_OUT => Request::DataOut(DataOut {
+                is_final: bhs.is_final(),
+                lun: bhs.lun(),
+                initiator_task_tag: bhs.initiator_task_tag(),
+                target_transfer_tag: bhs.u32(20),
+                data_sn: bhs.u32(36),
+                buffer_offset: bhs.u32(40),
+            }),
+            PduOpcode::LOGOUT_REQUEST => Request::Logout(LogoutRequest {
+                is_immediate: bhs.is_immediate(),
+                reason: bhs.0[1] & 0x7f,
+                initiator_task_tag: bhs.initiator_task_tag(),
+                cid: bhs.u16(20),
+                cmd_sn: bhs.cmd_sn(),
+            }),
+            PduOpcode::SNACK_REQUEST => Request::Snack,
+            other => Request::Unknown(other),
+        })
+    }
+}
+
+fn scsi_command(bhs: &Bhs, ahs: &[u8]) -> Result<ScsiCommand, ahs::BadSegments> {
+    let mut cdb = [0; 16];
+    cdb.copy_from_slice(&bhs.0[32..48]);
+    Ok(ScsiCommand {
+        is_immediate: bhs.is_immediate(),
+        is_final: bhs.is_final(),
+        is_read: bhs.0[1] & 0x40 != 0,
+        is_write: bhs.0[1] & 0x20 != 0,
+        attribute: bhs.0[1] & 0x07,
+        lun: bhs.lun(),
+        initiator_task_tag: bhs.initiator_task_tag(),
+        expected_data_transfer_length: bhs.u32(20),
+        cmd_sn: bhs.cmd_sn(),
+        cdb,
+        additional: if ahs.is_empty() { AdditionalHeaders::default() } else { ahs::parse(ahs)? },
+    })
+}
+
+fn login(bhs: &Bhs) -> LoginRequest {
+    let mut isid = [0; 6];
+    isid.copy_from_slice(&bhs.0[8..14]);
+    LoginRequest {
+        is_immediate: bhs.is_immediate(),
+        transit: bhs.0[1] & 0x80 != 0,
+        continues: bhs.0[1] & 0x40 != 0,
+        current_stage: bhs.0[1] >> 2 & 3,
+        next_stage: bhs.0[1] & 3,
+        version_max: bhs.0[2],
+        version_min: bhs.0[3],
+        isid,
+        tsih: bhs.u16(14),
+        initiator_task_tag: bhs.initiator_task_tag(),
+        cid: bhs.u16(20),
+        cmd_sn: bhs.cmd_sn(),
+        exp_stat_sn: bhs.exp_stat_sn(),
+    }
+}
