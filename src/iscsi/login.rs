@@ -512,3 +512,6 @@ fn refused(refusal: Refusal) -> LoginError {
         Refusal::Silent => LoginError::Silent,
     }
 }
+
+#[cfg(test)]
+mod tests;
