@@ -8,8 +8,12 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::iscsi::directory::{Directory, Query, Wanted};
+use crate::iscsi::error::reason;
 use crate::iscsi::key::{Key, KeyId, Use};
 use crate::names::IscsiName;
+use crate::wire::bhs::RESERVED_TAG;
+use crate::wire::request::TextRequest;
+use crate::wire::response::TextResponse;
 use crate::wire::text::{self, Collector, Outgoing, TextError};
 
 /// Bytes of text that the initiator may send in one exchange.
@@ -22,36 +26,13 @@ pub const MAX_TEXT_KEYS: usize = 64;
 pub const MAX_ANSWER_TEXT: usize = 8 << 20;
 /// Longest data segment of a Text Response, whatever the initiator can receive.
 pub const MAX_TEXT_SEGMENT: usize = 256 << 10;
-/// The Target Transfer Tag that means none.
-pub const NO_TAG: u32 = 0xffff_ffff;
 
-/// A Text Request (RFC 7143 11.10).
-#[derive(Clone, Copy, Debug)]
-pub struct TextRequest<'a> {
-    /// F bit.
-    pub is_final: bool,
-    /// C bit.
-    pub continues: bool,
-    /// Initiator Task Tag.
-    pub itt: u32,
-    /// Target Transfer Tag.
-    pub ttt: u32,
-    /// Data segment.
-    pub text: &'a [u8],
-}
-
-/// A Text Response (RFC 7143 11.11), apart from the sequence numbers.
+/// A Text Response and its data segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct TextAnswer {
-    /// F bit.
-    pub is_final: bool,
-    /// C bit.
-    pub continues: bool,
-    /// Initiator Task Tag.
-    pub itt: u32,
-    /// Target Transfer Tag, [`NO_TAG`] with F.
-    pub ttt: u32,
+    /// The header, but for the sequence numbers.
+    pub response: TextResponse,
     /// Data segment.
     pub text: Vec<u8>,
     /// The initiator has declared a new MaxRecvDataSegmentLength, in force behind this response.
@@ -87,9 +68,9 @@ impl TextReject {
     /// The reason code of the Reject PDU (RFC 7143 11.17.1).
     pub fn reason(self) -> u8 {
         match self {
-            TextReject::UnknownExchange => 0x09,
-            TextReject::AnswerTooLong => 0x0a,
-            _ => 0x04,
+            TextReject::UnknownExchange => reason::INVALID_PDU_FIELD,
+            TextReject::AnswerTooLong => reason::LONG_OPERATION_REJECT,
+            _ => reason::PROTOCOL_ERROR,
         }
     }
 }
@@ -143,12 +124,13 @@ impl TextExchange {
     /// Takes a Text Request. A Reject ends the exchange, never the session.
     pub fn request(
         &mut self,
-        request: &TextRequest<'_>,
+        request: &TextRequest,
+        text: &[u8],
         session: &TextSession<'_>,
         directory: &dyn Directory,
     ) -> Result<TextAnswer, TextReject> {
         let mut open = self.select(request)?;
-        let (answer, is_over) = open.advance(request, session, directory)?;
+        let (answer, is_over) = open.advance(request, text, session, directory)?;
         if !is_over {
             self.open = Some(open);
         }
@@ -156,18 +138,18 @@ impl TextExchange {
     }
 
     /// The exchange that a request belongs to, taken out of `self`: an error leaves none open.
-    fn select(&mut self, request: &TextRequest<'_>) -> Result<Open, TextReject> {
+    fn select(&mut self, request: &TextRequest) -> Result<Open, TextReject> {
         let open = self.open.take();
-        if request.ttt == NO_TAG {
-            return Ok(Open::new(request.itt, self.next_tag()));
+        if request.target_transfer_tag == RESERVED_TAG {
+            return Ok(Open::new(request.initiator_task_tag, self.next_tag()));
         }
-        open.filter(|open| (open.ttt, open.itt) == (request.ttt, request.itt))
+        open.filter(|open| (open.ttt, open.itt) == (request.target_transfer_tag, request.initiator_task_tag))
             .ok_or(TextReject::UnknownExchange)
     }
 
     fn next_tag(&mut self) -> u32 {
         self.last_tag = self.last_tag.wrapping_add(1);
-        if self.last_tag == NO_TAG {
+        if self.last_tag == RESERVED_TAG {
             self.last_tag = 0;
         }
         self.last_tag
@@ -189,7 +171,8 @@ impl Open {
     /// The answer, and whether it ends the exchange.
     fn advance(
         &mut self,
-        request: &TextRequest<'_>,
+        request: &TextRequest,
+        text: &[u8],
         session: &TextSession<'_>,
         directory: &dyn Directory,
     ) -> Result<(TextAnswer, bool), TextReject> {
@@ -198,30 +181,31 @@ impl Open {
         }
         let mut segment_length = None;
         if self.outgoing.is_empty() {
-            self.count(request)?;
-            let complete = self.collector.push(request.text, request.continues).map_err(TextReject::Text)?;
+            self.count(text.len())?;
+            let complete = self.collector.push(text, request.continues).map_err(TextReject::Text)?;
             if let Some(text) = complete {
                 let reply = reply(&text, session, directory)?;
                 self.outgoing = Outgoing::new(reply.text);
                 segment_length = reply.segment_length;
             }
-        } else if request.continues || !request.text.is_empty() {
+        } else if request.continues || !text.is_empty() {
             return Err(TextReject::AnswerInterrupted);
         }
         let most = usize::try_from(session.segment_length).unwrap_or(MAX_TEXT_SEGMENT).min(MAX_TEXT_SEGMENT);
         let (text, continues) = self.outgoing.next_segment(most);
         let is_final = request.is_final && !continues;
-        let ttt = if is_final { NO_TAG } else { self.ttt };
-        let answer = TextAnswer { is_final, continues, itt: self.itt, ttt, text, segment_length };
+        let ttt = if is_final { RESERVED_TAG } else { self.ttt };
+        let response = TextResponse { itt: self.itt, ttt, lun: request.lun, is_final, continues };
+        let answer = TextAnswer { response, text, segment_length };
         Ok((answer, is_final))
     }
 
-    fn count(&mut self, request: &TextRequest<'_>) -> Result<(), TextReject> {
+    fn count(&mut self, length: usize) -> Result<(), TextReject> {
         self.requests += 1;
         if self.requests > MAX_TEXT_REQUESTS {
             return Err(TextReject::TooManyRequests);
         }
-        let left = self.text_left.checked_sub(request.text.len());
+        let left = self.text_left.checked_sub(length);
         self.text_left = left.ok_or(TextReject::Text(TextError::TooLong))?;
         Ok(())
     }
@@ -368,13 +352,23 @@ mod tests {
                 Query { initiator: &name, portal: address("10.0.0.1:3260"), peer: address("10.0.0.9:999") };
             let session = TextSession { query, target: self.target, segment_length: self.segment_length };
             let (is_final, continues) = (flags.contains('F'), flags.contains('C'));
-            let request = TextRequest { is_final, continues, itt: 7, ttt, text };
-            self.exchange.request(&request, &session, &self.directory)
+            let request = TextRequest {
+                is_immediate: false,
+                is_final,
+                continues,
+                lun: [0; 8],
+                initiator_task_tag: 7,
+                target_transfer_tag: ttt,
+                cmd_sn: 1,
+            };
+            self.exchange.request(&request, text, &session, &self.directory)
         }
 
         fn ask(&mut self, text: &str) -> Result<String, TextReject> {
-            let answer = self.send("F", NO_TAG, text.as_bytes())?;
-            assert!(answer.is_final && answer.ttt == NO_TAG && !self.exchange.is_open());
+            let answer = self.send("F", RESERVED_TAG, text.as_bytes())?;
+            assert!(
+                answer.response.is_final && answer.response.ttt == RESERVED_TAG && !self.exchange.is_open()
+            );
             Ok(String::from_utf8(answer.text).unwrap().replace('\0', "\n"))
         }
     }
@@ -422,9 +416,9 @@ mod tests {
         assert_eq!(run.ask("A=1\0A=1\0"), Err(TextReject::DuplicateKey));
         assert_eq!(run.ask("A\0"), Err(TextReject::Text(TextError::NoEquals)));
         assert_eq!(run.ask(""), Ok(String::new()));
-        let answer = run.send("F", NO_TAG, b"MaxRecvDataSegmentLength=512\0").unwrap();
+        let answer = run.send("F", RESERVED_TAG, b"MaxRecvDataSegmentLength=512\0").unwrap();
         assert_eq!((answer.segment_length, answer.text.len()), (Some(512), 0));
-        let answer = run.send("F", NO_TAG, b"MaxRecvDataSegmentLength=511\0").unwrap();
+        let answer = run.send("F", RESERVED_TAG, b"MaxRecvDataSegmentLength=511\0").unwrap();
         assert_eq!(
             (answer.segment_length, answer.text),
             (None, b"MaxRecvDataSegmentLength=Reject\0".to_vec())
@@ -437,17 +431,17 @@ mod tests {
     fn rfc7143_11_11_long_answers_continue() {
         let mut run = Run::new(None);
         run.segment_length = 16;
-        let mut ttt = NO_TAG;
+        let mut ttt = RESERVED_TAG;
         let mut text = b"SendTargets=All\0".to_vec();
         let mut joined = Vec::new();
         loop {
             let answer = run.send("F", ttt, &text).unwrap();
             assert!(answer.text.len() <= 16);
-            assert_eq!(answer.is_final, !answer.continues);
-            assert_eq!(answer.ttt == NO_TAG, answer.is_final);
+            assert_eq!(answer.response.is_final, !answer.response.continues);
+            assert_eq!(answer.response.ttt == RESERVED_TAG, answer.response.is_final);
             joined.extend_from_slice(&answer.text);
-            (ttt, text) = (answer.ttt, Vec::new());
-            if answer.is_final {
+            (ttt, text) = (answer.response.ttt, Vec::new());
+            if answer.response.is_final {
                 break;
             }
         }
@@ -460,9 +454,9 @@ mod tests {
         let text = b"SendTargets=All\0";
         for cut in 0..=text.len() {
             let mut run = Run::new(None);
-            let first = run.send("C", NO_TAG, &text[..cut]).unwrap();
-            assert!(!first.is_final && !first.continues && first.text.is_empty());
-            let answer = run.send("F", first.ttt, &text[cut..]).unwrap();
+            let first = run.send("C", RESERVED_TAG, &text[..cut]).unwrap();
+            assert!(!first.response.is_final && !first.response.continues && first.text.is_empty());
+            let answer = run.send("F", first.response.ttt, &text[cut..]).unwrap();
             assert_eq!(String::from_utf8(answer.text).unwrap().replace('\0', "\n"), BOTH);
         }
     }
@@ -472,24 +466,28 @@ mod tests {
         let mut run = Run::new(None);
         run.segment_length = 16;
         assert_eq!(run.send("F", 5, b""), Err(TextReject::UnknownExchange));
-        let first = run.send("F", NO_TAG, b"SendTargets=All\0").unwrap();
-        let second = run.send("F", NO_TAG, b"SendTargets=All\0").unwrap();
-        assert_ne!(first.ttt, second.ttt);
-        assert_eq!(run.send("F", first.ttt, b""), Err(TextReject::UnknownExchange));
-        assert_eq!(run.send("F", second.ttt, b""), Err(TextReject::UnknownExchange), "a Reject ends it");
-        let third = run.send("F", NO_TAG, b"SendTargets=All\0").unwrap();
-        assert_eq!(run.send("F", third.ttt, b"A=1\0"), Err(TextReject::AnswerInterrupted));
-        assert_eq!(run.send("FC", NO_TAG, b""), Err(TextReject::FinalAndContinue));
+        let first = run.send("F", RESERVED_TAG, b"SendTargets=All\0").unwrap();
+        let second = run.send("F", RESERVED_TAG, b"SendTargets=All\0").unwrap();
+        assert_ne!(first.response.ttt, second.response.ttt);
+        assert_eq!(run.send("F", first.response.ttt, b""), Err(TextReject::UnknownExchange));
+        assert_eq!(
+            run.send("F", second.response.ttt, b""),
+            Err(TextReject::UnknownExchange),
+            "a Reject ends it"
+        );
+        let third = run.send("F", RESERVED_TAG, b"SendTargets=All\0").unwrap();
+        assert_eq!(run.send("F", third.response.ttt, b"A=1\0"), Err(TextReject::AnswerInterrupted));
+        assert_eq!(run.send("FC", RESERVED_TAG, b""), Err(TextReject::FinalAndContinue));
     }
 
     #[test]
     fn text_exchanges_are_bounded() {
         let mut run = Run::new(None);
-        let mut ttt = NO_TAG;
+        let mut ttt = RESERVED_TAG;
         let mut rounds = 0;
         let refused = loop {
             match run.send("", ttt, b"") {
-                Ok(answer) => ttt = answer.ttt,
+                Ok(answer) => ttt = answer.response.ttt,
                 Err(reason) => break reason,
             }
             rounds += 1;
@@ -497,8 +495,8 @@ mod tests {
         assert_eq!((rounds, refused), (MAX_TEXT_REQUESTS, TextReject::TooManyRequests));
 
         let text = vec![b'a'; MAX_REQUEST_TEXT];
-        let first = run.send("C", NO_TAG, &text).unwrap();
-        assert_eq!(run.send("C", first.ttt, b"a"), Err(TextReject::Text(TextError::TooLong)));
+        let first = run.send("C", RESERVED_TAG, &text).unwrap();
+        assert_eq!(run.send("C", first.response.ttt, b"a"), Err(TextReject::Text(TextError::TooLong)));
         assert_eq!(run.ask("SendTargets=All\0"), Ok(BOTH.into()), "and the session lives");
     }
 
@@ -510,14 +508,14 @@ mod tests {
         let portals: Vec<&str> = portals.iter().map(String::as_str).collect();
         (0..10_000).for_each(|i| run.directory.add(&format!("iqn.2000-01.example:disk{i}"), &portals));
         run.segment_length = 512;
-        let mut ttt = NO_TAG;
+        let mut ttt = RESERVED_TAG;
         let mut text = &b"SendTargets=All\0"[..];
         let mut names = Vec::new();
         loop {
             let answer = run.send("F", ttt, text).unwrap();
             names.extend_from_slice(&answer.text);
-            (ttt, text) = (answer.ttt, b"");
-            if answer.is_final {
+            (ttt, text) = (answer.response.ttt, b"");
+            if answer.response.is_final {
                 break;
             }
         }

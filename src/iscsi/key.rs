@@ -113,6 +113,8 @@ const LENGTH_MAX: u32 = (1 << 24) - 1;
 
 /// The set that holds only the first word of a list.
 const FIRST: u32 = 1;
+/// The set that holds only CRC32C, the second word of the digests.
+pub const CRC32C: u32 = 2;
 
 macro_rules! keys {
     ($($id:ident $name:literal $section:literal {$($field:ident: $value:expr),* $(,)?})*) => {

@@ -21,10 +21,13 @@ use crate::iscsi::authentication::{Authentication, SecurityKeys};
 use crate::iscsi::chap::{Challenges, Random};
 use crate::iscsi::declaration::{Declarations, SessionType};
 use crate::iscsi::directory::{Directory, Offer, Query, Refusal};
-use crate::iscsi::key::{Key, KeyId, Use, Values};
+use crate::iscsi::key::{CRC32C, Key, KeyId, Use, Values};
 use crate::iscsi::login_error::{LoginError, LoginStatus};
 use crate::iscsi::negotiation::Negotiation;
+use crate::iscsi::parameters::Parameters;
 use crate::names::IscsiName;
+use crate::wire::request::LoginRequest;
+use crate::wire::response::LoginResponse;
 use crate::wire::text::{self, Collector, Outgoing, Pair};
 
 /// Login Requests that one login may take.
@@ -34,52 +37,11 @@ pub const MAX_LOGIN_TEXT: usize = 64 << 10;
 /// Longest data segment of either side during login (RFC 7143 13.12: the default until declared).
 pub const LOGIN_SEGMENT: usize = 8192;
 
-/// The fields of a Login Request (RFC 7143 11.12) that the login depends on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LoginRequest {
-    /// I bit.
-    pub is_immediate: bool,
-    /// T bit.
-    pub transit: bool,
-    /// C bit.
-    pub continues: bool,
-    /// CSG.
-    pub current_stage: u8,
-    /// NSG.
-    pub next_stage: u8,
-    /// Version-min.
-    pub version_min: u8,
-    /// ISID.
-    pub isid: [u8; 6],
-    /// TSIH.
-    pub tsih: u16,
-    /// Initiator Task Tag.
-    pub itt: u32,
-    /// CID.
-    pub cid: u16,
-    /// CmdSN.
-    pub cmd_sn: u32,
-}
-
-/// What a Login Response (RFC 7143 11.13) says, apart from the sequence numbers.
+/// A Login Response and its data segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoginAnswer {
-    /// T bit.
-    pub transit: bool,
-    /// C bit.
-    pub continues: bool,
-    /// CSG.
-    pub current_stage: u8,
-    /// NSG; 0 without T.
-    pub next_stage: u8,
-    /// ISID.
-    pub isid: [u8; 6],
-    /// TSIH.
-    pub tsih: u16,
-    /// Initiator Task Tag.
-    pub itt: u32,
-    /// Status-Class and Status-Detail.
-    pub status: LoginStatus,
+    /// The header, but for the sequence numbers.
+    pub response: LoginResponse,
     /// Data segment.
     pub text: Vec<u8>,
 }
@@ -144,6 +106,34 @@ pub struct Agreed {
     pub our_segment_length: u32,
     /// The target's own values, for the rows that are not negotiated.
     pub ours: Values,
+}
+
+impl Agreed {
+    /// The agreement as the full feature phase needs it.
+    pub fn parameters(&self) -> Parameters {
+        let value = |key: KeyId| self.values[key];
+        let is_set = |key: KeyId| value(key) == 1;
+        let seconds = |key: KeyId| u16::try_from(value(key)).unwrap_or(u16::MAX);
+        Parameters {
+            header_digest: value(KeyId::HeaderDigest) == CRC32C,
+            data_digest: value(KeyId::DataDigest) == CRC32C,
+            max_recv_data_segment_length: self.our_segment_length,
+            max_send_data_segment_length: value(KeyId::MaxRecvDataSegmentLength)
+                .min(self.ours[KeyId::MaxXmitDataSegmentLength]),
+            max_burst_length: value(KeyId::MaxBurstLength),
+            first_burst_length: value(KeyId::FirstBurstLength),
+            initial_r2t: is_set(KeyId::InitialR2T),
+            immediate_data: is_set(KeyId::ImmediateData),
+            max_outstanding_r2t: value(KeyId::MaxOutstandingR2T),
+            data_pdu_in_order: is_set(KeyId::DataPDUInOrder),
+            default_time2wait: seconds(KeyId::DefaultTime2Wait),
+            default_time2retain: seconds(KeyId::DefaultTime2Retain),
+            is_discovery: self.session.session_type == SessionType::Discovery,
+            cid: self.session.cid,
+            nop_in_interval: self.ours[KeyId::NopInInterval],
+            nop_in_timeout: self.ours[KeyId::NopInTimeout],
+        }
+    }
 }
 
 /// What a login must know of its connection.
@@ -228,7 +218,7 @@ impl Login {
         self.has_ended = true;
         match (session, self.agreed(&first)) {
             (Ok(tsih), Some(mut agreed)) => {
-                answer.tsih = tsih;
+                answer.response.tsih = tsih;
                 agreed.session.tsih = tsih;
                 LoginStep { answer: Some(answer), next: Next::FullFeature(Box::new(agreed)) }
             }
@@ -252,7 +242,8 @@ impl Login {
             return self.send(request);
         }
         let Some(text) = self.collector.push(text, request.continues)? else {
-            return Ok(LoginStep { answer: Some(self.plain_answer(request)), next: Next::Continue });
+            let answer = LoginAnswer { response: plain(request), text: Vec::new() };
+            return Ok(LoginStep { answer: Some(answer), next: Next::Continue });
         };
         self.declare(&text)?;
         let mut answer = Vec::new();
@@ -413,12 +404,12 @@ impl Login {
         let declared = usize::try_from(admitted.negotiation.initiator_segment_length());
         let most = declared.unwrap_or(LOGIN_SEGMENT).min(LOGIN_SEGMENT);
         let (text, continues) = self.outgoing.next_segment(most);
-        let mut answer = LoginAnswer { continues, text, ..self.plain_answer(request) };
+        let mut answer = LoginAnswer { response: LoginResponse { continues, ..plain(request) }, text };
         if continues || !request.transit || !admitted.may_leave(self.stage)? {
             return Ok(LoginStep { answer: Some(answer), next: Next::Continue });
         }
-        answer.transit = true;
-        answer.next_stage = request.next_stage;
+        answer.response.transit = true;
+        answer.response.next_stage = request.next_stage;
         self.stage = request.next_stage;
         if self.stage != FULL_FEATURE {
             return Ok(LoginStep { answer: Some(answer), next: Next::Continue });
@@ -452,20 +443,6 @@ impl Login {
         })
     }
 
-    fn plain_answer(&self, request: &LoginRequest) -> LoginAnswer {
-        LoginAnswer {
-            transit: false,
-            continues: false,
-            current_stage: request.current_stage,
-            next_stage: 0,
-            isid: request.isid,
-            tsih: request.tsih,
-            itt: request.itt,
-            status: LoginStatus::SUCCESS,
-            text: Vec::new(),
-        }
-    }
-
     fn fail(&mut self, request: &LoginRequest, error: LoginError) -> LoginStep {
         self.has_ended = true;
         self.last = None;
@@ -475,7 +452,10 @@ impl Login {
             LoginError::AuthMethod => text::push_pair(&mut text, "AuthMethod", "Reject"),
             _ => {}
         }
-        let answer = error.status().map(|status| LoginAnswer { status, text, ..self.plain_answer(request) });
+        let answer = error.status().map(|status| LoginAnswer {
+            response: LoginResponse { status: status.0, ..plain(request) },
+            text,
+        });
         LoginStep { answer, next: Next::Fail(error) }
     }
 }
@@ -495,7 +475,21 @@ impl Admitted {
 
 /// What must not change within a login.
 fn identifiers(request: &LoginRequest) -> (u32, u16, [u8; 6], u16, u32) {
-    (request.itt, request.cid, request.isid, request.tsih, request.cmd_sn)
+    (request.initiator_task_tag, request.cid, request.isid, request.tsih, request.cmd_sn)
+}
+
+/// A successful response that stays in its stage.
+fn plain(request: &LoginRequest) -> LoginResponse {
+    LoginResponse {
+        transit: false,
+        continues: false,
+        current_stage: request.current_stage,
+        next_stage: 0,
+        isid: request.isid,
+        tsih: request.tsih,
+        itt: request.initiator_task_tag,
+        status: LoginStatus::SUCCESS.0,
+    }
 }
 
 /// TargetPortalGroupTag and TargetAlias, in the first answer of a normal session (RFC 7143 13.9).

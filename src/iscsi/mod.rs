@@ -3,8 +3,10 @@
 //! Nothing here reads a socket, a clock or a file; time and randomness are parameters.
 
 pub mod account;
+pub mod error;
 pub mod hash;
 pub mod key;
+pub mod parameters;
 
 pub mod chap;
 pub mod login_error;
@@ -17,8 +19,6 @@ pub mod negotiation;
 pub mod discovery;
 pub mod login;
 
-pub mod error;
-pub mod parameters;
 pub mod queue;
 pub mod session;
 

@@ -117,7 +117,7 @@ fn mutated_dialogues_neither_panic_nor_succeed_without_the_secret() {
             let step = pair.send_raw(stages, &text);
             if let Some(answer) = &step.answer {
                 assert!(answer.text.len() <= LOGIN_SEGMENT);
-                assert!(!(answer.transit && answer.continues));
+                assert!(!(answer.response.transit && answer.response.continues));
             }
             match step.next {
                 Next::Continue => assert!(step.answer.is_some()),

@@ -26,6 +26,26 @@ fn rfc7143_6_2_results() {
     assert_eq!(agreed.our_segment_length, 1_048_576);
 }
 
+#[test]
+fn rfc7143_13_agreed_values_become_parameters() {
+    let mut pair = Dialogue::with_offer(|offer| {
+        offer.values[KeyId::HeaderDigest] = 3;
+        offer.values[KeyId::MaxXmitDataSegmentLength] = 4096;
+        offer.values[KeyId::NopInInterval] = 7;
+    });
+    let agreed = pair.agree("HeaderDigest=CRC32C|DefaultTime2Wait=3|MaxRecvDataSegmentLength=65536|");
+    let expected = Parameters {
+        header_digest: true,
+        max_recv_data_segment_length: 1_048_576,
+        max_send_data_segment_length: 4096,
+        default_time2wait: 3,
+        cid: 1,
+        nop_in_interval: 7,
+        ..Parameters::default()
+    };
+    assert_eq!(agreed.parameters(), expected);
+}
+
 /// The answer to `text` in the operational stage, without what the first answer always says.
 fn answered(pair: &mut Dialogue, text: &str) -> String {
     let answer = pair.send("1", &format!("{NAMES}{text}"));

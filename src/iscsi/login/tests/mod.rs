@@ -54,12 +54,14 @@ impl Dialogue {
             continues: false,
             current_stage: 0,
             next_stage: 0,
+            version_max: 0,
             version_min: 0,
             isid: [0x80, 0, 0, 0, 0, 1],
             tsih: 0,
-            itt: 0x1234,
+            initiator_task_tag: 0x1234,
             cid: 1,
             cmd_sn: 100,
+            exp_stat_sn: 0,
         };
         Dialogue { login: Login::new(context()), directory, seed: 1, header }
     }
@@ -130,7 +132,7 @@ impl Dialogue {
 }
 
 fn seen(answer: Option<LoginAnswer>) -> Seen {
-    let answer = answer.unwrap();
+    let LoginAnswer { response: answer, text } = answer.unwrap();
     let mut flags = String::new();
     if answer.transit {
         flags.push_str(&format!("T{}", answer.next_stage));
@@ -138,8 +140,8 @@ fn seen(answer: Option<LoginAnswer>) -> Seen {
     if answer.continues {
         flags.push('C');
     }
-    let text = String::from_utf8(answer.text).unwrap().replace('\0', "|");
-    Seen { flags, text, status: answer.status.0 }
+    let text = String::from_utf8(text).unwrap().replace('\0', "|");
+    Seen { flags, text, status: answer.status }
 }
 
 fn ok(flags: &str, text: &str) -> Seen {

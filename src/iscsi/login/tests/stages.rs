@@ -54,7 +54,7 @@ fn rfc7143_6_3_the_session_is_opened_before_the_last_answer() {
     assert_eq!(identity, ([0x80, 0, 0, 0, 0, 1], 9, 1, 100));
     assert_eq!((session.initiator_alias.as_str(), session.user), ("me", None));
     let last = pair.login.opened(Ok(9));
-    assert_eq!(last.answer.as_ref().unwrap().tsih, 9);
+    assert_eq!(last.answer.as_ref().unwrap().response.tsih, 9);
     assert!(matches!(last.next, Next::FullFeature(_)));
     assert_eq!(pair.fail("1>3", ""), LoginError::Ended);
 }
@@ -65,7 +65,7 @@ fn rfc7143_11_13_5_the_session_table_may_refuse() {
         let mut pair = Dialogue::new();
         assert!(matches!(pair.send_raw("1>3", &bytes(NAMES)).next, Next::OpenSession(_)));
         let step = pair.login.opened(Err(LoginStatus(status)));
-        assert_eq!(step.answer.as_ref().unwrap().tsih, 0);
+        assert_eq!(step.answer.as_ref().unwrap().response.tsih, 0);
         assert_eq!(seen(step.answer), Seen { flags: String::new(), text: String::new(), status });
         assert!(matches!(step.next, Next::Fail(LoginError::Refused(_))));
     }
@@ -132,8 +132,8 @@ fn rfc7143_11_13_5_every_refusal_has_its_status() {
         let step = pair.send_raw(stages, &bytes(text));
         assert!(matches!(step.next, Next::Fail(_)), "{what}");
         let answer = step.answer.as_ref();
-        assert_eq!(answer.map(|answer| answer.status.0), *status, "{what}");
-        assert!(answer.is_none_or(|answer| !answer.transit && !answer.continues), "{what}");
+        assert_eq!(answer.map(|answer| answer.response.status), *status, "{what}");
+        assert!(answer.is_none_or(|answer| !answer.response.transit && !answer.response.continues), "{what}");
         assert_eq!(pair.fail(stages, text), LoginError::Ended, "{what}: the login has ended");
     }
 }
@@ -149,8 +149,13 @@ fn rfc7143_13_8_redirections_carry_the_address() {
 
 #[test]
 fn rfc7143_11_12_identifiers_stay_the_same() {
-    let changes: [fn(&mut LoginRequest); 5] =
-        [|h| h.itt += 1, |h| h.cid += 1, |h| h.isid[5] += 1, |h| h.tsih += 1, |h| h.cmd_sn += 1];
+    let changes: [fn(&mut LoginRequest); 5] = [
+        |h| h.initiator_task_tag += 1,
+        |h| h.cid += 1,
+        |h| h.isid[5] += 1,
+        |h| h.tsih += 1,
+        |h| h.cmd_sn += 1,
+    ];
     for change in changes {
         let mut pair = Dialogue::new();
         pair.send("1", NAMES);
