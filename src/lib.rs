@@ -4,10 +4,11 @@
 //! A module names only itself and modules to its left (`tests/layers.rs` checks it):
 //!
 //! ```text
-//! bytes names attr sys < wire < backstore < scsi < iscsi < model < server < mgmt < capi < bin
+//! bytes limits names attr sys < wire < backstore < scsi < iscsi < model < server < mgmt < capi < bin
 //! ```
 
 pub mod bytes;
+pub mod limits;
 pub mod names;
 pub mod sys;
 

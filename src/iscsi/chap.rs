@@ -14,14 +14,13 @@ use subtle::{Choice, ConstantTimeEq};
 
 use crate::iscsi::account::{Accounts, Secret};
 use crate::iscsi::hash::Algorithm;
+use crate::limits::MAX_OUTSTANDING_CHALLENGES;
 use crate::wire::text::{self, Encoding};
 
 /// Length of the challenges we send, in bytes.
 pub const CHALLENGE_LENGTH: usize = 32;
 /// Longest challenge we accept, in bytes (RFC 7143 12.1.3).
 pub const MAX_CHALLENGE: usize = 1024;
-/// Challenges that may be outstanding at once, over all connections.
-pub const MAX_OUTSTANDING: usize = 4096;
 
 /// The operating system could not give random bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +52,7 @@ pub enum ChapError {
     NoOutgoingAccount,
     /// No random bytes for a challenge.
     NoRandomness,
-    /// [`MAX_OUTSTANDING`] challenges are outstanding.
+    /// [`MAX_OUTSTANDING_CHALLENGES`] challenges are outstanding.
     TooMany,
 }
 
@@ -70,7 +69,7 @@ impl Challenges {
         let mut challenge = [0; CHALLENGE_LENGTH];
         random(&mut challenge).map_err(|NoRandomness| ChapError::NoRandomness)?;
         let mut outstanding = self.outstanding.lock().unwrap_or_else(PoisonError::into_inner);
-        if outstanding.len() >= MAX_OUTSTANDING {
+        if outstanding.len() >= MAX_OUTSTANDING_CHALLENGES {
             return Err(ChapError::TooMany);
         }
         // A source that repeats itself is not random.
@@ -526,7 +525,7 @@ mod tests {
                 Err(error) => break error,
             }
         };
-        assert_eq!((refused, open.len()), (ChapError::TooMany, MAX_OUTSTANDING - 1));
+        assert_eq!((refused, open.len()), (ChapError::TooMany, MAX_OUTSTANDING_CHALLENGES - 1));
         drop((open, first));
         assert!(table.is_empty());
     }

@@ -25,15 +25,12 @@ use crate::iscsi::key::{CRC32C, Key, KeyId, Use, Values};
 use crate::iscsi::login_error::{LoginError, LoginStatus};
 use crate::iscsi::negotiation::Negotiation;
 use crate::iscsi::parameters::Parameters;
+use crate::limits::{MAX_LOGIN_REQUESTS, MAX_LOGIN_TEXT};
 use crate::names::IscsiName;
 use crate::wire::request::LoginRequest;
 use crate::wire::response::LoginResponse;
 use crate::wire::text::{self, Collector, Outgoing, Pair};
 
-/// Login Requests that one login may take.
-pub const MAX_LOGIN_REQUESTS: u32 = 1024;
-/// Bytes of text that one login may take in all.
-pub const MAX_LOGIN_TEXT: usize = 64 << 10;
 /// Longest data segment of either side during login (RFC 7143 13.12: the default until declared).
 pub const LOGIN_SEGMENT: usize = 8192;
 

@@ -5,10 +5,8 @@
 
 use crate::iscsi::key::{Key, KeyId, Kind, Sender, Values};
 use crate::iscsi::login_error::LoginError;
+use crate::limits::MAX_UNKNOWN_KEYS;
 use crate::wire::text::{self, Pair};
-
-/// Unknown keys that one login may send; each costs an answer.
-pub const MAX_UNKNOWN_KEYS: usize = 64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Move {
