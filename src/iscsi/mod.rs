@@ -24,3 +24,6 @@ pub mod session;
 
 pub mod send;
 pub mod transfer;
+
+pub mod attachment;
+pub mod receive;

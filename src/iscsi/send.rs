@@ -195,6 +195,11 @@ impl Sender {
         }
     }
 
+    /// The initiator has declared a new MaxRecvDataSegmentLength.
+    pub fn set_max_segment(&mut self, length: u32) {
+        self.segment = length.max(512) as usize;
+    }
+
     /// Longest data segment that may be sent, in bytes.
     pub fn max_segment(&self) -> usize {
         self.segment

@@ -100,7 +100,6 @@ fn count(task: &Task, good: bool) {
     } else {
         counters.commands[0].fetch_add(1, Ordering::Relaxed);
     }
-    counters.in_flight.fetch_sub(1, Ordering::Relaxed);
 }
 
 fn answer(task: &mut Task, device: &Device, outcome: Result<(), Failure>) {
@@ -135,16 +134,23 @@ pub(crate) fn drop_silently(mut task: Task) {
     }
 }
 
-/// A task was dropped without an answer, which is a bug of ours: the initiator still gets one.
-pub(crate) fn abandoned(task: &mut Task) {
+/// What every task does when it goes. One that was not answered and not aborted is a bug of ours: the
+/// initiator still gets an answer.
+pub(crate) fn gone(task: &mut Task) {
+    task.itl.counters.in_flight.fetch_sub(1, Ordering::Relaxed);
+    if task.reply.is_none() && task.id.is_none() {
+        return;
+    }
     let device = Arc::clone(&task.itl.device);
     let mut enabled = Vec::new();
     let wanted = match task.id.take() {
         Some(id) => device.state().tasks.remove(id, &mut enabled),
         None => true,
     };
-    if task.reply.is_some() && wanted {
+    if wanted {
         answer(task, &device, Err(Failure::Sense(Sense::INTERNAL_TARGET_FAILURE)));
+    } else if let Some(reply) = task.reply.take() {
+        reply.task_dropped(task.tag, task.is_immediate);
     }
     for task in enabled {
         device.dispatcher().dispatch(task);

@@ -306,7 +306,6 @@ fn abort(
 }
 
 fn end_aborted(task: Task) {
-    task.itl.counters.in_flight.fetch_sub(1, Ordering::Relaxed);
     execute::drop_silently(task);
 }
 

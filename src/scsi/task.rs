@@ -190,7 +190,7 @@ impl Task {
 
 impl Drop for Task {
     fn drop(&mut self) {
-        crate::scsi::execute::abandoned(self);
+        crate::scsi::execute::gone(self);
     }
 }
 

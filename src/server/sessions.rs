@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use crate::iscsi::send::Outgoing;
 use crate::scsi::nexus::Nexus;
 use crate::scsi::target;
 
@@ -41,6 +42,8 @@ impl CloseReason {
 pub trait Closer: Send + Sync {
     /// Ends the connection; its thread notices.
     fn close(&self, reason: CloseReason);
+    /// Sends a PDU to the initiator.
+    fn send(&self, outgoing: &Outgoing);
 }
 
 /// A session in full feature phase.
@@ -93,6 +96,11 @@ impl Session {
         if let Some(nexus) = &self.nexus {
             target::nexus_lost(nexus);
         }
+    }
+
+    /// Sends a PDU to the initiator.
+    pub fn send(&self, outgoing: &Outgoing) {
+        self.closer.send(outgoing);
     }
 
     fn is_same_nexus(&self, new: &NewSession) -> bool {
@@ -156,7 +164,12 @@ impl Sessions {
     }
 
     /// Enters a session.
-    pub fn open(&self, new: NewSession, id: u64, nexus: Option<Arc<Nexus>>) -> Result<Arc<Session>, OpenError> {
+    pub fn open(
+        &self,
+        new: NewSession,
+        id: u64,
+        nexus: Option<Arc<Nexus>>,
+    ) -> Result<Arc<Session>, OpenError> {
         let mut table = self.table();
         if table.by_tsih.len() >= SESSION_LIMIT {
             return Err(OpenError::TooMany);
@@ -184,6 +197,11 @@ impl Sessions {
         });
         table.by_tsih.insert(tsih, Arc::clone(&session));
         Ok(session)
+    }
+
+    /// Number of sessions that a target has.
+    pub fn of_target(&self, target: &str) -> usize {
+        self.table().by_tsih.values().filter(|session| session.target == target).count()
     }
 
     /// Takes a session out, unless another has its TSIH by now.

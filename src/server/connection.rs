@@ -1,0 +1,116 @@
+//! What the threads of a connection share: its socket, its outbox, the way answers take.
+
+use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use crate::iscsi::send::Outgoing;
+use crate::iscsi::session::{CommandWindow, LiveTags};
+use crate::scsi::FunctionResult;
+use crate::scsi::task::{Completion, Reply};
+use crate::server::outbox::Outbox;
+use crate::server::sessions::{CloseReason, Closer};
+
+/// What full feature phase adds to a connection.
+pub struct FullFeature {
+    /// The sending half.
+    pub outbox: Outbox,
+    /// The session's command window.
+    pub window: Arc<CommandWindow>,
+    /// The session's live tags.
+    pub tags: Arc<LiveTags>,
+}
+
+/// A connection, as its tasks and the administrator see it.
+pub struct Connection {
+    /// The socket.
+    pub socket: Arc<TcpStream>,
+    full: OnceLock<FullFeature>,
+    closed: AtomicU8,
+}
+
+const REASONS: [CloseReason; 4] =
+    [CloseReason::Reinstated, CloseReason::Kicked, CloseReason::TargetGone, CloseReason::Stopping];
+
+impl Connection {
+    /// A connection that has yet to log in.
+    pub fn new(socket: Arc<TcpStream>) -> Arc<Self> {
+        Arc::new(Connection { socket, full: OnceLock::new(), closed: AtomicU8::new(0) })
+    }
+
+    /// Login has succeeded.
+    pub fn enter_full_feature(&self, full: FullFeature) {
+        let _ = self.full.set(full);
+    }
+
+    /// What full feature phase added, once it has begun.
+    pub fn full(&self) -> Option<&FullFeature> {
+        self.full.get()
+    }
+
+    /// Why the target itself has closed the connection, if it has.
+    pub fn close_reason(&self) -> Option<CloseReason> {
+        let code = self.closed.load(Ordering::Acquire);
+        REASONS.get(usize::from(code).checked_sub(1)?).copied()
+    }
+}
+
+impl Closer for Connection {
+    fn send(&self, outgoing: &Outgoing) {
+        if let Some(full) = self.full.get() {
+            full.outbox.push(|sender, queue| sender.send(outgoing, queue));
+        }
+    }
+
+    fn close(&self, reason: CloseReason) {
+        let code = REASONS.iter().position(|known| *known == reason).unwrap_or(0) + 1;
+        let code = u8::try_from(code).unwrap_or(1);
+        let _ = self.closed.compare_exchange(0, code, Ordering::AcqRel, Ordering::Acquire);
+        let _ = self.socket.shutdown(Shutdown::Both);
+        if let Some(full) = self.full.get() {
+            full.outbox.abandon();
+            full.outbox.wake().signal();
+        }
+    }
+}
+
+/// Response codes of RFC 7143 11.6.1, and of RFC 7144 for the queries.
+fn response_code(result: FunctionResult) -> u8 {
+    match result {
+        FunctionResult::Complete => 0,
+        FunctionResult::TaskDoesNotExist => 1,
+        FunctionResult::IncorrectLun => 2,
+        FunctionResult::NotSupported => 5,
+        FunctionResult::Succeeded => 7,
+        FunctionResult::Rejected => 255,
+    }
+}
+
+impl Reply for Connection {
+    fn task_done(&self, done: Completion) {
+        let Some(full) = self.full.get() else { return };
+        full.tags.free(done.tag);
+        if !done.is_immediate {
+            full.window.release();
+        }
+        full.outbox.push(|sender, queue| sender.respond(done, queue));
+    }
+
+    fn task_dropped(&self, tag: u32, is_immediate: bool) {
+        let Some(full) = self.full.get() else { return };
+        full.tags.free(tag);
+        if is_immediate {
+            return;
+        }
+        let was_closed = full.window.max_cmd_sn().wrapping_add(1) == full.window.exp_cmd_sn();
+        full.window.release();
+        // RFC 7143 4.2.2.1: an initiator that may send nothing must be told when it may again.
+        if was_closed {
+            self.send(&Outgoing::WindowUpdate);
+        }
+    }
+
+    fn function_done(&self, tag: u32, result: FunctionResult) {
+        self.send(&Outgoing::TaskManagement { itt: tag, response: response_code(result) });
+    }
+}

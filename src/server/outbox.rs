@@ -1,0 +1,176 @@
+//! The sending half of a connection: whoever has an answer appends it, one thread at a time sends, nobody
+//! waits for the initiator.
+//!
+//! Many answers leave in one system call, without a timer: while the connection's thread still has requests
+//! in its buffer it corks the outbox and sends when the buffer is empty; a worker that finishes while
+//! another thread is sending only appends, and the sender takes what has come meanwhile. What the socket does
+//! not take is left to the connection's thread, which is woken, so that a stalled initiator holds no worker.
+//! The lock covers encoding, never a system call.
+
+use std::io::{self, IoSlice};
+use std::net::TcpStream;
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::iscsi::queue::Queue;
+use crate::iscsi::send::Sender;
+use crate::sys::socket::{Wake, send};
+
+/// Bytes queued beyond which the connection's thread takes no more requests until the initiator has read.
+pub const HIGH_WATER_BYTES: usize = 4 << 20;
+/// Bytes queued beyond which even a corked outbox is sent.
+const CORK_BYTES: usize = 256 * 1024;
+
+/// Slices given to one send call.
+const SLICES: usize = 256;
+
+struct State {
+    sender: Sender,
+    /// Answers in order.
+    queue: Queue,
+    /// Taken out of `queue` to be sent; whoever set `is_sending` has it.
+    batch: Queue,
+    is_sending: bool,
+    is_corked: bool,
+    /// The socket took not everything: the connection's thread goes on when it is writable.
+    is_blocked: bool,
+    is_broken: bool,
+}
+
+/// The sending half of a connection.
+pub struct Outbox {
+    socket: Arc<TcpStream>,
+    wake: Wake,
+    state: Mutex<State>,
+}
+
+impl Outbox {
+    /// An outbox for a connection that enters full feature phase, corked.
+    pub fn new(socket: Arc<TcpStream>, sender: Sender) -> io::Result<Self> {
+        let state = State {
+            sender,
+            queue: Queue::new(),
+            batch: Queue::new(),
+            is_sending: false,
+            is_corked: true,
+            is_blocked: false,
+            is_broken: false,
+        };
+        Ok(Outbox { socket, wake: Wake::new()?, state: Mutex::new(state) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What wakes the connection's thread when the socket has stopped taking output.
+    pub fn wake(&self) -> &Wake {
+        &self.wake
+    }
+
+    /// Appends what `encode` writes and sends it, unless someone is about to.
+    pub fn push(&self, encode: impl FnOnce(&mut Sender, &mut Queue)) {
+        let mut state = self.lock();
+        if state.is_broken {
+            return;
+        }
+        let State { sender, queue, .. } = &mut *state;
+        encode(sender, queue);
+        let wait = state.is_corked && state.queue.bytes() < CORK_BYTES;
+        if wait || state.is_sending || state.is_blocked {
+            return;
+        }
+        if self.drain(state) {
+            self.wake.signal();
+        }
+    }
+
+    /// From now on answers only gather.
+    pub fn cork(&self) {
+        self.lock().is_corked = true;
+    }
+
+    /// Sends what has gathered. For the connection's own thread.
+    pub fn uncork(&self) {
+        let mut state = self.lock();
+        state.is_corked = false;
+        if !state.is_sending && !state.is_blocked {
+            self.drain(state);
+        }
+    }
+
+    /// The socket takes output again. For the connection's own thread.
+    pub fn resume(&self) {
+        let mut state = self.lock();
+        if state.is_blocked && !state.is_sending {
+            state.is_blocked = false;
+            self.drain(state);
+        }
+    }
+
+    /// Whether the connection's thread must wait until the socket takes output.
+    pub fn is_blocked(&self) -> bool {
+        self.lock().is_blocked
+    }
+
+    /// Bytes that wait to be sent.
+    pub fn bytes(&self) -> usize {
+        let state = self.lock();
+        state.queue.bytes() + state.batch.bytes()
+    }
+
+    /// Nothing more will be sent.
+    pub fn abandon(&self) {
+        let mut state = self.lock();
+        state.is_broken = true;
+        state.queue.clear();
+    }
+
+    /// Sends until nothing is left or the socket is full; `true` in the latter case.
+    fn drain<'a>(&'a self, mut state: MutexGuard<'a, State>) -> bool {
+        state.is_sending = true;
+        let mut batch = std::mem::replace(&mut state.batch, Queue::new());
+        loop {
+            if batch.is_empty() {
+                if state.queue.is_empty() || state.is_broken {
+                    break;
+                }
+                std::mem::swap(&mut state.queue, &mut batch);
+            }
+            drop(state);
+            let sent = self.send(&mut batch);
+            state = self.lock();
+            match sent {
+                Ok(true) => {}
+                Ok(false) => {
+                    state.is_blocked = true;
+                    break;
+                }
+                Err(_) => {
+                    state.is_broken = true;
+                    state.queue.clear();
+                    batch.clear();
+                    break;
+                }
+            }
+        }
+        state.batch = batch;
+        state.is_sending = false;
+        state.is_blocked
+    }
+
+    /// One batch; `Ok(false)` when the socket takes no more for now.
+    fn send(&self, batch: &mut Queue) -> io::Result<bool> {
+        while !batch.is_empty() {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let count = batch.slices(&mut slices);
+            match send(self.socket.as_fd(), &slices[..count]) {
+                Ok(sent) => batch.advance(sent),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,594 @@
+//! The thread of a connection: it waits for the socket, lets the machines decide, and does what they say.
+
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use log::{debug, info, warn};
+
+use crate::iscsi::directory::Query;
+use crate::iscsi::discovery::{TextExchange, TextSession};
+use crate::iscsi::error::{ProtocolError, reason};
+use crate::iscsi::receive::{Action, Disposition, Receiver};
+use crate::iscsi::send::Outgoing;
+use crate::names::IscsiName;
+use crate::scsi::cdb::Cdb;
+use crate::scsi::lun::LunField;
+use crate::scsi::management::PendingFunction;
+use crate::scsi::nexus::Nexus;
+use crate::scsi::task::{Command, Failure, Reply, Task};
+use crate::scsi::{Status, TaskAttribute, TaskManagementFunction, execute, target};
+use crate::server::Shared;
+use crate::server::connection::Connection;
+use crate::server::input::Input;
+use crate::server::outbox::HIGH_WATER_BYTES;
+use crate::server::sessions::{CloseReason, Closer, Session};
+use crate::sys::socket;
+use crate::wire::request::{LogoutRequest, ScsiCommand, TaskManagementRequest, TextRequest};
+use crate::wire::response::TextResponse;
+
+/// How long a task management function may wait for writes that cannot be cancelled before it is answered
+/// with FUNCTION REJECTED. Initiators give up after 15 seconds and more.
+pub const FUNCTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long what is queued may take to leave after a logout.
+const LINGER: Duration = Duration::from_secs(5);
+/// Time-outs of the socket are set again only when they move by more than this.
+const TIMEOUT_SLACK: Duration = Duration::from_millis(500);
+
+/// Why a connection ended.
+#[derive(Debug)]
+pub enum End {
+    /// The initiator closed the connection.
+    PeerClosed,
+    /// The initiator logged out.
+    Logout,
+    /// Login failed; the reason was logged.
+    LoginFailed,
+    /// The initiator broke the protocol.
+    Protocol(ProtocolError),
+    /// The socket failed.
+    Io(io::Error),
+    /// The target closed it.
+    Closed(CloseReason),
+}
+
+impl From<ProtocolError> for End {
+    fn from(error: ProtocolError) -> Self {
+        End::Protocol(error)
+    }
+}
+
+impl From<io::Error> for End {
+    fn from(error: io::Error) -> Self {
+        End::Io(error)
+    }
+}
+
+impl std::fmt::Display for End {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            End::PeerClosed => f.write_str("the initiator closed the connection"),
+            End::Logout => f.write_str("logout"),
+            End::LoginFailed => f.write_str("login failed"),
+            End::Protocol(error) => write!(f, "{error}"),
+            End::Io(error) => write!(f, "{error}"),
+            End::Closed(reason) => f.write_str(reason.words()),
+        }
+    }
+}
+
+/// What full feature phase adds to the thread.
+pub(super) struct Established {
+    pub(super) session: Arc<Session>,
+    pub(super) nexus: Option<Arc<Nexus>>,
+    pub(super) initiator: IscsiName,
+    pub(super) response_timeout: Duration,
+    pub(super) exchange: TextExchange,
+}
+
+/// The state of the thread.
+pub(super) struct Serving<'a> {
+    pub(super) shared: Arc<Shared>,
+    pub(super) connection: Arc<Connection>,
+    pub(super) reply: Arc<dyn Reply>,
+    pub(super) peer: SocketAddr,
+    pub(super) portal: SocketAddr,
+    pub(super) receiver: Receiver<Task>,
+    pub(super) input: Input,
+    pub(super) actions: Vec<Action<Task>>,
+    pub(super) established: Option<Established>,
+    pub(super) login: Option<super::login::LoginPhase>,
+    pub(super) functions: Vec<(Instant, Arc<PendingFunction>)>,
+    pub(super) now: Instant,
+    /// Whether the connection counts among the logins in progress.
+    pub(super) logging_in: &'a mut bool,
+    timeout: Option<Duration>,
+    blocked_since: Option<Instant>,
+    is_over: bool,
+}
+
+impl<'a> Serving<'a> {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        socket: TcpStream,
+        peer: SocketAddr,
+        portal: SocketAddr,
+        logging_in: &'a mut bool,
+    ) -> Self {
+        let now = Instant::now();
+        let connection = Connection::new(Arc::new(socket));
+        let reply: Arc<dyn Reply> = connection.clone();
+        Serving {
+            login: Some(super::login::LoginPhase::new(&shared, portal, peer)),
+            receiver: Receiver::new(now + shared.options.login_timeout),
+            shared,
+            connection,
+            reply,
+            peer,
+            portal,
+            input: Input::default(),
+            actions: Vec::new(),
+            established: None,
+            functions: Vec::new(),
+            now,
+            logging_in,
+            timeout: None,
+            blocked_since: None,
+            is_over: false,
+        }
+    }
+
+    /// The life of the connection.
+    pub(super) fn run(mut self) {
+        let served = catch_unwind(AssertUnwindSafe(|| self.serve()));
+        let end = match served {
+            Ok(Ok(())) => End::Logout,
+            Ok(Err(end)) => end,
+            Err(_) => End::Io(io::Error::other("internal error")),
+        };
+        let end = self.connection.close_reason().map_or(end, End::Closed);
+        self.finish(&end);
+    }
+
+    fn serve(&mut self) -> Result<(), End> {
+        while !self.is_over {
+            while !self.input.is_empty() && !self.is_over {
+                let count = self.input.take(self.receiver.want());
+                self.got(count)?;
+            }
+            if !self.is_over {
+                self.await_input()?;
+            }
+        }
+        self.linger();
+        Ok(())
+    }
+
+    fn got(&mut self, count: usize) -> Result<(), End> {
+        self.receiver.got(count, self.now, &mut self.actions)?;
+        self.perform_all()
+    }
+
+    fn perform_all(&mut self) -> Result<(), End> {
+        loop {
+            let mut index = 0;
+            while index < self.actions.len() {
+                let mut actions = std::mem::take(&mut self.actions);
+                for action in actions.drain(..) {
+                    self.perform(action)?;
+                }
+                // What performing them has added comes next; the emptied list keeps its memory.
+                if self.actions.is_empty() {
+                    self.actions = actions;
+                }
+                index = 0;
+            }
+            if self.is_over || !self.receiver.replay(&mut self.actions) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn perform(&mut self, action: Action<Task>) -> Result<(), End> {
+        if self.is_over {
+            return Ok(());
+        }
+        match action {
+            Action::Login(request, text) => self.login(&request, &text),
+            Action::Command(command) => self.command(&command),
+            Action::Execute { mut token, buffer, length } => {
+                token.set_data_out(buffer, length);
+                self.start(token);
+                Ok(())
+            }
+            Action::Fail { token, sense } => {
+                target::fail(token, Failure::Sense(sense));
+                Ok(())
+            }
+            Action::Manage(request) => {
+                self.manage(&request);
+                Ok(())
+            }
+            Action::Text(request, text) => {
+                self.text(&request, &text);
+                Ok(())
+            }
+            Action::Logout(request) => {
+                self.logout(&request);
+                Ok(())
+            }
+            Action::Send(outgoing) => {
+                self.connection.send(&outgoing);
+                Ok(())
+            }
+        }
+    }
+
+    /// Admits a SCSI command and tells the receiver what becomes of its data.
+    fn command(&mut self, pdu: &ScsiCommand) -> Result<(), End> {
+        let nexus = self.established.as_ref().and_then(|e| e.nexus.clone());
+        let Some(nexus) = nexus else { return Err(End::Protocol(ProtocolError::LoginAgain)) };
+        let command = scsi_command(pdu);
+        let task = match target::admit(&nexus, &command, &self.reply) {
+            Ok(task) => task,
+            Err(refused) => {
+                self.reply.task_done(refused.0);
+                self.receiver.accept(Disposition::Discard, self.now, &mut self.actions)?;
+                return Ok(());
+            }
+        };
+        let length = task.data_out_length();
+        if length == 0 {
+            self.receiver.accept(Disposition::Discard, self.now, &mut self.actions)?;
+            self.start(task);
+            return Ok(());
+        }
+        match nexus.buffers.get(length) {
+            Some(buffer) => {
+                let fetch = Disposition::Fetch { token: task, buffer, length };
+                self.receiver.accept(fetch, self.now, &mut self.actions)?;
+            }
+            None => {
+                target::fail(task, Failure::Status(Status::BUSY));
+                self.receiver.accept(Disposition::Discard, self.now, &mut self.actions)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs a task here when that cannot block, else gives it to the workers.
+    fn start(&mut self, task: Task) {
+        let execute::Started::Run(task) = execute::start(task) else { return };
+        if execute::runs_inline(&task) {
+            execute::execute(task, true);
+        } else if execute::may_try_inline(&task) {
+            if let Some(task) = execute::execute(task, false) {
+                self.shared.pool.submit(task);
+            }
+        } else {
+            self.shared.pool.submit(task);
+        }
+    }
+
+    fn manage(&mut self, request: &TaskManagementRequest) {
+        let Some(nexus) = self.established.as_ref().and_then(|e| e.nexus.clone()) else { return };
+        let tag = request.initiator_task_tag;
+        let Some(function) = management_function(request) else {
+            // RFC 7143 11.6.1: TASK REASSIGN is 4, anything unknown 5.
+            let response = if request.function == 8 { 4 } else { 5 };
+            return self.connection.send(&Outgoing::TaskManagement { itt: tag, response });
+        };
+        info!("{}: {function:?} at LUN {}", self.peer, LunField(request.lun));
+        let pending = target::manage(&nexus, function, LunField(request.lun), tag, &self.reply);
+        self.drop_aborted(function);
+        if !pending.is_answered() {
+            self.functions.push((self.now + FUNCTION_TIMEOUT, pending));
+        }
+    }
+
+    /// Commands whose data was arriving are gone from their task sets: their data is discarded from here on.
+    fn drop_aborted(&mut self, function: TaskManagementFunction) {
+        match function {
+            TaskManagementFunction::AbortTask { tag } => drop(self.receiver.forget(tag)),
+            TaskManagementFunction::TargetColdReset
+            | TaskManagementFunction::TargetWarmReset
+            | TaskManagementFunction::NexusReset => drop(self.receiver.forget_all()),
+            _ => {}
+        }
+    }
+
+    fn text(&mut self, request: &TextRequest, text: &[u8]) {
+        let Some(established) = &mut self.established else { return };
+        let Some(full) = self.connection.full() else { return };
+        let mut segment_length = 0;
+        full.outbox.push(|sender, _| segment_length = sender.max_segment());
+        let session = TextSession {
+            query: Query { initiator: &established.initiator, portal: self.portal, peer: self.peer },
+            target: Some(established.session.target.as_str()).filter(|name| !name.is_empty()),
+            segment_length: u32::try_from(segment_length).unwrap_or(u32::MAX),
+        };
+        match established.exchange.request(request, text, &session, &*self.shared.host) {
+            Ok(answer) => {
+                let response = TextResponse { lun: request.lun, ..answer.response };
+                self.connection.send(&Outgoing::Text { response, text: answer.text });
+                if let Some(length) = answer.segment_length {
+                    full.outbox.push(|sender, _| sender.set_max_segment(length));
+                }
+            }
+            Err(refusal) => {
+                let header = self.receiver.header().0.into();
+                self.connection.send(&Outgoing::Reject { reason: refusal.reason(), header });
+            }
+        }
+    }
+
+    /// RFC 7143 11.14: 0 closes the session, 1 the connection with the CID given, 2 asks for recovery.
+    fn logout(&mut self, request: &LogoutRequest) {
+        let Some(established) = &self.established else { return };
+        let itt = request.initiator_task_tag;
+        let response = match request.reason {
+            0 => 0,
+            1 if request.cid == established.session.cid => 0,
+            1 => 1,
+            2 => 2,
+            _ => {
+                let header = self.receiver.header().0.into();
+                let reject = Outgoing::Reject { reason: reason::PROTOCOL_ERROR, header };
+                return self.connection.send(&reject);
+            }
+        };
+        if response == 0 {
+            if let Some(nexus) = &established.nexus {
+                target::nexus_lost(nexus);
+            }
+            drop(self.receiver.forget_all());
+            self.is_over = true;
+        }
+        self.connection.send(&Outgoing::Logout { itt, response });
+    }
+
+    /// Waits until there is something to read; sends what is queued meanwhile.
+    fn await_input(&mut self) -> Result<(), End> {
+        let connection = Arc::clone(&self.connection);
+        let Some(full) = connection.full() else { return self.await_login_input() };
+        full.outbox.uncork();
+        let mut tried = false;
+        loop {
+            if let Some(reason) = connection.close_reason() {
+                return Err(End::Closed(reason));
+            }
+            self.look_at_functions();
+            let blocked = full.outbox.is_blocked();
+            self.check_blocked(blocked)?;
+            if !blocked && self.functions.is_empty() && full.tags.is_empty() {
+                if self.receive(true)? {
+                    break;
+                }
+                continue;
+            }
+            let is_full = blocked && full.outbox.bytes() > HIGH_WATER_BYTES;
+            if !is_full && !tried && self.receive(false)? {
+                break;
+            }
+            let timeout = self.poll_timeout();
+            let socket = Arc::clone(&connection.socket);
+            let ready = socket::wait(socket.as_fd(), full.outbox.wake(), !is_full, blocked, timeout)?;
+            self.now = Instant::now();
+            if ready.woken {
+                full.outbox.wake().clear();
+            }
+            if ready.writable {
+                full.outbox.resume();
+            }
+            tried = !ready.readable;
+            if ready == socket::Ready::default() {
+                self.expired()?;
+            }
+        }
+        full.outbox.cork();
+        Ok(())
+    }
+
+    fn await_login_input(&mut self) -> Result<(), End> {
+        while !self.receive(true)? {}
+        Ok(())
+    }
+
+    /// One receive call; `false` when nothing came in time.
+    fn receive(&mut self, wait: bool) -> Result<bool, End> {
+        if wait {
+            self.arm()?;
+        }
+        let socket = Arc::clone(&self.connection.socket);
+        let filled = self.input.fill(socket.as_fd(), self.receiver.want(), wait);
+        self.now = Instant::now();
+        match filled {
+            Ok(None) => Err(End::PeerClosed),
+            Ok(Some(0)) => {
+                self.check_login_deadline()?;
+                Ok(true)
+            }
+            Ok(Some(direct)) => {
+                self.got(direct)?;
+                Ok(true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if wait {
+                    self.timeout = None;
+                    self.expired()?;
+                }
+                Ok(false)
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(false),
+            Err(error) => Err(End::Io(error)),
+        }
+    }
+
+    /// The login deadline is total: bytes that trickle in do not move it.
+    fn check_login_deadline(&mut self) -> Result<(), End> {
+        if self.established.is_none() {
+            Ok(self.receiver.expired(self.now, &mut self.actions)?)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn expired(&mut self) -> Result<(), End> {
+        self.receiver.expired(self.now, &mut self.actions)?;
+        self.perform_all()?;
+        if let Some(full) = self.connection.full() {
+            full.outbox.uncork();
+        }
+        Ok(())
+    }
+
+    /// Sets the receive time-out to the next deadline, unless it is about that already.
+    fn arm(&mut self) -> Result<(), End> {
+        let wanted = self
+            .receiver
+            .deadline()
+            .map(|at| at.saturating_duration_since(self.now).max(Duration::from_millis(1)));
+        let is_near = match (wanted, self.timeout) {
+            (Some(wanted), Some(set)) => wanted.abs_diff(set) <= TIMEOUT_SLACK,
+            (None, None) => true,
+            _ => false,
+        };
+        if !is_near {
+            self.connection.socket.set_read_timeout(wanted)?;
+            self.timeout = wanted;
+        }
+        Ok(())
+    }
+
+    fn poll_timeout(&self) -> Option<Duration> {
+        let functions = self.functions.iter().map(|(at, _)| *at).min();
+        let blocked =
+            self.blocked_since.zip(self.established.as_ref()).map(|(at, e)| at + e.response_timeout);
+        [self.receiver.deadline(), functions, blocked]
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|at| at.saturating_duration_since(self.now).max(Duration::from_millis(1)))
+    }
+
+    fn look_at_functions(&mut self) {
+        let now = self.now;
+        self.functions.retain(|(at, function)| {
+            if now >= *at {
+                function.give_up();
+            }
+            !function.is_answered()
+        });
+    }
+
+    /// An initiator that has not taken anything for RspTimeout is given up.
+    fn check_blocked(&mut self, blocked: bool) -> Result<(), End> {
+        if !blocked {
+            self.blocked_since = None;
+            return Ok(());
+        }
+        let since = *self.blocked_since.get_or_insert(self.now);
+        let limit = self.established.as_ref().map(|e| e.response_timeout);
+        match limit {
+            Some(limit) if self.now.duration_since(since) >= limit => {
+                Err(End::Protocol(ProtocolError::ResponseTimeout))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends what is queued, for a bounded time.
+    fn linger(&mut self) {
+        let Some(full) = self.connection.full() else { return };
+        let until = Instant::now() + LINGER;
+        full.outbox.uncork();
+        while full.outbox.bytes() > 0 && Instant::now() < until {
+            let left = until.saturating_duration_since(Instant::now());
+            let socket = Arc::clone(&self.connection.socket);
+            match socket::wait(socket.as_fd(), full.outbox.wake(), false, true, Some(left)) {
+                Ok(ready) if ready.writable => full.outbox.resume(),
+                Ok(_) => full.outbox.wake().clear(),
+                Err(_) => break,
+            }
+        }
+    }
+
+    /// Takes the session out and says why.
+    fn finish(&mut self, end: &End) {
+        drop(self.receiver.forget_all());
+        if let Some(established) = self.established.take() {
+            if let Some(nexus) = &established.nexus {
+                target::nexus_lost(nexus);
+                self.shared.host.closed(nexus);
+            }
+            self.shared.sessions.remove(&established.session);
+            let session = &established.session;
+            let name = if session.target.is_empty() { "discovery" } else { &session.target };
+            info!(
+                "session {} of {} at {} with {name} closed: {end}",
+                session.id, session.initiator, self.peer
+            );
+        } else if !matches!(end, End::PeerClosed | End::LoginFailed) {
+            self.shared.noise.say(|| warn!("connection from {} closed before login: {end}", self.peer));
+        } else {
+            debug!("connection from {} closed before login: {end}", self.peer);
+        }
+        if let Some(full) = self.connection.full() {
+            full.outbox.abandon();
+        }
+        let _ = self.connection.socket.shutdown(Shutdown::Both);
+    }
+}
+
+fn scsi_command(pdu: &ScsiCommand) -> Command {
+    let cdb = match &pdu.additional.extended_cdb {
+        None => Cdb::new(&pdu.cdb),
+        Some(more) => {
+            let mut bytes = pdu.cdb.to_vec();
+            bytes.extend_from_slice(more);
+            Cdb::new(&bytes)
+        }
+    };
+    let length = pdu.expected_data_transfer_length;
+    let attribute = match pdu.attribute {
+        0 | 1 => TaskAttribute::Simple,
+        2 => TaskAttribute::Ordered,
+        3 => TaskAttribute::HeadOfQueue,
+        _ => TaskAttribute::Aca,
+    };
+    Command {
+        tag: pdu.initiator_task_tag,
+        lun: LunField(pdu.lun),
+        attribute,
+        cdb,
+        expected_in: match (pdu.is_read, pdu.is_write) {
+            (true, true) => pdu.additional.bidirectional_read_length.unwrap_or(0),
+            (true, false) => length,
+            _ => 0,
+        },
+        expected_out: if pdu.is_write { length } else { 0 },
+        is_immediate: pdu.is_immediate,
+    }
+}
+
+/// Function codes of RFC 7143 11.5.1 and RFC 7144.
+fn management_function(request: &TaskManagementRequest) -> Option<TaskManagementFunction> {
+    let tag = request.referenced_task_tag;
+    Some(match request.function {
+        1 => TaskManagementFunction::AbortTask { tag },
+        2 => TaskManagementFunction::AbortTaskSet,
+        3 => TaskManagementFunction::ClearAca,
+        4 => TaskManagementFunction::ClearTaskSet,
+        5 => TaskManagementFunction::LogicalUnitReset,
+        6 => TaskManagementFunction::TargetWarmReset,
+        7 => TaskManagementFunction::TargetColdReset,
+        9 => TaskManagementFunction::QueryTask { tag },
+        10 => TaskManagementFunction::QueryTaskSet,
+        11 => TaskManagementFunction::NexusReset,
+        12 => TaskManagementFunction::QueryAsynchronousEvent,
+        _ => return None,
+    })
+}
