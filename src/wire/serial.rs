@@ -9,7 +9,7 @@ pub fn is_before(a: u32, b: u32) -> bool {
 /// Whether `sn` is one of `first` to `last`, both included; an empty window is `last == first - 1`.
 #[inline]
 pub fn is_within(sn: u32, first: u32, last: u32) -> bool {
-    !is_before(sn, first) && !is_before(last, sn)
+    sn.wrapping_sub(first) < last.wrapping_add(1).wrapping_sub(first)
 }
 
 #[cfg(test)]
@@ -23,6 +23,9 @@ mod tests {
         assert!(!is_before(7, 7));
         assert!(is_within(1, 0xffff_ffff, 3));
         assert!(!is_within(4, 0xffff_ffff, 3));
-        assert!(!is_within(10, 10, 9), "the closed window holds nothing");
+        for sn in [10, 9, 11, 10 + 0x8000_0000, 9 + 0x8000_0000] {
+            assert!(!is_within(sn, 10, 9), "the closed window holds nothing");
+        }
+        assert!(!is_within(10 + 0x8000_0000, 10, 10));
     }
 }
