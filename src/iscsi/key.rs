@@ -233,8 +233,9 @@ keys! {
         rfc_default: 1, offer: 32, is_attribute: true,
         help: "R2Ts a task may have outstanding",
     }
+    // Data-Out is taken in order only: nothing in a command's memory may be left unwritten.
     DataPDUInOrder "DataPDUInOrder" "13.18" {
-        irrelevant_in_discovery: true, kind: Kind::Or, rfc_default: 1, offer: 0,
+        irrelevant_in_discovery: true, kind: Kind::Or, rfc_default: 1, offer: 1,
         help: "Yes keeps the PDUs of a sequence in order",
     }
     DataSequenceInOrder "DataSequenceInOrder" "13.19" {

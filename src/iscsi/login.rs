@@ -122,7 +122,6 @@ impl Agreed {
             initial_r2t: is_set(KeyId::InitialR2T),
             immediate_data: is_set(KeyId::ImmediateData),
             max_outstanding_r2t: value(KeyId::MaxOutstandingR2T),
-            data_pdu_in_order: is_set(KeyId::DataPDUInOrder),
             default_time2wait: seconds(KeyId::DefaultTime2Wait),
             default_time2retain: seconds(KeyId::DefaultTime2Retain),
             is_discovery: self.session.session_type == SessionType::Discovery,

@@ -21,8 +21,6 @@ pub struct Parameters {
     pub immediate_data: bool,
     /// MaxOutstandingR2T.
     pub max_outstanding_r2t: u32,
-    /// DataPDUInOrder.
-    pub data_pdu_in_order: bool,
     /// DefaultTime2Wait in seconds.
     pub default_time2wait: u16,
     /// DefaultTime2Retain in seconds.
@@ -49,7 +47,6 @@ impl Default for Parameters {
             initial_r2t: true,
             immediate_data: true,
             max_outstanding_r2t: 1,
-            data_pdu_in_order: true,
             default_time2wait: 2,
             default_time2retain: 20,
             is_discovery: false,

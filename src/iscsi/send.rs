@@ -90,7 +90,8 @@ impl Sender {
             window,
             stat_sn,
             digests: Digests { header: parameters.header_digest, data: parameters.data_digest },
-            segment: parameters.max_send_data_segment_length.max(512) as usize,
+            // Segments within a sequence are filled to whole words (RFC 7143 11.7.7).
+            segment: parameters.max_send_data_segment_length.max(512) as usize & !3,
             burst: parameters.max_burst_length.max(512) as usize,
             time2wait: parameters.default_time2wait,
             time2retain: parameters.default_time2retain,
