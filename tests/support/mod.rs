@@ -1,0 +1,167 @@
+//! A target in this process, without configuration: for tests that need their own backstore.
+#![allow(dead_code)] // Every test uses a part of it.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use scstu::backstore::gate::Gate;
+use scstu::backstore::{Backstore, BlockError, Capabilities, Geometry};
+use scstu::iscsi::attachment::{Attachment, Host};
+use scstu::iscsi::directory::{Directory, Offer, Query, Refusal, TargetRecord, Wanted};
+use scstu::iscsi::login::SessionRequest;
+use scstu::iscsi::login_error::LoginStatus;
+use scstu::names::IscsiName;
+use scstu::scsi::device::{Device, DeviceType, Dispatch, NewDevice, Settings};
+use scstu::scsi::lun::AddressingMethod;
+use scstu::scsi::nexus::{LunEntry, LunMap, Nexus};
+use scstu::server::pool::Pool;
+use scstu::server::{Server, ServerOptions};
+
+/// The only target.
+pub const TARGET: &str = "iqn.2026-01.test:target";
+
+/// Blocks in memory.
+pub struct Memory {
+    blocks: Mutex<Vec<u8>>,
+    block_size: u32,
+    never_blocks: bool,
+}
+
+impl Memory {
+    pub fn new(bytes: usize, block_size: u32, never_blocks: bool) -> Self {
+        Memory { blocks: Mutex::new(vec![0; bytes]), block_size, never_blocks }
+    }
+}
+
+impl Backstore for Memory {
+    fn geometry(&self) -> Geometry {
+        Geometry {
+            block_size: self.block_size,
+            blocks: self.blocks.lock().unwrap().len() as u64 / u64::from(self.block_size),
+            physical_block_exponent: 0,
+            optimal_transfer_bytes: 0,
+            unmap_granularity_bytes: 0,
+            unmap_alignment_bytes: 0,
+        }
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        if self.never_blocks { Capabilities::NEVER_BLOCKS } else { Capabilities::NONE }
+    }
+
+    fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), BlockError> {
+        let at = offset as usize;
+        into.copy_from_slice(&self.blocks.lock().unwrap()[at..at + into.len()]);
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, from: &[u8], _durable: bool) -> Result<(), BlockError> {
+        let at = offset as usize;
+        self.blocks.lock().unwrap()[at..at + from.len()].copy_from_slice(from);
+        Ok(())
+    }
+
+    fn flush(&self) -> Result<(), BlockError> {
+        Ok(())
+    }
+}
+
+/// One target with a fixed map.
+pub struct OneTarget {
+    map: Arc<LunMap>,
+    absent: Arc<Device>,
+    well_known: Arc<Device>,
+    address: Mutex<Option<SocketAddr>>,
+}
+
+impl Directory for OneTarget {
+    fn target(&self, target: &IscsiName, _query: &Query<'_>) -> Result<Offer, Refusal> {
+        if target.as_str() == TARGET {
+            Ok(Offer::open())
+        } else {
+            Err(Refusal::Status(LoginStatus::NOT_FOUND))
+        }
+    }
+
+    fn discovery(&self, _query: &Query<'_>) -> Result<Offer, Refusal> {
+        Ok(Offer::open())
+    }
+
+    fn send_targets(&self, wanted: Wanted<'_>, query: &Query<'_>) -> Vec<TargetRecord> {
+        match wanted {
+            Wanted::Named(name) if name != TARGET => Vec::new(),
+            _ => vec![TargetRecord { name: TARGET.to_owned(), addresses: vec![(query.portal, 1)] }],
+        }
+    }
+}
+
+impl Host for OneTarget {
+    fn attach(
+        &self,
+        _request: &SessionRequest,
+        _query: &Query<'_>,
+        _sessions: usize,
+    ) -> Result<Attachment, LoginStatus> {
+        Ok(Attachment {
+            map: Arc::clone(&self.map),
+            relative_identifier: 1,
+            absent: Arc::clone(&self.absent),
+            well_known: Arc::clone(&self.well_known),
+        })
+    }
+
+    fn opened(&self, _nexus: &Arc<Nexus>) {}
+
+    fn closed(&self, _nexus: &Arc<Nexus>) {}
+}
+
+/// A unit over `store`.
+pub fn device(name: &str, store: Arc<dyn Backstore>, dispatch: &Arc<dyn Dispatch>) -> Arc<Device> {
+    let gate = Arc::new(Gate::new(store));
+    let block_size = gate.geometry().block_size;
+    let new = NewDevice {
+        name: name.to_owned(),
+        device_type: DeviceType::Disk,
+        settings: Settings::default(),
+        gate: Some(gate),
+        block_size,
+        task_set_type: 1,
+    };
+    Device::new(new, Arc::clone(dispatch), None)
+}
+
+fn pseudo(device_type: DeviceType, dispatch: &Arc<dyn Dispatch>) -> Arc<Device> {
+    let new = NewDevice {
+        name: String::new(),
+        device_type,
+        settings: Settings::default(),
+        gate: None,
+        block_size: 512,
+        task_set_type: 1,
+    };
+    Device::new(new, Arc::clone(dispatch), None)
+}
+
+/// Serves these stores as LUN 0, 1, ... of [`TARGET`] on a free port of 127.0.0.1.
+pub fn serve(stores: Vec<Arc<dyn Backstore>>, options: ServerOptions) -> (Server, SocketAddr) {
+    let pool = Pool::new(options.workers);
+    let dispatch: Arc<dyn Dispatch> = Arc::new(pool.clone());
+    let entries = stores
+        .into_iter()
+        .enumerate()
+        .map(|(lun, store)| LunEntry {
+            lun: u16::try_from(lun).unwrap(),
+            device: device(&format!("disk{lun}"), store, &dispatch),
+            read_only: false,
+        })
+        .collect();
+    let host = OneTarget {
+        map: Arc::new(LunMap::new(entries, AddressingMethod::Peripheral)),
+        absent: pseudo(DeviceType::Absent, &dispatch),
+        well_known: pseudo(DeviceType::WellKnown, &dispatch),
+        address: Mutex::new(None),
+    };
+    let server = Server::new(options, Arc::new(host), pool);
+    let address = server.listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    (server, address)
+}
