@@ -1,5 +1,7 @@
 //! The server over real sockets, in this process.
 
+#![allow(clippy::unwrap_used)] // A test panics to fail.
+
 mod support;
 
 use std::process::Command;
