@@ -3,6 +3,7 @@
 //! Everything here returns safe types; no policy, no names, no configuration.
 #![allow(unsafe_code)] // Raw system calls and aligned memory have no safe spelling in std.
 
+pub mod file;
 pub mod socket;
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};

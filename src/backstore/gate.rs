@@ -1,25 +1,128 @@
-//! The one way to a backstore.
+//! The one way to a backstore: checks range and alignment, counts.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::backstore::{Backstore, Capabilities, Geometry};
+use crate::backstore::{Backstore, BlockError, Capabilities, Geometry, Provisioning};
+use crate::sys::AlignedMemory;
 
-/// Checks every call before the backstore sees it.
+/// Zeros written at once where the store has no better way.
+const ZEROS: usize = 1 << 20;
+
+/// Operations and errors since the store was opened.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Calls that read, wrote, flushed, freed.
+    pub operations: AtomicU64,
+    /// Calls that failed.
+    pub errors: AtomicU64,
+}
+
+/// A backstore behind its checks.
 pub struct Gate {
     store: Arc<dyn Backstore>,
+    capabilities: Capabilities,
+    /// What has happened.
+    pub counts: Counts,
 }
 
 impl Gate {
     /// A gate before `store`.
     pub fn new(store: Arc<dyn Backstore>) -> Self {
-        Gate { store }
+        let capabilities = store.capabilities();
+        Gate { store, capabilities, counts: Counts::default() }
     }
-    /// Shape.
+
+    /// Size and shape.
     pub fn geometry(&self) -> Geometry {
         self.store.geometry()
     }
-    /// Abilities.
+
+    /// What the store can do.
+    #[inline]
     pub fn capabilities(&self) -> Capabilities {
-        self.store.capabilities()
+        self.capabilities
+    }
+
+    fn check(&self, offset: u64, length: u64) -> Result<(), BlockError> {
+        let end = offset.checked_add(length).ok_or(BlockError::OutOfRange)?;
+        if end > self.store.geometry().bytes() { Err(BlockError::OutOfRange) } else { Ok(()) }
+    }
+
+    fn counted<T>(&self, result: Result<T, BlockError>) -> Result<T, BlockError> {
+        self.counts.operations.fetch_add(1, Ordering::Relaxed);
+        if result.is_err() {
+            self.counts.errors.fetch_add(1, Ordering::Relaxed);
+        }
+        result
+    }
+
+    /// [`Backstore::read`].
+    pub fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), BlockError> {
+        self.check(offset, into.len() as u64)?;
+        self.counted(self.store.read(offset, into))
+    }
+
+    /// [`Backstore::try_read`].
+    pub fn try_read(&self, offset: u64, into: &mut [u8]) -> Result<bool, BlockError> {
+        self.check(offset, into.len() as u64)?;
+        self.counted(self.store.try_read(offset, into))
+    }
+
+    /// [`Backstore::write`].
+    pub fn write(&self, offset: u64, from: &[u8], durable: bool) -> Result<(), BlockError> {
+        self.check(offset, from.len() as u64)?;
+        self.counted(self.store.write(offset, from, durable))
+    }
+
+    /// [`Backstore::flush`].
+    pub fn flush(&self) -> Result<(), BlockError> {
+        self.counted(self.store.flush())
+    }
+
+    /// [`Backstore::unmap`].
+    pub fn unmap(&self, offset: u64, length: u64) -> Result<(), BlockError> {
+        self.check(offset, length)?;
+        if length == 0 { Ok(()) } else { self.counted(self.store.unmap(offset, length)) }
+    }
+
+    /// [`Backstore::write_zeroes`], with zeros from memory where the store has no way of its own.
+    pub fn write_zeroes(&self, offset: u64, length: u64, may_unmap: bool) -> Result<(), BlockError> {
+        self.check(offset, length)?;
+        if length == 0 {
+            return Ok(());
+        }
+        match self.store.write_zeroes(offset, length, may_unmap) {
+            Err(BlockError::Unsupported) => self.counted(self.write_zeros_from_memory(offset, length)),
+            other => self.counted(other),
+        }
+    }
+
+    fn write_zeros_from_memory(&self, offset: u64, length: u64) -> Result<(), BlockError> {
+        let size = usize::try_from(length).unwrap_or(ZEROS).min(ZEROS);
+        let zeros = AlignedMemory::zeroed(size);
+        let mut done = 0;
+        while done < length {
+            let part = usize::try_from(length - done).unwrap_or(size).min(size);
+            self.store.write(offset + done, &zeros[..part], false)?;
+            done += part as u64;
+        }
+        Ok(())
+    }
+
+    /// [`Backstore::provisioning`].
+    pub fn provisioning(&self, offset: u64, limit: u64) -> Result<(Provisioning, u64), BlockError> {
+        self.check(offset, limit)?;
+        self.store.provisioning(offset, limit)
+    }
+
+    /// [`Backstore::resize`].
+    pub fn resize(&self, bytes: u64) -> Result<(), BlockError> {
+        self.counted(self.store.resize(bytes))
+    }
+
+    /// [`Backstore::resync`].
+    pub fn resync(&self) -> Result<Geometry, BlockError> {
+        self.counted(self.store.resync())
     }
 }

@@ -11,7 +11,11 @@
 use std::fmt;
 
 pub mod buffer;
+pub mod file;
 pub mod gate;
+pub mod null;
+pub mod ram;
+pub mod registry;
 
 /// Size and shape of the medium. Lengths in logical blocks unless the name says bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,7 +13,7 @@ pub mod mode_parameters;
 pub mod nexus;
 pub(crate) mod opcode;
 pub(crate) mod ops;
-pub(crate) mod reservation;
+pub mod reservation;
 pub mod sense;
 pub mod target;
 pub mod task;

@@ -57,6 +57,16 @@ pub struct TransportId {
     pub isid: [u8; 6],
 }
 
+/// The names of both ends of a nexus, by which it is known when it does not exist: initiator port and
+/// relative target port.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PortPair {
+    /// Initiator port.
+    pub initiator: TransportId,
+    /// RELATIVE TARGET PORT IDENTIFIER.
+    pub relative_port: u16,
+}
+
 /// The target port's half of the nexus.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TargetPort {
@@ -161,7 +171,13 @@ impl Nexus {
         let Some(entry) = view.map.get(lun) else { return Arc::clone(&self.absent) };
         let itl = Itl::new(self.id, lun, entry.read_only, &entry.device, Some(self.first_attention));
         view.itls.insert(lun, Arc::clone(&itl));
+        itl.device.state().reservations.attach(&self.ports(), self.id);
         itl
+    }
+
+    /// The names of both ends.
+    pub fn ports(&self) -> PortPair {
+        PortPair { initiator: self.initiator.clone(), relative_port: self.target.relative_identifier }
     }
 
     /// I_T_L nexuses made so far.
@@ -191,6 +207,7 @@ impl Nexus {
                 let other = before.get(entry.lun).is_some_and(|old| !Arc::ptr_eq(&old.device, &entry.device));
                 if other {
                     let itl = Itl::new(self.id, entry.lun, entry.read_only, &entry.device, None);
+                    itl.device.state().reservations.attach(&self.ports(), self.id);
                     replaced.push(Arc::clone(&itl));
                     view.itls.insert(entry.lun, itl);
                 }

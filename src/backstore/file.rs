@@ -1,0 +1,332 @@
+//! A file or block device (vdisk_fileio through the page cache, vdisk_blockio past it), and the medium of a
+//! CD drive.
+//!
+//! What is promised is what is done: a durable write or a flush that returned is on stable storage; after a
+//! failed flush the page cache may have dropped what was dirty, so the store is failed until it is opened
+//! again, and says so.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use crate::backstore::{Backstore, BlockError, Capabilities, Geometry, Provisioning};
+use crate::sys::AlignedMemory;
+use crate::sys::file::{self, Allocate};
+
+/// How to open it.
+#[derive(Clone, Copy, Debug)]
+pub struct FileOptions {
+    /// Logical block length in bytes.
+    pub block_size: u32,
+    /// Size in bytes, where the file has none of its own or less is to be served.
+    pub bytes: Option<u64>,
+    /// Refuse writes.
+    pub read_only: bool,
+    /// Every write is durable.
+    pub write_through: bool,
+    /// The cache counts as non-volatile: FUA and SYNCHRONIZE CACHE do not flush (SCST's `nv_cache`).
+    pub nv_cache: bool,
+    /// Past the page cache.
+    pub direct: bool,
+    /// Offer to free blocks; `None` finds out whether it can.
+    pub thin: Option<bool>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Regular,
+    Block,
+    /// /dev/zero and the like: reads zeros, forgets writes, has no size.
+    Character,
+}
+
+/// A file or device that is open.
+pub struct FileStore {
+    file: File,
+    kind: Kind,
+    options: FileOptions,
+    bytes: AtomicU64,
+    physical: u32,
+    alignment: usize,
+    capabilities: Capabilities,
+    failed: AtomicBool,
+    /// Read-modify-write of partial device blocks, one at a time.
+    partial: Mutex<()>,
+}
+
+/// Why it was not opened: an errno and what to tell the administrator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenError {
+    /// errno.
+    pub errno: i32,
+    /// In words, with the name of what was wrong.
+    pub text: String,
+}
+
+impl OpenError {
+    pub(crate) fn new(errno: i32, text: impl Into<String>) -> Self {
+        OpenError { errno, text: text.into() }
+    }
+}
+
+fn block_error(errno: i32) -> BlockError {
+    match errno {
+        libc::ENOSPC | libc::EDQUOT | libc::EFBIG => BlockError::NoSpace,
+        libc::EROFS | libc::EPERM | libc::EACCES => BlockError::ReadOnly,
+        libc::EOPNOTSUPP | libc::ENOSYS => BlockError::Unsupported,
+        other => BlockError::Io(other),
+    }
+}
+
+impl FileStore {
+    /// Opens `path`.
+    pub fn open(path: &Path, options: FileOptions) -> Result<Self, OpenError> {
+        let shown = path.display();
+        let io = |error: std::io::Error| {
+            OpenError::new(error.raw_os_error().unwrap_or(libc::EIO), format!("{shown}: {error}"))
+        };
+        let mut open = OpenOptions::new();
+        open.read(true).write(!options.read_only);
+        if options.direct {
+            open.custom_flags(libc::O_DIRECT);
+        }
+        let file = open.open(path).map_err(io)?;
+        let metadata = file.metadata().map_err(io)?;
+        let (kind, size, logical, physical) = if metadata.file_type().is_block_device() {
+            let (size, logical, physical) = file::block_device(&file)
+                .map_err(|errno| OpenError::new(errno, format!("{shown}: cannot read its size")))?;
+            (Kind::Block, size, logical, physical)
+        } else if metadata.file_type().is_char_device() {
+            (Kind::Character, u64::MAX, 1, options.block_size)
+        } else if metadata.is_file() {
+            (Kind::Regular, metadata.len(), 1, 4096)
+        } else {
+            let text = format!("{shown} is neither a file nor a block device");
+            return Err(OpenError::new(libc::EINVAL, text));
+        };
+        let bytes = Self::size(path, &options, kind, size)?;
+        if kind == Kind::Block && options.block_size < logical {
+            let text = format!("{shown}: blocksize {} is below the device's {logical}", options.block_size);
+            return Err(OpenError::new(libc::EINVAL, text));
+        }
+        let alignment = if options.direct { (logical.max(512)) as usize } else { 1 };
+        let mut store = FileStore {
+            file,
+            kind,
+            options,
+            bytes: AtomicU64::new(bytes),
+            physical,
+            alignment,
+            capabilities: Capabilities::NONE,
+            failed: AtomicBool::new(false),
+            partial: Mutex::new(()),
+        };
+        store.capabilities = store.find_capabilities();
+        Ok(store)
+    }
+
+    fn size(path: &Path, options: &FileOptions, kind: Kind, found: u64) -> Result<u64, OpenError> {
+        let shown = path.display();
+        let block = u64::from(options.block_size);
+        let bytes = match (options.bytes, kind) {
+            (None, Kind::Character) => {
+                return Err(OpenError::new(libc::EINVAL, format!("{shown} has no size: give `size`")));
+            }
+            (Some(wanted), _) if wanted % block != 0 => {
+                let text = format!("size {wanted} is not a multiple of blocksize {block}");
+                return Err(OpenError::new(libc::EINVAL, text));
+            }
+            (Some(wanted), _) if wanted > found => {
+                let text = format!("size {wanted} is more than the {found} bytes of {shown}");
+                return Err(OpenError::new(libc::EINVAL, text));
+            }
+            (Some(wanted), _) => wanted,
+            (None, _) => found,
+        };
+        Ok(bytes - bytes % block)
+    }
+
+    fn find_capabilities(&self) -> Capabilities {
+        let options = &self.options;
+        let mut all = Capabilities::NONE;
+        if options.read_only {
+            all = all.with(Capabilities::READ_ONLY);
+        } else if !options.write_through && !options.nv_cache && self.kind != Kind::Character {
+            all = all.with(Capabilities::VOLATILE_CACHE);
+        }
+        if options.direct {
+            all = all.with(Capabilities::ALIGNED);
+        } else if self.kind != Kind::Character {
+            all = all.with(Capabilities::TRY_READ);
+        }
+        if self.can_punch() {
+            all = all.with(Capabilities::UNMAP).with(Capabilities::WRITE_ZEROES);
+            if self.kind == Kind::Regular {
+                all = all.with(Capabilities::UNMAP_READS_ZERO).with(Capabilities::PROVISIONING_STATUS);
+            }
+        }
+        all
+    }
+
+    /// Punches a hole behind the end, which changes nothing, to see whether holes can be punched. A block
+    /// device is not tried: what it cannot do it says when asked.
+    fn can_punch(&self) -> bool {
+        if self.options.read_only || self.options.thin == Some(false) || self.kind == Kind::Character {
+            return false;
+        }
+        let end = self.bytes.load(Ordering::Relaxed).next_multiple_of(1 << 20);
+        match self.kind {
+            Kind::Regular => file::allocate(&self.file, Allocate::Punch, end, 1 << 20).is_ok(),
+            _ => self.options.thin == Some(true),
+        }
+    }
+
+    fn usable(&self) -> Result<(), BlockError> {
+        if self.failed.load(Ordering::Acquire) { Err(BlockError::Gone) } else { Ok(()) }
+    }
+
+    fn is_aligned(&self, offset: u64, length: usize) -> bool {
+        self.alignment == 1 || (offset % self.alignment as u64 == 0 && length % self.alignment == 0)
+    }
+
+    /// The range widened to whole device blocks, in memory of its own.
+    fn widened(&self, offset: u64, length: usize) -> Result<(u64, AlignedMemory), BlockError> {
+        let unit = self.alignment as u64;
+        let start = offset - offset % unit;
+        let end = (offset + length as u64).next_multiple_of(unit);
+        let span = usize::try_from(end - start).map_err(|_| BlockError::OutOfRange)?;
+        let mut memory = AlignedMemory::zeroed(span);
+        file::read_at(&self.file, &mut memory[..span], start).map_err(block_error)?;
+        Ok((start, memory))
+    }
+
+    fn sync(&self) -> Result<(), BlockError> {
+        if self.kind == Kind::Character {
+            return Ok(());
+        }
+        file::sync(&self.file).map_err(|errno| {
+            self.failed.store(true, Ordering::Release);
+            log::error!("flush failed: {}; the store is failed until it is opened again", block_error(errno));
+            block_error(errno)
+        })
+    }
+}
+
+impl Backstore for FileStore {
+    fn geometry(&self) -> Geometry {
+        let block_size = self.options.block_size;
+        let granularity = if self.capabilities.contains(Capabilities::UNMAP) { 4096 } else { 0 };
+        Geometry {
+            block_size,
+            blocks: self.bytes.load(Ordering::Acquire) / u64::from(block_size),
+            physical_block_exponent: u8::try_from((self.physical.max(block_size) / block_size).ilog2())
+                .unwrap_or(0),
+            optimal_transfer_bytes: 0,
+            unmap_granularity_bytes: granularity,
+            unmap_alignment_bytes: 0,
+        }
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), BlockError> {
+        self.usable()?;
+        if self.is_aligned(offset, into.len()) {
+            return file::read_at(&self.file, into, offset).map_err(block_error);
+        }
+        let (start, memory) = self.widened(offset, into.len())?;
+        let from = usize::try_from(offset - start).map_err(|_| BlockError::OutOfRange)?;
+        into.copy_from_slice(&memory[from..from + into.len()]);
+        Ok(())
+    }
+
+    fn try_read(&self, offset: u64, into: &mut [u8]) -> Result<bool, BlockError> {
+        self.usable()?;
+        file::read_cached(&self.file, into, offset).map_err(block_error)
+    }
+
+    fn write(&self, offset: u64, from: &[u8], durable: bool) -> Result<(), BlockError> {
+        self.usable()?;
+        if self.options.read_only {
+            return Err(BlockError::ReadOnly);
+        }
+        let durable =
+            (durable || self.options.write_through) && !self.options.nv_cache && self.kind != Kind::Character;
+        if self.is_aligned(offset, from.len()) {
+            return file::write_at(&self.file, from, offset, durable).map_err(block_error);
+        }
+        let _one_at_a_time = self.partial.lock().unwrap_or_else(PoisonError::into_inner);
+        let (start, mut memory) = self.widened(offset, from.len())?;
+        let at = usize::try_from(offset - start).map_err(|_| BlockError::OutOfRange)?;
+        memory[at..at + from.len()].copy_from_slice(from);
+        let span = (at + from.len()).next_multiple_of(self.alignment);
+        file::write_at(&self.file, &memory[..span], start, durable).map_err(block_error)
+    }
+
+    fn flush(&self) -> Result<(), BlockError> {
+        self.usable()?;
+        if self.options.nv_cache || self.options.read_only { Ok(()) } else { self.sync() }
+    }
+
+    fn unmap(&self, offset: u64, length: u64) -> Result<(), BlockError> {
+        self.usable()?;
+        file::allocate(&self.file, Allocate::Punch, offset, length).map_err(block_error)
+    }
+
+    fn write_zeroes(&self, offset: u64, length: u64, may_unmap: bool) -> Result<(), BlockError> {
+        self.usable()?;
+        if self.options.read_only {
+            return Err(BlockError::ReadOnly);
+        }
+        let how = if may_unmap && self.kind == Kind::Regular { Allocate::Punch } else { Allocate::Zero };
+        file::allocate(&self.file, how, offset, length).map_err(block_error)
+    }
+
+    fn provisioning(&self, offset: u64, limit: u64) -> Result<(Provisioning, u64), BlockError> {
+        self.usable()?;
+        if self.kind != Kind::Regular {
+            return Ok((Provisioning::Mapped, limit));
+        }
+        let (is_data, until) = file::next_change(&self.file, offset).map_err(block_error)?;
+        let block = u64::from(self.options.block_size);
+        let length = (until - offset).min(limit).next_multiple_of(block).min(limit);
+        Ok((if is_data { Provisioning::Mapped } else { Provisioning::Deallocated }, length))
+    }
+
+    fn resize(&self, bytes: u64) -> Result<(), BlockError> {
+        self.usable()?;
+        match self.kind {
+            Kind::Regular => self
+                .file
+                .set_len(bytes)
+                .map_err(|error| block_error(error.raw_os_error().unwrap_or(libc::EIO)))?,
+            Kind::Block => {
+                let (size, _, _) = file::block_device(&self.file).map_err(block_error)?;
+                if bytes > size {
+                    return Err(BlockError::OutOfRange);
+                }
+            }
+            Kind::Character => {}
+        }
+        self.bytes.store(bytes, Ordering::Release);
+        Ok(())
+    }
+
+    fn resync(&self) -> Result<Geometry, BlockError> {
+        self.usable()?;
+        let size = match self.kind {
+            Kind::Regular => {
+                let found = self.file.metadata();
+                found.map_err(|error| block_error(error.raw_os_error().unwrap_or(libc::EIO)))?.len()
+            }
+            Kind::Block => file::block_device(&self.file).map_err(block_error)?.0,
+            Kind::Character => self.bytes.load(Ordering::Acquire),
+        };
+        self.bytes.store(size - size % u64::from(self.options.block_size), Ordering::Release);
+        Ok(self.geometry())
+    }
+}

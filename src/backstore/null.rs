@@ -1,0 +1,60 @@
+//! Nothing stored, zeros read: for measuring everything but the medium (vdisk_nullio).
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::backstore::{Backstore, BlockError, Capabilities, Geometry};
+
+/// Size without a `size` parameter: 2.5 TiB, as SCST has it.
+pub const DEFAULT_BYTES: u64 = 2_748_779_069_440;
+
+/// A medium that forgets. It never blocks.
+pub struct NullStore {
+    block_size: u32,
+    bytes: AtomicU64,
+}
+
+impl NullStore {
+    /// `bytes` must be a multiple of `block_size`.
+    pub fn new(block_size: u32, bytes: u64) -> Self {
+        NullStore { block_size, bytes: AtomicU64::new(bytes) }
+    }
+}
+
+impl Backstore for NullStore {
+    fn geometry(&self) -> Geometry {
+        Geometry {
+            block_size: self.block_size,
+            blocks: self.bytes.load(Ordering::Relaxed) / u64::from(self.block_size),
+            physical_block_exponent: 0,
+            optimal_transfer_bytes: 0,
+            unmap_granularity_bytes: 0,
+            unmap_alignment_bytes: 0,
+        }
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::NEVER_BLOCKS.with(Capabilities::WRITE_ZEROES)
+    }
+
+    fn read(&self, _offset: u64, into: &mut [u8]) -> Result<(), BlockError> {
+        into.fill(0);
+        Ok(())
+    }
+
+    fn write(&self, _offset: u64, _from: &[u8], _durable: bool) -> Result<(), BlockError> {
+        Ok(())
+    }
+
+    fn flush(&self) -> Result<(), BlockError> {
+        Ok(())
+    }
+
+    fn write_zeroes(&self, _offset: u64, _length: u64, _may_unmap: bool) -> Result<(), BlockError> {
+        Ok(())
+    }
+
+    fn resize(&self, bytes: u64) -> Result<(), BlockError> {
+        self.bytes.store(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+}

@@ -1,0 +1,205 @@
+//! A disk in memory (vdisk_ram): sparse, in chunks that exist once they are written.
+//!
+//! It never blocks: a chunk's lock is held for a copy only. What survives a restart is `file`'s business.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock};
+
+use crate::backstore::{Backstore, BlockError, Capabilities, Geometry, Provisioning};
+
+/// Bytes per chunk: the granularity in which memory is taken and given back.
+const CHUNK: usize = 64 * 1024;
+/// Largest RAM disk in bytes, used or not: the table of chunks is 32 bytes for each 64 KiB.
+pub const MAX_BYTES: u64 = 64 << 40;
+
+type Chunk = RwLock<Option<Box<[u8]>>>;
+
+/// Chunks by number, in groups made at first use, so that an empty terabyte costs next to nothing.
+const GROUP: usize = 1024;
+type Group = Box<[Chunk]>;
+
+/// A sparse disk in memory.
+pub struct RamStore {
+    block_size: u32,
+    bytes: AtomicU64,
+    groups: RwLock<Vec<std::sync::OnceLock<Group>>>,
+}
+
+impl RamStore {
+    /// `bytes` must be a multiple of `block_size` and at most [`MAX_BYTES`].
+    pub fn new(block_size: u32, bytes: u64) -> Self {
+        let store = RamStore { block_size, bytes: AtomicU64::new(bytes), groups: RwLock::default() };
+        store.grow(bytes);
+        store
+    }
+
+    fn grow(&self, bytes: u64) {
+        let groups = usize::try_from(bytes.div_ceil((CHUNK * GROUP) as u64)).unwrap_or(usize::MAX);
+        let mut table = self.groups.write().unwrap_or_else(PoisonError::into_inner);
+        if table.len() < groups {
+            table.resize_with(groups, std::sync::OnceLock::new);
+        }
+    }
+
+    /// Calls `visit` with every chunk of a range: the chunk, where the range begins in it, and its length.
+    fn visit(
+        &self,
+        offset: u64,
+        length: u64,
+        mut visit: impl FnMut(Option<&Chunk>, usize, usize),
+        create: bool,
+    ) {
+        let table = self.groups.read().unwrap_or_else(PoisonError::into_inner);
+        let (mut at, end) = (offset, offset + length);
+        while at < end {
+            let number = at / CHUNK as u64;
+            let start = usize::try_from(at % CHUNK as u64).unwrap_or(0);
+            let part = usize::try_from(end - at).unwrap_or(usize::MAX).min(CHUNK - start);
+            let place = usize::try_from(number / GROUP as u64).unwrap_or(usize::MAX);
+            let index = usize::try_from(number % GROUP as u64).unwrap_or(0);
+            let group = table
+                .get(place)
+                .and_then(|group| if create { Some(group.get_or_init(new_group)) } else { group.get() });
+            visit(group.map(|chunks| &chunks[index]), start, part);
+            at += part as u64;
+        }
+    }
+
+    fn clear(&self, offset: u64, length: u64) {
+        self.visit(
+            offset,
+            length,
+            |chunk, start, part| {
+                let Some(chunk) = chunk else { return };
+                let mut bytes = chunk.write().unwrap_or_else(PoisonError::into_inner);
+                if part == CHUNK {
+                    *bytes = None;
+                } else if let Some(bytes) = bytes.as_mut() {
+                    bytes[start..start + part].fill(0);
+                }
+            },
+            false,
+        );
+    }
+}
+
+fn new_group() -> Group {
+    std::iter::repeat_with(|| RwLock::new(None)).take(GROUP).collect()
+}
+
+impl Backstore for RamStore {
+    fn geometry(&self) -> Geometry {
+        Geometry {
+            block_size: self.block_size,
+            blocks: self.bytes.load(Ordering::Acquire) / u64::from(self.block_size),
+            physical_block_exponent: 0,
+            optimal_transfer_bytes: 0,
+            unmap_granularity_bytes: self.block_size,
+            unmap_alignment_bytes: 0,
+        }
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::NEVER_BLOCKS
+            .with(Capabilities::UNMAP)
+            .with(Capabilities::UNMAP_READS_ZERO)
+            .with(Capabilities::WRITE_ZEROES)
+            .with(Capabilities::PROVISIONING_STATUS)
+    }
+
+    fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), BlockError> {
+        let mut done = 0;
+        let length = into.len() as u64;
+        self.visit(
+            offset,
+            length,
+            |chunk, start, part| {
+                let target = &mut into[done..done + part];
+                done += part;
+                let bytes = chunk.map(|chunk| chunk.read().unwrap_or_else(PoisonError::into_inner));
+                match bytes.as_ref().and_then(|bytes| bytes.as_ref()) {
+                    Some(bytes) => target.copy_from_slice(&bytes[start..start + part]),
+                    None => target.fill(0),
+                }
+            },
+            false,
+        );
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, from: &[u8], _durable: bool) -> Result<(), BlockError> {
+        let mut done = 0;
+        self.visit(
+            offset,
+            from.len() as u64,
+            |chunk, start, part| {
+                let source = &from[done..done + part];
+                done += part;
+                let Some(chunk) = chunk else { return };
+                let mut bytes = chunk.write().unwrap_or_else(PoisonError::into_inner);
+                let bytes = bytes.get_or_insert_with(|| vec![0; CHUNK].into_boxed_slice());
+                bytes[start..start + part].copy_from_slice(source);
+            },
+            true,
+        );
+        Ok(())
+    }
+
+    fn flush(&self) -> Result<(), BlockError> {
+        Ok(())
+    }
+
+    fn unmap(&self, offset: u64, length: u64) -> Result<(), BlockError> {
+        self.clear(offset, length);
+        Ok(())
+    }
+
+    fn write_zeroes(&self, offset: u64, length: u64, _may_unmap: bool) -> Result<(), BlockError> {
+        self.clear(offset, length);
+        Ok(())
+    }
+
+    fn provisioning(&self, offset: u64, limit: u64) -> Result<(Provisioning, u64), BlockError> {
+        let mut state = None;
+        let mut same = 0;
+        let block = self.block_size as usize;
+        self.visit(
+            offset,
+            limit.min((CHUNK * GROUP) as u64),
+            |chunk, start, part| {
+                let bytes = chunk.map(|chunk| chunk.read().unwrap_or_else(PoisonError::into_inner));
+                let bytes = bytes.as_ref().and_then(|bytes| bytes.as_ref());
+                let mut at = start;
+                while at < start + part {
+                    let length = block.min(start + part - at);
+                    let mapped = bytes.is_some_and(|bytes| bytes[at..at + length].iter().any(|b| *b != 0));
+                    let now = if mapped { Provisioning::Mapped } else { Provisioning::Deallocated };
+                    match state {
+                        None => state = Some((now, true)),
+                        Some((first, true)) if first != now => state = Some((first, false)),
+                        Some(_) => {}
+                    }
+                    if let Some((_, true)) = state {
+                        same += length as u64;
+                    }
+                    at += length;
+                }
+            },
+            false,
+        );
+        Ok(state.map_or((Provisioning::Deallocated, limit), |(state, _)| (state, same)))
+    }
+
+    fn resize(&self, bytes: u64) -> Result<(), BlockError> {
+        if bytes > MAX_BYTES {
+            return Err(BlockError::NoSpace);
+        }
+        let before = self.bytes.load(Ordering::Acquire);
+        self.grow(bytes);
+        self.bytes.store(bytes, Ordering::Release);
+        if bytes < before {
+            self.clear(bytes, before - bytes);
+        }
+        Ok(())
+    }
+}

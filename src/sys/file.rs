@@ -1,0 +1,135 @@
+//! Calls on files and block devices that std lacks or does only halfway.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+
+fn errno(error: &io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(libc::EIO)
+}
+
+fn offset(at: u64) -> Result<libc::off_t, i32> {
+    libc::off_t::try_from(at).map_err(|_| libc::EFBIG)
+}
+
+/// Reads all of `into` from `at`; what lies beyond the end of the file is EIO.
+pub fn read_at(file: &File, into: &mut [u8], at: u64) -> Result<(), i32> {
+    use std::os::unix::fs::FileExt;
+    file.read_exact_at(into, at).map_err(|error| errno(&error))
+}
+
+/// Reads all of `into` from what is in memory; `false` when a device would have to be waited for, or the
+/// file system cannot tell.
+pub fn read_cached(file: &File, into: &mut [u8], at: u64) -> Result<bool, i32> {
+    let slice = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
+    // SAFETY: the slice is writable memory of the length given and outlives the call.
+    let count =
+        unsafe { libc::preadv2(file.as_raw_fd(), &raw const slice, 1, offset(at)?, libc::RWF_NOWAIT) };
+    match usize::try_from(count) {
+        Ok(count) => Ok(count == into.len()),
+        Err(_) => match errno(&io::Error::last_os_error()) {
+            libc::EAGAIN | libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL => Ok(false),
+            other => Err(other),
+        },
+    }
+}
+
+/// Writes all of `from` at `at`; with `durable` it is on stable storage on return.
+pub fn write_at(file: &File, mut from: &[u8], mut at: u64, durable: bool) -> Result<(), i32> {
+    let flags = if durable { libc::RWF_DSYNC } else { 0 };
+    while !from.is_empty() {
+        let slice = libc::iovec { iov_base: from.as_ptr().cast_mut().cast(), iov_len: from.len() };
+        // SAFETY: pwritev2 only reads through the slice, which outlives the call.
+        let count = unsafe { libc::pwritev2(file.as_raw_fd(), &raw const slice, 1, offset(at)?, flags) };
+        match usize::try_from(count) {
+            Ok(0) => return Err(libc::EIO),
+            Ok(count) => {
+                from = &from[count..];
+                at += count as u64;
+            }
+            Err(_) => match errno(&io::Error::last_os_error()) {
+                libc::EINTR => {}
+                libc::EOPNOTSUPP | libc::ENOSYS if durable => {
+                    write_at(file, from, at, false)?;
+                    return file.sync_data().map_err(|error| errno(&error));
+                }
+                other => return Err(other),
+            },
+        }
+    }
+    Ok(())
+}
+
+/// Makes data and size durable.
+pub fn sync(file: &File) -> Result<(), i32> {
+    file.sync_data().map_err(|error| errno(&error))
+}
+
+/// What [`allocate`] does to a range.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Allocate {
+    /// Frees it; it reads as zeros.
+    Punch,
+    /// Makes it read as zeros and keeps it allocated.
+    Zero,
+}
+
+/// fallocate(2) on a file or block device; the size stays.
+pub fn allocate(file: &File, what: Allocate, at: u64, length: u64) -> Result<(), i32> {
+    let mode = libc::FALLOC_FL_KEEP_SIZE
+        | match what {
+            Allocate::Punch => libc::FALLOC_FL_PUNCH_HOLE,
+            Allocate::Zero => libc::FALLOC_FL_ZERO_RANGE,
+        };
+    loop {
+        // SAFETY: fallocate takes no pointers.
+        let result = unsafe { libc::fallocate(file.as_raw_fd(), mode, offset(at)?, offset(length)?) };
+        if result == 0 {
+            return Ok(());
+        }
+        match errno(&io::Error::last_os_error()) {
+            libc::EINTR => {}
+            other => return Err(other),
+        }
+    }
+}
+
+/// Whether the bytes from `at` on are data, and where that changes (lseek(2) SEEK_DATA, SEEK_HOLE).
+pub fn next_change(file: &File, at: u64) -> Result<(bool, u64), i32> {
+    let seek = |whence| {
+        // SAFETY: lseek takes no pointers; nothing uses the file position.
+        let found = unsafe { libc::lseek(file.as_raw_fd(), offset(at)?, whence) };
+        u64::try_from(found).map_err(|_| errno(&io::Error::last_os_error()))
+    };
+    match seek(libc::SEEK_DATA) {
+        Ok(data) if data > at => Ok((false, data)),
+        Ok(_) => Ok((true, seek(libc::SEEK_HOLE)?)),
+        Err(libc::ENXIO) => Ok((false, u64::MAX)),
+        Err(other) => Err(other),
+    }
+}
+
+const BLKGETSIZE64: libc::Ioctl = 0x8008_1272u32 as libc::Ioctl;
+const BLKSSZGET: libc::Ioctl = 0x1268;
+const BLKPBSZGET: libc::Ioctl = 0x127b;
+
+/// Size in bytes, logical and physical block length of a block device.
+pub fn block_device(file: &File) -> Result<(u64, u32, u32), i32> {
+    let descriptor = file.as_raw_fd();
+    let mut size = 0u64;
+    // SAFETY: the request writes eight bytes to `size`.
+    if unsafe { libc::ioctl(descriptor, BLKGETSIZE64, &raw mut size) } < 0 {
+        return Err(errno(&io::Error::last_os_error()));
+    }
+    let mut logical: libc::c_int = 512;
+    // SAFETY: the request writes an int to `logical`.
+    if unsafe { libc::ioctl(descriptor, BLKSSZGET, &raw mut logical) } < 0 {
+        return Err(errno(&io::Error::last_os_error()));
+    }
+    let mut physical: libc::c_uint = 512;
+    // SAFETY: the request writes an unsigned int to `physical`.
+    if unsafe { libc::ioctl(descriptor, BLKPBSZGET, &raw mut physical) } < 0 {
+        return Err(errno(&io::Error::last_os_error()));
+    }
+    Ok((size, u32::try_from(logical).unwrap_or(512), physical))
+}
