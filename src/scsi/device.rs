@@ -150,6 +150,8 @@ pub trait Dispatch: Send + Sync {
     fn dispatch(&self, task: Task);
     /// Runs a long job (FORMAT UNIT, SANITIZE) on a thread of its own.
     fn background(&self, job: Box<dyn FnOnce() + Send>);
+    /// Lets a background job pause.
+    fn rest(&self, time: std::time::Duration);
 }
 
 /// Keeps what must survive a restart. Implemented above; calls may block.

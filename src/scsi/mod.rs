@@ -7,6 +7,7 @@ pub mod background;
 pub mod cdb;
 pub mod device;
 pub mod execute;
+pub mod limits;
 pub mod lun;
 pub mod management;
 pub mod mode_parameters;

@@ -260,6 +260,11 @@ impl Context<'_> {
         &self.task.data_out[..self.task.data_out_length]
     }
 
+    /// Bytes that the initiator announced.
+    pub fn expected_out(&self) -> u64 {
+        u64::from(self.task.expected_out)
+    }
+
     /// Whether the initiator announced fewer bytes of Data-Out than the CDB asks for.
     pub fn is_data_out_short(&self) -> bool {
         (self.task.data_out_length as u64) < self.task.transfer.data_out

@@ -167,6 +167,10 @@ impl Dispatch for Pool {
         self.submit(task);
     }
 
+    fn rest(&self, time: Duration) {
+        thread::sleep(time);
+    }
+
     fn background(&self, job: Box<dyn FnOnce() + Send>) {
         let shared = Arc::clone(&self.shared);
         let mut schedule = shared.lock();

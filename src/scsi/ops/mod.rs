@@ -7,10 +7,54 @@ use crate::scsi::device::{Device, DeviceType};
 use crate::scsi::opcode::OpCode;
 use crate::scsi::sense::Sense;
 
+mod capacity;
+mod provision;
+mod read;
+mod same;
+mod sanitize;
+mod sync;
 mod unit;
+mod verify;
+mod write;
 
 /// Every command, by operation code and service action.
-pub(crate) static OPERATIONS: &[OpCode] = &[unit::TEST_UNIT_READY];
+pub(crate) static OPERATIONS: &[OpCode] = &[
+    unit::TEST_UNIT_READY,
+    sanitize::FORMAT_UNIT,
+    read::READ_6,
+    write::WRITE_6,
+    capacity::READ_CAPACITY_10,
+    read::READ_10,
+    write::WRITE_10,
+    write::WRITE_AND_VERIFY_10,
+    verify::VERIFY_10,
+    read::PRE_FETCH_10,
+    sync::SYNCHRONIZE_CACHE_10,
+    capacity::READ_DEFECT_DATA_10,
+    same::WRITE_SAME_10,
+    provision::UNMAP,
+    sanitize::SANITIZE_OVERWRITE,
+    sanitize::SANITIZE_BLOCK_ERASE,
+    sanitize::SANITIZE_CRYPTO_ERASE,
+    sanitize::SANITIZE_EXIT_FAILURE_MODE,
+    read::READ_16,
+    verify::COMPARE_AND_WRITE,
+    write::WRITE_16,
+    write::ORWRITE_16,
+    write::WRITE_AND_VERIFY_16,
+    verify::VERIFY_16,
+    read::PRE_FETCH_16,
+    sync::SYNCHRONIZE_CACHE_16,
+    same::WRITE_SAME_16,
+    write::WRITE_ATOMIC_16,
+    capacity::READ_CAPACITY_16,
+    provision::GET_LBA_STATUS,
+    read::READ_12,
+    write::WRITE_12,
+    write::WRITE_AND_VERIFY_12,
+    verify::VERIFY_12,
+    capacity::READ_DEFECT_DATA_12,
+];
 
 const NO_ROW: u8 = u8::MAX;
 

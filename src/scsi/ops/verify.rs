@@ -1,0 +1,178 @@
+//! VERIFY (10), (12), (16) and COMPARE AND WRITE (SBC-3).
+
+use crate::backstore::gate::Gate;
+use crate::scsi::cdb::{Cdb, Field, field};
+use crate::scsi::limits::{MAX_COMPARE_BLOCKS, PIECE_BYTES};
+use crate::scsi::opcode::{Access, Allow, CONTROL, Count, Data, Medium, OpCode, Run, Transfer};
+use crate::scsi::ops::read::{DPO_FUA, GROUP};
+use crate::scsi::ops::write::is_durable;
+use crate::scsi::sense::Sense;
+use crate::scsi::task::{Context, Failure};
+
+/// DPO and BYTCHK.
+const VERIFY_BITS: u8 = 0x16;
+
+const VERIFY: OpCode =
+    OpCode { allow: Allow::WRITE_EXCLUSIVE, run: Run::Worker, execute: verify, ..OpCode::BLANK };
+
+const fn blocks(at: u8, length: u8, count: Field) -> Medium {
+    Medium::Blocks { access: Access::Read, lba: field(at, length), count: Count::Plain(count) }
+}
+
+/// BYTCHK: 00 sends nothing, 01 every block, 11 one block for all.
+fn verify_transfer(cdb: &Cdb, block_size: u32, count: Field) -> Transfer {
+    let blocks = cdb.get(count);
+    let sent = match cdb.byte(1) >> 1 & 3 {
+        1 => blocks,
+        3 => blocks.min(1),
+        _ => 0,
+    };
+    Transfer { data_in: 0, data_out: sent.saturating_mul(u64::from(block_size)) }
+}
+
+/// VERIFY (10).
+pub(crate) const VERIFY_10: OpCode = OpCode {
+    opcode: 0x2f,
+    name: "VERIFY(10)",
+    usage: &[VERIFY_BITS, 0xff, 0xff, 0xff, 0xff, GROUP, 0xff, 0xff, CONTROL],
+    data: Data::Custom(|cdb, size| verify_transfer(cdb, size, field(7, 2))),
+    medium: blocks(2, 4, field(7, 2)),
+    ..VERIFY
+};
+
+/// VERIFY (12).
+pub(crate) const VERIFY_12: OpCode = OpCode {
+    opcode: 0xaf,
+    name: "VERIFY(12)",
+    usage: &[VERIFY_BITS, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, GROUP, CONTROL],
+    data: Data::Custom(|cdb, size| verify_transfer(cdb, size, field(6, 4))),
+    medium: blocks(2, 4, field(6, 4)),
+    ..VERIFY
+};
+
+/// VERIFY (16).
+pub(crate) const VERIFY_16: OpCode = OpCode {
+    opcode: 0x8f,
+    name: "VERIFY(16)",
+    usage: &[
+        VERIFY_BITS,
+        0xff,
+        0xff,
+        0xff,
+        0xff,
+        0xff,
+        0xff,
+        0xff,
+        0xff,
+        0xff,
+        0xff,
+        0xff,
+        0xff,
+        GROUP,
+        CONTROL,
+    ],
+    data: Data::Custom(|cdb, size| verify_transfer(cdb, size, field(10, 4))),
+    medium: blocks(2, 8, field(10, 4)),
+    ..VERIFY
+};
+
+/// COMPARE AND WRITE: blocks to compare, then blocks to write. Its blocks are its own until it is done.
+pub(crate) const COMPARE_AND_WRITE: OpCode = OpCode {
+    opcode: 0x89,
+    name: "COMPARE AND WRITE",
+    usage: &[DPO_FUA, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0xff, GROUP, CONTROL],
+    data: Data::Custom(|cdb, size| Transfer {
+        data_in: 0,
+        data_out: 2 * cdb.get(field(13, 1)) * u64::from(size),
+    }),
+    medium: Medium::Blocks { access: Access::Write, lba: field(2, 8), count: Count::Plain(field(13, 1)) },
+    run: Run::Worker,
+    execute: compare_and_write,
+    ..OpCode::BLANK
+};
+
+fn verify(context: &mut Context<'_>) -> Result<(), Failure> {
+    let gate = context.gate()?;
+    let block = context.block_size() as usize;
+    match context.cdb().byte(1) >> 1 & 3 {
+        0 => read_through(context, &gate),
+        1 => compare(context, &gate, context.data_out().len()),
+        3 if context.data_out().len() == block => compare_each(context, &gate),
+        3 if context.blocks() == 0 => Ok(()),
+        3 => Err(Sense::INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT.into()),
+        _ => Err(Sense::invalid_field_in_cdb(1, Some(2)).into()),
+    }
+}
+
+/// Calls `look` with the medium's content, piece by piece: the bytes and their offset in the range.
+fn each_piece(
+    context: &Context<'_>,
+    gate: &Gate,
+    length: u64,
+    mut look: impl FnMut(&[u8], u64) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let block = u64::from(context.block_size());
+    let mut done = 0;
+    while done < length {
+        let part = (length - done).min(PIECE_BYTES);
+        let whole = part.next_multiple_of(block);
+        let size = usize::try_from(whole).unwrap_or(usize::MAX);
+        let mut memory = context.scratch(size)?;
+        let lba = context.lba() + done / block;
+        gate.read(context.offset() + done, &mut memory).map_err(|error| Failure::from_read(error, lba))?;
+        look(&memory[..usize::try_from(part).unwrap_or(size)], done)?;
+        done += part;
+    }
+    Ok(())
+}
+
+fn read_through(context: &Context<'_>, gate: &Gate) -> Result<(), Failure> {
+    let length = context.blocks().saturating_mul(u64::from(context.block_size()));
+    each_piece(context, gate, length, |_, _| Ok(()))
+}
+
+/// Compares the first `length` bytes sent with the medium. MISCOMPARE tells the first difference.
+pub(super) fn compare(context: &Context<'_>, gate: &Gate, length: usize) -> Result<(), Failure> {
+    let sent = &context.data_out()[..length];
+    each_piece(context, gate, length as u64, |medium, at| {
+        let start = usize::try_from(at).unwrap_or(usize::MAX);
+        same(medium, &sent[start..start + medium.len()], at)
+    })
+}
+
+fn compare_each(context: &Context<'_>, gate: &Gate) -> Result<(), Failure> {
+    let block = context.data_out();
+    let length = context.blocks().saturating_mul(block.len() as u64);
+    each_piece(context, gate, length, |medium, at| {
+        medium
+            .chunks(block.len())
+            .enumerate()
+            .try_for_each(|(index, part)| same(part, block, at + (index * block.len()) as u64))
+    })
+}
+
+fn same(medium: &[u8], sent: &[u8], at: u64) -> Result<(), Failure> {
+    if medium == sent {
+        return Ok(());
+    }
+    let first = medium.iter().zip(sent).position(|(a, b)| a != b).unwrap_or(0) as u64;
+    Err(Sense::MISCOMPARE_DURING_VERIFY_OPERATION.with_information(at + first).into())
+}
+
+fn compare_and_write(context: &mut Context<'_>) -> Result<(), Failure> {
+    let length = context.blocks() * u64::from(context.block_size());
+    if context.blocks() > MAX_COMPARE_BLOCKS {
+        return Err(Sense::invalid_field_in_cdb(13, None).into());
+    }
+    if context.expected_out() != 2 * length {
+        return Err(Sense::INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT.into());
+    }
+    if length == 0 {
+        return Ok(());
+    }
+    let half = context.data_out().len() / 2;
+    let gate = context.gate()?;
+    compare(context, &gate, half)?;
+    let durable = is_durable(context, &gate);
+    Ok(gate.write(context.offset(), &context.data_out()[half..], durable)?)
+}
