@@ -12,7 +12,7 @@ pub enum ProtocolError {
         /// Its DataSegmentLength.
         length: usize,
     },
-    /// 11.2.2: additional header segments that contradict their lengths, or in a PDU that has none.
+    /// 11.2.2: additional header segments in a Login Request.
     AdditionalHeaders,
     /// 6.3: something else than a Login Request before full feature phase.
     NotALogin {
@@ -27,6 +27,8 @@ pub enum ProtocolError {
     LoginTimeout,
     /// No answer to our NOP-In.
     NopInTimeout,
+    /// The initiator stopped sending the data of a command.
+    DataTimeout,
     /// The initiator stopped reading.
     ResponseTimeout,
 }
@@ -38,12 +40,13 @@ impl fmt::Display for ProtocolError {
             ProtocolError::DataSegmentTooLong { length } => {
                 write!(f, "data segment of {length} bytes is longer than declared")
             }
-            ProtocolError::AdditionalHeaders => f.write_str("malformed additional header segments"),
+            ProtocolError::AdditionalHeaders => f.write_str("additional header segments before login"),
             ProtocolError::NotALogin { opcode } => write!(f, "operation code {opcode:#04x} before login"),
             ProtocolError::LoginAgain => f.write_str("login request in full feature phase"),
             ProtocolError::CommandGap => f.write_str("a gap in CmdSN is not filled"),
             ProtocolError::LoginTimeout => f.write_str("login took too long"),
             ProtocolError::NopInTimeout => f.write_str("no answer to NOP-In"),
+            ProtocolError::DataTimeout => f.write_str("the data of a command does not come"),
             ProtocolError::ResponseTimeout => f.write_str("the initiator does not read"),
         }
     }

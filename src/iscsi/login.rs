@@ -128,6 +128,7 @@ impl Agreed {
             cid: self.session.cid,
             nop_in_interval: self.ours[KeyId::NopInInterval],
             nop_in_timeout: self.ours[KeyId::NopInTimeout],
+            response_timeout: self.ours[KeyId::RspTimeout],
         }
     }
 }

@@ -7,6 +7,7 @@ pub mod error;
 pub mod hash;
 pub mod key;
 pub mod parameters;
+pub mod silence;
 
 pub mod chap;
 pub mod login_error;
@@ -19,11 +20,17 @@ pub mod negotiation;
 pub mod discovery;
 pub mod login;
 
+pub mod frame;
 pub mod queue;
 pub mod session;
+pub mod turn;
 
+pub mod manage;
 pub mod send;
 pub mod transfer;
+
+pub mod action;
+pub mod arrival;
 
 pub mod attachment;
 pub mod receive;

@@ -33,6 +33,8 @@ pub struct Parameters {
     pub nop_in_interval: u32,
     /// Seconds that the answer may take.
     pub nop_in_timeout: u32,
+    /// Seconds for which the data of a command may stop.
+    pub response_timeout: u32,
 }
 
 impl Default for Parameters {
@@ -53,6 +55,7 @@ impl Default for Parameters {
             cid: 0,
             nop_in_interval: 0,
             nop_in_timeout: 30,
+            response_timeout: 90,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The sending half of a connection in full feature phase: sequence numbers, Data-In, residuals.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::iscsi::parameters::Parameters;
@@ -20,8 +21,6 @@ pub enum Outgoing {
     Pong {
         /// Initiator task tag of the NOP-Out.
         itt: u32,
-        /// LUN field, echoed.
-        lun: [u8; 8],
         /// Ping data, cut to what the initiator accepts.
         data: Vec<u8>,
     },
@@ -81,6 +80,8 @@ pub struct Sender {
     burst: usize,
     time2wait: u16,
     time2retain: u16,
+    /// R2Ts sent for each command in progress, for its ExpDataSN.
+    r2ts: HashMap<u32, u32>,
 }
 
 impl Sender {
@@ -90,11 +91,11 @@ impl Sender {
             window,
             stat_sn,
             digests: Digests { header: parameters.header_digest, data: parameters.data_digest },
-            // Segments within a sequence are filled to whole words (RFC 7143 11.7.7).
-            segment: parameters.max_send_data_segment_length.max(512) as usize & !3,
+            segment: segment(parameters.max_send_data_segment_length),
             burst: parameters.max_burst_length.max(512) as usize,
             time2wait: parameters.default_time2wait,
             time2retain: parameters.default_time2retain,
+            r2ts: HashMap::new(),
         }
     }
 
@@ -112,13 +113,15 @@ impl Sender {
 
     /// Sequence numbers of a PDU without StatSN.
     fn unnumbered(&self) -> Sequence {
-        Sequence { stat_sn: 0, exp_cmd_sn: self.window.exp_cmd_sn(), max_cmd_sn: self.window.max_cmd_sn() }
+        let (exp_cmd_sn, max_cmd_sn) = self.window.announce();
+        Sequence { stat_sn: 0, exp_cmd_sn, max_cmd_sn }
     }
 
     /// The answer to a SCSI command: its data, cut into PDUs and sequences, and its status, in the last
     /// Data-In where the standard lets it (RFC 7143 11.7.3: GOOD, no sense data).
     pub fn respond(&mut self, mut done: Completion, queue: &mut Queue) {
         let residual = residual(&done);
+        let r2ts = if self.r2ts.is_empty() { 0 } else { self.r2ts.remove(&done.tag).unwrap_or(0) };
         let length = done.data_in_length as usize;
         let collapses = done.status == Status::GOOD && length > 0;
         let mut data_sn = 0;
@@ -145,7 +148,9 @@ impl Sender {
             }
         }
         if !collapses {
-            let header = scsi_response(done.tag, done.status.0, data_sn, residual, self.consume());
+            // 11.4.8: R2T and Data-In PDUs count together.
+            let exp_data_sn = data_sn + r2ts;
+            let header = scsi_response(done.tag, done.status.0, exp_data_sn, residual, self.consume());
             self.push_with_sense(header, &done.sense, queue);
         }
     }
@@ -162,13 +167,18 @@ impl Sender {
         queue.push(header, &data[..2 + sense.len()], self.digests);
     }
 
+    /// A command is over without an answer.
+    pub fn forget(&mut self, itt: u32) {
+        self.r2ts.remove(&itt);
+    }
+
     /// Any other PDU.
     pub fn send(&mut self, outgoing: &Outgoing, queue: &mut Queue) {
         let digests = self.digests;
         match outgoing {
-            Outgoing::Pong { itt, lun, data } => {
+            Outgoing::Pong { itt, data } => {
                 let data = &data[..data.len().min(self.segment)];
-                queue.push(nop_in(*itt, RESERVED_TAG, *lun, self.consume()), data, digests);
+                queue.push(nop_in(*itt, RESERVED_TAG, [0; 8], self.consume()), data, digests);
             }
             Outgoing::Ping { ttt } => {
                 queue.push(nop_in(RESERVED_TAG, *ttt, [0; 8], self.peek()), &[], digests)
@@ -176,7 +186,10 @@ impl Sender {
             Outgoing::WindowUpdate => {
                 queue.push(nop_in(RESERVED_TAG, RESERVED_TAG, [0; 8], self.peek()), &[], digests);
             }
-            Outgoing::ReadyToTransfer(r2t) => queue.push(r2t.header(self.peek()), &[], digests),
+            Outgoing::ReadyToTransfer(r2t) => {
+                self.r2ts.insert(r2t.itt, r2t.r2t_sn + 1);
+                queue.push(r2t.header(self.peek()), &[], digests);
+            }
             Outgoing::TaskManagement { itt, response } => {
                 queue.push(task_management_response(*itt, *response, self.consume()), &[], digests);
             }
@@ -198,13 +211,18 @@ impl Sender {
 
     /// The initiator has declared a new MaxRecvDataSegmentLength.
     pub fn set_max_segment(&mut self, length: u32) {
-        self.segment = length.max(512) as usize;
+        self.segment = segment(length);
     }
 
     /// Longest data segment that may be sent, in bytes.
     pub fn max_segment(&self) -> usize {
         self.segment
     }
+}
+
+/// Segments within a sequence are filled to whole words (RFC 7143 11.7.7).
+fn segment(declared: u32) -> usize {
+    declared.max(512) as usize & !3
 }
 
 /// Residual count (RFC 7143 11.4.5): what the command would have moved against what the initiator expected.

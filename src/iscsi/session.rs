@@ -4,13 +4,11 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::limits::MAX_IMMEDIATE_COMMANDS;
 use crate::wire::serial::{is_before, is_within};
-
-/// Most commands sent for immediate delivery that are carried out at once (RFC 7143 4.2.2.1 demands two).
-pub const IMMEDIATE_LIMIT: u32 = 16;
 
 /// ExpCmdSN and MaxCmdSN (RFC 7143 4.2.2.1). Every non-immediate command takes a place when it is accepted
 /// and gives it back with [`CommandWindow::release`] when it is finished; MaxCmdSN never moves backwards.
@@ -18,6 +16,10 @@ pub const IMMEDIATE_LIMIT: u32 = 16;
 pub struct CommandWindow {
     exp_cmd_sn: AtomicU32,
     max_cmd_sn: AtomicU32,
+    /// MaxCmdSN as the initiator knows it.
+    told_max_cmd_sn: AtomicU32,
+    /// MaxCmdSN has moved without a PDU that says so.
+    has_moved_silently: AtomicBool,
 }
 
 /// What to do with a numbered PDU.
@@ -35,7 +37,12 @@ impl CommandWindow {
     /// A window of `depth` commands that begins at `exp_cmd_sn`.
     pub fn new(exp_cmd_sn: u32, depth: u32) -> Self {
         let last = exp_cmd_sn.wrapping_add(depth).wrapping_sub(1);
-        CommandWindow { exp_cmd_sn: AtomicU32::new(exp_cmd_sn), max_cmd_sn: AtomicU32::new(last) }
+        CommandWindow {
+            exp_cmd_sn: AtomicU32::new(exp_cmd_sn),
+            max_cmd_sn: AtomicU32::new(last),
+            told_max_cmd_sn: AtomicU32::new(last),
+            has_moved_silently: AtomicBool::new(false),
+        }
     }
 
     /// ExpCmdSN.
@@ -65,9 +72,31 @@ impl CommandWindow {
         self.exp_cmd_sn.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// A numbered command is finished: one more may be sent.
+    /// A numbered command is finished: one more may be sent, as its answer will say.
     pub fn release(&self) {
         self.max_cmd_sn.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A numbered command is finished and gets no answer: one more may be sent, if the initiator learns of it.
+    pub fn release_unanswered(&self) {
+        self.release();
+        self.has_moved_silently.store(true, Ordering::Release);
+    }
+
+    /// ExpCmdSN and MaxCmdSN for a PDU that is about to tell the initiator.
+    pub fn announce(&self) -> (u32, u32) {
+        // First, so that a release meanwhile is at worst told twice.
+        self.has_moved_silently.store(false, Ordering::Release);
+        let max_cmd_sn = self.max_cmd_sn();
+        self.told_max_cmd_sn.store(max_cmd_sn, Ordering::Release);
+        (self.exp_cmd_sn(), max_cmd_sn)
+    }
+
+    /// Whether the initiator believes the window closed although it is open, and no answer is due that would
+    /// say so (RFC 7143 4.2.2.1): it must be told, or it waits for ever.
+    pub fn owes_update(&self) -> bool {
+        self.has_moved_silently.load(Ordering::Acquire)
+            && self.told_max_cmd_sn.load(Ordering::Acquire).wrapping_add(1) == self.exp_cmd_sn()
     }
 
     /// Whether `cmd_sn` is in the window and was sent before `than`.
@@ -105,7 +134,7 @@ impl LiveTags {
     /// Takes a tag for a new task.
     pub fn take(&self, tag: u32, is_immediate: bool) -> Result<(), TagError> {
         let mut table = self.table();
-        if is_immediate && table.immediate >= IMMEDIATE_LIMIT {
+        if is_immediate && table.immediate >= MAX_IMMEDIATE_COMMANDS {
             return Err(TagError::TooManyImmediate);
         }
         match table.tags.entry(tag) {
@@ -122,6 +151,11 @@ impl LiveTags {
         if table.tags.remove(&tag) == Some(true) {
             table.immediate -= 1;
         }
+    }
+
+    /// Whether a task with this tag is in progress.
+    pub fn contains(&self, tag: u32) -> bool {
+        self.table().tags.contains_key(&tag)
     }
 
     /// Number of tasks in progress.
@@ -154,13 +188,28 @@ mod tests {
     }
 
     #[test]
+    fn rfc7143_4_2_2_a_window_that_opens_silently_is_announced_when_it_matters() {
+        let window = CommandWindow::new(1, 2);
+        window.accept();
+        window.release_unanswered();
+        assert!(!window.owes_update(), "the initiator knows of one more place");
+        window.accept();
+        assert!(window.owes_update(), "now it believes the window closed");
+        assert_eq!(window.announce(), (3, 3));
+        assert!(!window.owes_update());
+        window.accept();
+        window.release();
+        assert!(!window.owes_update(), "an answer is due");
+    }
+
+    #[test]
     fn rfc7143_tags_are_unique_while_they_live() {
         let tags = LiveTags::default();
         assert_eq!(tags.take(7, false), Ok(()));
         assert_eq!(tags.take(7, false), Err(TagError::InUse));
         tags.free(7);
         assert_eq!(tags.take(7, true), Ok(()));
-        for tag in 100..100 + IMMEDIATE_LIMIT - 1 {
+        for tag in 100..100 + MAX_IMMEDIATE_COMMANDS - 1 {
             assert_eq!(tags.take(tag, true), Ok(()));
         }
         assert_eq!(tags.take(1, true), Err(TagError::TooManyImmediate));

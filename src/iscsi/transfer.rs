@@ -8,13 +8,11 @@ use std::collections::VecDeque;
 
 use crate::backstore::buffer::Buffer;
 use crate::iscsi::parameters::Parameters;
+use crate::limits::MAX_OUTSTANDING_R2T;
 use crate::scsi::sense::Sense;
 use crate::wire::bhs::RESERVED_TAG;
 use crate::wire::request::DataOut;
 use crate::wire::response::ReadyToTransfer;
-
-/// Most R2Ts outstanding for one command, whatever was negotiated.
-pub const R2T_LIMIT: usize = 32;
 
 /// A sequence of Data-Out PDUs that is expected.
 #[derive(Debug)]
@@ -108,12 +106,7 @@ impl<T> Transfer<T> {
     /// Judges a Data-Out PDU of `length` bytes. `Ok(None)` is a late PDU of a sequence that is over.
     ///
     /// A PDU that is missing or out of place counts as one lost to a digest error (RFC 7143 7.8, 7.9).
-    pub fn data_out(
-        &mut self,
-        pdu: &DataOut,
-        length: usize,
-        _: &Parameters,
-    ) -> Result<Option<Landing>, Sense> {
+    pub fn data_out(&mut self, pdu: &DataOut, length: usize) -> Result<Option<Landing>, Sense> {
         let is_unsolicited = pdu.target_transfer_tag == RESERVED_TAG;
         let Some(at) = self.bursts.iter().position(|burst| burst.ttt == pdu.target_transfer_tag) else {
             // An initiator may end its sequence with a PDU without data.
@@ -155,7 +148,7 @@ impl<T> Transfer<T> {
 
     /// The next R2T that may be sent; `ttt` becomes its tag.
     pub fn next_r2t(&mut self, ttt: u32, parameters: &Parameters) -> Option<ReadyToTransfer> {
-        let limit = (parameters.max_outstanding_r2t as usize).clamp(1, R2T_LIMIT);
+        let limit = (parameters.max_outstanding_r2t as usize).clamp(1, MAX_OUTSTANDING_R2T);
         let is_unsolicited = self.bursts.front().is_some_and(|burst| burst.ttt == RESERVED_TAG);
         if is_unsolicited || self.requested >= self.length || self.bursts.len() >= limit {
             return None;
@@ -222,7 +215,7 @@ mod tests {
     }
 
     fn feed(transfer: &mut Transfer<()>, pdu: &DataOut, length: usize) -> Result<usize, Sense> {
-        let landing = transfer.data_out(pdu, length, &Parameters::default())?;
+        let landing = transfer.data_out(pdu, length)?;
         let landing = landing.unwrap_or(Landing { offset: 0, length: 0 });
         assert_eq!(transfer.memory(landing).len(), landing.length);
         transfer.landed(landing);

@@ -172,6 +172,11 @@ impl Task {
         self.data_out = buffer;
     }
 
+    /// Whether a task management function has ended the task before its data had come.
+    pub fn is_aborted(&self) -> bool {
+        self.id.is_some_and(|id| !self.itl.device.state().tasks.holds(id))
+    }
+
     /// The logical unit.
     pub fn device(&self) -> &Arc<Device> {
         &self.itl.device

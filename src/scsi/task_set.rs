@@ -288,6 +288,12 @@ impl<T> TaskSet<T> {
         self.slots.iter().flatten().any(|s| selector.hits(&s.entry) && !matches!(s.stage, Stage::Fenced))
     }
 
+    /// Whether the task is in the set, even if only as a fence.
+    pub(crate) fn holds(&self, id: TaskId) -> bool {
+        let slot = self.slots.get(id.slot as usize).and_then(Option::as_ref);
+        slot.is_some_and(|slot| slot.generation == id.generation)
+    }
+
     fn slot_mut(&mut self, id: TaskId) -> Option<&mut Slot<T>> {
         let slot = self.slots.get_mut(id.slot as usize)?.as_mut()?;
         (slot.generation == id.generation).then_some(slot)

@@ -4,6 +4,7 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use crate::iscsi::manage;
 use crate::iscsi::send::Outgoing;
 use crate::iscsi::session::{CommandWindow, LiveTags};
 use crate::scsi::FunctionResult;
@@ -74,18 +75,6 @@ impl Closer for Connection {
     }
 }
 
-/// Response codes of RFC 7143 11.6.1, and of RFC 7144 for the queries.
-fn response_code(result: FunctionResult) -> u8 {
-    match result {
-        FunctionResult::Complete => 0,
-        FunctionResult::TaskDoesNotExist => 1,
-        FunctionResult::IncorrectLun => 2,
-        FunctionResult::NotSupported => 5,
-        FunctionResult::Succeeded => 7,
-        FunctionResult::Rejected => 255,
-    }
-}
-
 impl Reply for Connection {
     fn task_done(&self, done: Completion) {
         let Some(full) = self.full.get() else { return };
@@ -99,18 +88,17 @@ impl Reply for Connection {
     fn task_dropped(&self, tag: u32, is_immediate: bool) {
         let Some(full) = self.full.get() else { return };
         full.tags.free(tag);
+        full.outbox.push(|sender, _| sender.forget(tag));
         if is_immediate {
             return;
         }
-        let was_closed = full.window.max_cmd_sn().wrapping_add(1) == full.window.exp_cmd_sn();
-        full.window.release();
-        // RFC 7143 4.2.2.1: an initiator that may send nothing must be told when it may again.
-        if was_closed {
+        full.window.release_unanswered();
+        if full.window.owes_update() {
             self.send(&Outgoing::WindowUpdate);
         }
     }
 
     fn function_done(&self, tag: u32, result: FunctionResult) {
-        self.send(&Outgoing::TaskManagement { itt: tag, response: response_code(result) });
+        self.send(&Outgoing::TaskManagement { itt: tag, response: manage::response(result) });
     }
 }

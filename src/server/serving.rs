@@ -9,18 +9,21 @@ use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
 
+use crate::iscsi::action::{Action, Disposition};
 use crate::iscsi::directory::Query;
 use crate::iscsi::discovery::{TextExchange, TextSession};
 use crate::iscsi::error::{ProtocolError, reason};
-use crate::iscsi::receive::{Action, Disposition, Receiver};
+use crate::iscsi::manage;
+use crate::iscsi::receive::Receiver;
 use crate::iscsi::send::Outgoing;
+use crate::limits::MAX_PENDING_FUNCTIONS;
 use crate::names::IscsiName;
 use crate::scsi::cdb::Cdb;
 use crate::scsi::lun::LunField;
 use crate::scsi::management::PendingFunction;
 use crate::scsi::nexus::Nexus;
 use crate::scsi::task::{Command, Failure, Reply, Task};
-use crate::scsi::{Status, TaskAttribute, TaskManagementFunction, execute, target};
+use crate::scsi::{Status, TaskAttribute, execute, target};
 use crate::server::Shared;
 use crate::server::connection::Connection;
 use crate::server::input::Input;
@@ -236,24 +239,24 @@ impl<'a> Serving<'a> {
             Ok(task) => task,
             Err(refused) => {
                 self.reply.task_done(refused.0);
-                self.receiver.accept(Disposition::Discard, self.now, &mut self.actions)?;
+                self.receiver.accept(Disposition::Discard, &mut self.actions);
                 return Ok(());
             }
         };
         let length = task.data_out_length();
         if length == 0 {
-            self.receiver.accept(Disposition::Discard, self.now, &mut self.actions)?;
+            self.receiver.accept(Disposition::Discard, &mut self.actions);
             self.start(task);
             return Ok(());
         }
         match nexus.buffers.get(length) {
             Some(buffer) => {
                 let fetch = Disposition::Fetch { token: task, buffer, length };
-                self.receiver.accept(fetch, self.now, &mut self.actions)?;
+                self.receiver.accept(fetch, &mut self.actions);
             }
             None => {
                 target::fail(task, Failure::Status(Status::BUSY));
-                self.receiver.accept(Disposition::Discard, self.now, &mut self.actions)?;
+                self.receiver.accept(Disposition::Discard, &mut self.actions);
             }
         }
         Ok(())
@@ -276,27 +279,22 @@ impl<'a> Serving<'a> {
     fn manage(&mut self, request: &TaskManagementRequest) {
         let Some(nexus) = self.established.as_ref().and_then(|e| e.nexus.clone()) else { return };
         let tag = request.initiator_task_tag;
-        let Some(function) = management_function(request) else {
-            // RFC 7143 11.6.1: TASK REASSIGN is 4, anything unknown 5.
-            let response = if request.function == 8 { 4 } else { 5 };
-            return self.connection.send(&Outgoing::TaskManagement { itt: tag, response });
+        let function = match manage::function(request) {
+            Ok(_) if self.functions.len() >= MAX_PENDING_FUNCTIONS => {
+                Err(manage::response::FUNCTION_REJECTED)
+            }
+            function => function,
+        };
+        let function = match function {
+            Ok(function) => function,
+            Err(response) => return self.connection.send(&Outgoing::TaskManagement { itt: tag, response }),
         };
         info!("{}: {function:?} at LUN {}", self.peer, LunField(request.lun));
         let pending = target::manage(&nexus, function, LunField(request.lun), tag, &self.reply);
-        self.drop_aborted(function);
+        // Commands that were aborted while their data was arriving: what still comes is discarded.
+        drop(self.receiver.forget_if(Task::is_aborted));
         if !pending.is_answered() {
             self.functions.push((self.now + FUNCTION_TIMEOUT, pending));
-        }
-    }
-
-    /// Commands whose data was arriving are gone from their task sets: their data is discarded from here on.
-    fn drop_aborted(&mut self, function: TaskManagementFunction) {
-        match function {
-            TaskManagementFunction::AbortTask { tag } => drop(self.receiver.forget(tag)),
-            TaskManagementFunction::TargetColdReset
-            | TaskManagementFunction::TargetWarmReset
-            | TaskManagementFunction::NexusReset => drop(self.receiver.forget_all()),
-            _ => {}
         }
     }
 
@@ -572,23 +570,4 @@ fn scsi_command(pdu: &ScsiCommand) -> Command {
         expected_out: if pdu.is_write { length } else { 0 },
         is_immediate: pdu.is_immediate,
     }
-}
-
-/// Function codes of RFC 7143 11.5.1 and RFC 7144.
-fn management_function(request: &TaskManagementRequest) -> Option<TaskManagementFunction> {
-    let tag = request.referenced_task_tag;
-    Some(match request.function {
-        1 => TaskManagementFunction::AbortTask { tag },
-        2 => TaskManagementFunction::AbortTaskSet,
-        3 => TaskManagementFunction::ClearAca,
-        4 => TaskManagementFunction::ClearTaskSet,
-        5 => TaskManagementFunction::LogicalUnitReset,
-        6 => TaskManagementFunction::TargetWarmReset,
-        7 => TaskManagementFunction::TargetColdReset,
-        9 => TaskManagementFunction::QueryTask { tag },
-        10 => TaskManagementFunction::QueryTaskSet,
-        11 => TaskManagementFunction::NexusReset,
-        12 => TaskManagementFunction::QueryAsynchronousEvent,
-        _ => return None,
-    })
 }

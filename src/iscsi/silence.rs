@@ -1,0 +1,108 @@
+//! Whether the initiator is still there: NOP-In when it is silent, and how long its answer may take
+//! (RFC 7143 11.19).
+
+use std::time::{Duration, Instant};
+
+use crate::iscsi::error::ProtocolError;
+
+/// The watch over one connection.
+#[derive(Debug)]
+pub struct Silence {
+    interval: Duration,
+    timeout: Duration,
+    last_input: Instant,
+    /// Target transfer tag and time of the NOP-In that is not answered yet.
+    ping: Option<(u32, Instant)>,
+    last_ttt: u32,
+}
+
+/// Target transfer tags of NOP-In are in the upper half, those of R2T in the lower. Neither is the reserved one.
+const FIRST_TTT: u32 = 0x8000_0000;
+const TTT_MASK: u32 = 0x3fff_ffff;
+
+impl Silence {
+    /// Asks after `interval` seconds of silence, never when that is 0, and gives up after `timeout` more.
+    pub fn new(interval: u32, timeout: u32, now: Instant) -> Self {
+        let mut silence = Silence {
+            interval: Duration::ZERO,
+            timeout: Duration::ZERO,
+            last_input: now,
+            ping: None,
+            last_ttt: 0,
+        };
+        silence.set(interval, timeout);
+        silence
+    }
+
+    /// Changes the times, in seconds.
+    pub fn set(&mut self, interval: u32, timeout: u32) {
+        self.interval = Duration::from_secs(u64::from(interval));
+        self.timeout = Duration::from_secs(u64::from(timeout));
+    }
+
+    /// The initiator has sent something.
+    #[inline]
+    pub fn input(&mut self, now: Instant) {
+        self.last_input = now;
+    }
+
+    /// A NOP-Out answers the NOP-In with this target transfer tag.
+    pub fn answered(&mut self, ttt: u32) {
+        self.ping = self.ping.filter(|(asked, _)| *asked != ttt);
+    }
+
+    /// When [`Silence::expired`] wants to be called. An initiator that goes on sending is there, even if it
+    /// owes an answer.
+    pub fn deadline(&self) -> Option<Instant> {
+        match self.ping {
+            Some((_, asked)) => Some(asked.max(self.last_input) + self.timeout),
+            None if self.interval.is_zero() => None,
+            None => Some(self.last_input + self.interval),
+        }
+    }
+
+    /// The target transfer tag of a NOP-In, when it is time for one.
+    pub fn expired(&mut self, now: Instant) -> Result<Option<u32>, ProtocolError> {
+        if self.deadline().is_none_or(|deadline| now < deadline) {
+            return Ok(None);
+        }
+        if self.ping.is_some() {
+            return Err(ProtocolError::NopInTimeout);
+        }
+        self.last_ttt = self.last_ttt.wrapping_add(1) & TTT_MASK;
+        let ttt = FIRST_TTT | self.last_ttt;
+        self.ping = Some((ttt, now));
+        Ok(Some(ttt))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc7143_11_19_silence_is_asked_about_and_then_given_up() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut silence = Silence::new(30, 10, start);
+        assert_eq!(silence.deadline(), Some(at(30)));
+        assert_eq!(silence.expired(at(29)), Ok(None));
+        let ttt = silence.expired(at(30)).unwrap().unwrap();
+        assert_eq!(silence.expired(at(39)), Ok(None));
+        silence.input(at(35));
+        assert_eq!(silence.expired(at(44)), Ok(None), "it sends");
+        silence.answered(ttt ^ 1);
+        assert_eq!(silence.expired(at(45)), Err(ProtocolError::NopInTimeout), "not our tag");
+        silence.answered(ttt);
+        silence.input(at(45));
+        assert_eq!(silence.deadline(), Some(at(75)));
+    }
+
+    #[test]
+    fn an_interval_of_zero_never_asks() {
+        let start = Instant::now();
+        let mut silence = Silence::new(0, 10, start);
+        assert_eq!(silence.deadline(), None);
+        assert_eq!(silence.expired(start + Duration::from_secs(100_000)), Ok(None));
+    }
+}
