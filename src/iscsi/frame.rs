@@ -8,7 +8,6 @@
 
 use crate::iscsi::error::ProtocolError;
 use crate::iscsi::queue::Digests;
-use crate::wire::ahs;
 use crate::wire::bhs::{self, Bhs, padding};
 use crate::wire::digest;
 
@@ -184,9 +183,6 @@ impl Default for Frame {
         Frame::new()
     }
 }
-
-/// Longest header that a frame ever holds, in bytes.
-pub const LONGEST_HEADER: usize = bhs::LENGTH + ahs::MAX_BYTES + digest::LENGTH;
 
 #[cfg(test)]
 mod tests {

@@ -240,3 +240,6 @@ fn residual(done: &Completion) -> Residual {
         None => Residual::Underflow(expected - u32::try_from(moved).unwrap_or(0)),
     }
 }
+
+#[cfg(test)]
+mod tests;

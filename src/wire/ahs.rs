@@ -2,11 +2,8 @@
 
 use crate::bytes::{Take, get_u32};
 
-/// Longest CDB accepted, in bytes: 16 in the header and what one extended CDB segment can hold beyond our
-/// longest row is of no use.
+/// Longest CDB accepted, in bytes (SPC-4, 4.2.3): 16 in the header and the rest in an extended CDB segment.
 pub const MAX_CDB: usize = 260;
-/// Most bytes of additional header segments in a PDU (TotalAHSLength is one byte of words).
-pub const MAX_BYTES: usize = 255 * 4;
 
 const EXTENDED_CDB: u8 = 1;
 const BIDIRECTIONAL_READ_LENGTH: u8 = 2;

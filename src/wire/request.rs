@@ -254,3 +254,119 @@ fn login(bhs: &Bhs) -> LoginRequest {
         exp_stat_sn: bhs.exp_stat_sn(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every byte differs, so that a field read from the wrong place shows.
+    fn header(opcode: u8, flags: u8) -> Bhs {
+        let mut bytes: [u8; 48] = std::array::from_fn(|i| u8::try_from(i).unwrap_or(0) | 0x80);
+        (bytes[0], bytes[1]) = (opcode, flags);
+        Bhs(bytes)
+    }
+
+    fn parse(opcode: u8, flags: u8) -> Request {
+        Request::parse(&header(opcode, flags), &[]).unwrap()
+    }
+
+    const LUN: [u8; 8] = [0x88, 0x89, 0x8a, 0x8b, 0x8c, 0x8d, 0x8e, 0x8f];
+    const ITT: u32 = 0x9091_9293;
+    const CMD_SN: u32 = 0x9899_9a9b;
+
+    #[test]
+    fn rfc7143_11_2_1_lengths_in_the_header() {
+        let bhs = header(0x41, 0x80);
+        assert_eq!((bhs.ahs_length(), bhs.data_length()), (0x84 * 4, 0x85_8687));
+        assert_eq!((bhs.is_immediate(), bhs.is_final(), bhs.exp_stat_sn()), (true, true, 0x9c9d_9e9f));
+    }
+
+    #[test]
+    fn rfc7143_11_3_scsi_command() {
+        let Request::ScsiCommand(command) = parse(0x41, 0xc3) else { panic!() };
+        assert!(command.is_immediate && command.is_final && command.is_read && !command.is_write);
+        assert_eq!((command.attribute, command.lun, command.initiator_task_tag), (3, LUN, ITT));
+        assert_eq!((command.expected_data_transfer_length, command.cmd_sn), (0x9495_9697, CMD_SN));
+        assert_eq!((command.cdb[0], command.cdb[15]), (0xa0, 0xaf));
+        let Request::ScsiCommand(command) = parse(0x01, 0x20) else { panic!() };
+        assert!(!command.is_immediate && !command.is_final && !command.is_read && command.is_write);
+    }
+
+    #[test]
+    fn rfc7143_11_5_task_management_function_request() {
+        let expected = TaskManagementRequest {
+            is_immediate: true,
+            function: 5,
+            lun: LUN,
+            initiator_task_tag: ITT,
+            referenced_task_tag: 0x9495_9697,
+            cmd_sn: CMD_SN,
+            ref_cmd_sn: 0xa0a1_a2a3,
+        };
+        assert_eq!(parse(0x42, 0x85), Request::TaskManagement(expected));
+    }
+
+    #[test]
+    fn rfc7143_11_7_data_out() {
+        let expected = DataOut {
+            is_final: true,
+            lun: LUN,
+            initiator_task_tag: ITT,
+            target_transfer_tag: 0x9495_9697,
+            data_sn: 0xa4a5_a6a7,
+            buffer_offset: 0xa8a9_aaab,
+        };
+        assert_eq!(parse(0x05, 0x80), Request::DataOut(expected));
+    }
+
+    #[test]
+    fn rfc7143_11_10_text_request() {
+        let Request::Text(text) = parse(0x04, 0x40) else { panic!() };
+        assert!(!text.is_immediate && !text.is_final && text.continues);
+        assert_eq!((text.lun, text.initiator_task_tag), (LUN, ITT));
+        assert_eq!((text.target_transfer_tag, text.cmd_sn), (0x9495_9697, CMD_SN));
+    }
+
+    #[test]
+    fn rfc7143_11_12_login_request() {
+        let Request::Login(login) = parse(0x43, 0x87) else { panic!() };
+        assert!(login.is_immediate && login.transit && !login.continues);
+        assert_eq!((login.current_stage, login.next_stage), (1, 3));
+        assert_eq!((login.version_max, login.version_min), (0x82, 0x83));
+        assert_eq!((login.isid, login.tsih), ([0x88, 0x89, 0x8a, 0x8b, 0x8c, 0x8d], 0x8e8f));
+        assert_eq!((login.initiator_task_tag, login.cid), (ITT, 0x9495));
+        assert_eq!((login.cmd_sn, login.exp_stat_sn), (CMD_SN, 0x9c9d_9e9f));
+    }
+
+    #[test]
+    fn rfc7143_11_14_logout_request() {
+        let expected = LogoutRequest {
+            is_immediate: false,
+            reason: 1,
+            initiator_task_tag: ITT,
+            cid: 0x9495,
+            cmd_sn: CMD_SN,
+        };
+        assert_eq!(parse(0x06, 0x81), Request::Logout(expected));
+    }
+
+    #[test]
+    fn rfc7143_11_18_nop_out() {
+        let expected = NopOut {
+            is_immediate: true,
+            lun: LUN,
+            initiator_task_tag: ITT,
+            target_transfer_tag: 0x9495_9697,
+            cmd_sn: CMD_SN,
+        };
+        assert_eq!(parse(0x40, 0x80), Request::NopOut(expected));
+    }
+
+    #[test]
+    fn rfc7143_11_2_1_2_opcodes_of_initiators() {
+        assert_eq!(parse(0x10, 0x80), Request::Snack);
+        for opcode in (0x07..0x10).chain(0x11..0x40) {
+            assert_eq!(parse(opcode, 0x80), Request::Unknown(PduOpcode(opcode)));
+        }
+    }
+}

@@ -263,3 +263,141 @@ impl LoginResponse {
         header
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEQUENCE: Sequence =
+        Sequence { stat_sn: 0x0101_0101, exp_cmd_sn: 0x0202_0202, max_cmd_sn: 0x0303_0303 };
+    const ITT: u32 = 0x1122_3344;
+    const LUN: [u8; 8] = [0, 7, 0, 0, 0, 0, 0, 0];
+
+    /// Compares with a header written as four lines of twelve bytes: hex digits, any spaces.
+    fn check(header: Header, expected: &str) {
+        let actual: String = header.iter().map(|byte| format!("{byte:02x}")).collect();
+        let expected: String = expected.split_whitespace().collect();
+        assert_eq!(actual, expected);
+    }
+
+    #[test]
+    fn rfc7143_11_4_scsi_response() {
+        check(
+            scsi_response(ITT, 0x02, 5, Residual::Underflow(0x200), SEQUENCE),
+            "21820002 00000000 00000000 00000000 11223344 00000000
+             01010101 02020202 03030303 00000005 00000000 00000200",
+        );
+        check(
+            scsi_response(ITT, 0, 0, Residual::Overflow(9), SEQUENCE),
+            "21840000 00000000 00000000 00000000 11223344 00000000
+             01010101 02020202 03030303 00000000 00000000 00000009",
+        );
+    }
+
+    #[test]
+    fn rfc7143_11_6_task_management_function_response() {
+        check(
+            task_management_response(ITT, 5, SEQUENCE),
+            "22800500 00000000 00000000 00000000 11223344 00000000
+             01010101 02020202 03030303 00000000 00000000 00000000",
+        );
+    }
+
+    #[test]
+    fn rfc7143_11_7_data_in() {
+        let mut data = DataIn { itt: ITT, is_final: false, status: None, data_sn: 3, buffer_offset: 0x600 };
+        let mut header = data.header(Sequence { stat_sn: 0, ..SEQUENCE });
+        set_data_length(&mut header, 0x01_0203);
+        check(
+            header,
+            "25000000 00010203 00000000 00000000 11223344 ffffffff
+             00000000 02020202 03030303 00000003 00000600 00000000",
+        );
+        (data.is_final, data.status) = (true, Some((0, Residual::Underflow(4))));
+        check(
+            data.header(SEQUENCE),
+            "25830000 00000000 00000000 00000000 11223344 ffffffff
+             01010101 02020202 03030303 00000003 00000600 00000004",
+        );
+    }
+
+    #[test]
+    fn rfc7143_11_8_ready_to_transfer() {
+        let r2t = ReadyToTransfer { lun: LUN, itt: ITT, ttt: 0x55, r2t_sn: 1, offset: 0x800, length: 0x1000 };
+        check(
+            r2t.header(SEQUENCE),
+            "31800000 00000000 00070000 00000000 11223344 00000055
+             01010101 02020202 03030303 00000001 00000800 00001000",
+        );
+    }
+
+    #[test]
+    fn rfc7143_11_9_asynchronous_message() {
+        let message = AsyncMessage { lun: LUN, event: 1, parameters: [2, 3, 4] };
+        check(
+            message.header(SEQUENCE),
+            "32800000 00000000 00070000 00000000 ffffffff 00000000
+             01010101 02020202 03030303 01000002 00030004 00000000",
+        );
+    }
+
+    #[test]
+    fn rfc7143_11_11_text_response() {
+        let text = TextResponse { itt: ITT, ttt: 0x66, lun: LUN, is_final: false, continues: true };
+        check(
+            text.header(SEQUENCE),
+            "24400000 00000000 00070000 00000000 11223344 00000066
+             01010101 02020202 03030303 00000000 00000000 00000000",
+        );
+        let last = TextResponse { ttt: RESERVED_TAG, is_final: true, continues: false, ..text };
+        assert_eq!(last.header(SEQUENCE)[1], 0x80);
+    }
+
+    #[test]
+    fn rfc7143_11_13_login_response() {
+        let login = LoginResponse {
+            transit: true,
+            continues: false,
+            current_stage: 1,
+            next_stage: 3,
+            isid: [1, 2, 3, 4, 5, 6],
+            tsih: 0x0708,
+            itt: ITT,
+            status: 0x0201,
+        };
+        check(
+            login.header(SEQUENCE),
+            "23870000 00000000 01020304 05060708 11223344 00000000
+             01010101 02020202 03030303 02010000 00000000 00000000",
+        );
+        let more = LoginResponse { transit: false, continues: true, next_stage: 0, ..login };
+        assert_eq!(more.header(SEQUENCE)[1], 0x44);
+    }
+
+    #[test]
+    fn rfc7143_11_15_logout_response() {
+        check(
+            logout_response(ITT, 1, 2, 20, SEQUENCE),
+            "26800100 00000000 00000000 00000000 11223344 00000000
+             01010101 02020202 03030303 00000000 00020014 00000000",
+        );
+    }
+
+    #[test]
+    fn rfc7143_11_17_reject() {
+        check(
+            reject(0x09, SEQUENCE),
+            "3f800900 00000000 00000000 00000000 ffffffff 00000000
+             01010101 02020202 03030303 00000000 00000000 00000000",
+        );
+    }
+
+    #[test]
+    fn rfc7143_11_19_nop_in() {
+        check(
+            nop_in(RESERVED_TAG, 0x77, LUN, SEQUENCE),
+            "20800000 00000000 00070000 00000000 ffffffff 00000077
+             01010101 02020202 03030303 00000000 00000000 00000000",
+        );
+    }
+}
