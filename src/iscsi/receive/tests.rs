@@ -110,6 +110,8 @@ struct Shell {
     ended: Option<ProtocolError>,
 }
 
+/// What memory holds before data lands there; test data has no four of these in a row.
+const UNWRITTEN: u8 = 0xff;
 const DEPTH: u32 = 8;
 const FIRST_CMD_SN: u32 = 0xffff_fffd;
 
@@ -194,6 +196,8 @@ impl Shell {
         let line = match action {
             Action::Command(command) => return self.command(&command, more),
             Action::Execute { token, buffer, length } => {
+                let is_unwritten = |bytes: &[u8]| bytes == [UNWRITTEN; 4];
+                assert!(!buffer[..length].windows(4).any(is_unwritten), "memory that nobody sent");
                 let line = format!("execute {token:x} {length} {:08x}", digest::append(0, &buffer[..length]));
                 self.finish(token);
                 line
@@ -237,7 +241,8 @@ impl Shell {
         let is_refused = self.refused.contains(&itt);
         let buffer = if command.is_write && !is_refused { self.pool.get(length) } else { None };
         match buffer {
-            Some(buffer) if length > 0 => {
+            Some(mut buffer) if length > 0 => {
+                buffer.fill(UNWRITTEN);
                 self.receiver.accept(Disposition::Fetch { token: itt, buffer, length }, more);
             }
             _ => {

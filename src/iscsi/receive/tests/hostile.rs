@@ -187,6 +187,7 @@ fn mutated_conversations_do_no_harm() {
         let digests = Digests { header: has_digests, data: has_digests };
         let parameters = Parameters { header_digest: has_digests, data_digest: has_digests, ..parameters() };
         let mut shell = Shell::new(parameters);
+        shell.most = [100, 512, 4096, usize::MAX][random.below(4)];
         for _ in 0..6 {
             let mut pdus = conversation();
             for _ in 0..random.below(6) {
