@@ -16,6 +16,5 @@ pub mod wire;
 
 pub mod backstore;
 pub mod iscsi;
-#[allow(dead_code)] // Until every command uses it.
 pub mod scsi;
 pub mod server;

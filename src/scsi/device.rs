@@ -11,6 +11,7 @@ use crate::backstore::gate::Gate;
 use crate::backstore::{Capabilities, Geometry};
 use crate::scsi::background::Background;
 use crate::scsi::mode_parameters::ModeParameters;
+use crate::scsi::nexus::PortPair;
 use crate::scsi::opcode::{OpCode, Types};
 use crate::scsi::ops::OpSet;
 use crate::scsi::reservation::Reservations;
@@ -170,6 +171,7 @@ pub struct Device {
     supported: OpSet,
     state: Mutex<State>,
     itls: Mutex<Vec<Weak<Itl>>>,
+    default_mode: ModeParameters,
     dispatch: Arc<dyn Dispatch>,
     store: Option<Arc<dyn StateStore>>,
     /// `max_tgt_dev_commands`, where admission reads it without a lock.
@@ -194,6 +196,16 @@ pub struct NewDevice {
     pub task_set_type: u8,
 }
 
+fn default_mode(new: &NewDevice) -> ModeParameters {
+    let capabilities = new.gate.as_ref().map_or(Capabilities::NONE, |gate| gate.capabilities());
+    ModeParameters {
+        write_cache_enabled: capabilities.contains(Capabilities::VOLATILE_CACHE) && !new.settings.nv_cache,
+        task_set_type: new.task_set_type,
+        queue_algorithm_modifier: 1,
+        ..ModeParameters::default()
+    }
+}
+
 impl Device {
     /// A logical unit that nobody sees yet.
     pub fn new(new: NewDevice, dispatch: Arc<dyn Dispatch>, store: Option<Arc<dyn StateStore>>) -> Arc<Self> {
@@ -206,21 +218,25 @@ impl Device {
             unmap_alignment_bytes: 0,
         };
         let geometry = new.gate.as_ref().map_or(none, |gate| gate.geometry());
-        let capabilities = new.gate.as_ref().map_or(Capabilities::NONE, |gate| gate.capabilities());
-        let mode = ModeParameters {
-            write_cache_enabled: capabilities.contains(Capabilities::VOLATILE_CACHE)
-                && !new.settings.nv_cache,
-            task_set_type: new.task_set_type,
-            queue_algorithm_modifier: 1,
-            ..ModeParameters::default()
-        };
+        let default_mode = default_mode(&new);
+        let mut mode = default_mode;
+        let saved = store.as_ref().and_then(|store| store.load(&new.name, crate::scsi::ops::mode::SAVED_AS));
+        if let Some(text) = saved.as_deref().and_then(|bytes| std::str::from_utf8(bytes).ok()) {
+            mode.read_text(text);
+            mode.write_cache_enabled &= default_mode.write_cache_enabled;
+        }
+        let reservations = store
+            .as_ref()
+            .and_then(|store| store.load(&new.name, crate::scsi::ops::persistent::SAVED_AS))
+            .and_then(|saved| Reservations::restore(&saved))
+            .unwrap_or_default();
         let state = State {
             tasks: TaskSet::new(new.task_set_type == 1),
             medium: if new.gate.is_some() { MediumState::Present } else { MediumState::TrayClosed },
             gate: new.gate,
             geometry,
             prevented: Vec::new(),
-            reservations: Reservations::default(),
+            reservations,
             mode,
             saved_mode: mode,
             background: None,
@@ -233,12 +249,18 @@ impl Device {
             supported: OpSet::new(),
             state: Mutex::new(state),
             itls: Mutex::new(Vec::new()),
+            default_mode,
             dispatch,
             store,
             faulted: AtomicBool::new(false),
         });
         device.refresh_operations();
         device
+    }
+
+    /// Mode parameters as they are before anybody changes them.
+    pub(crate) fn default_mode(&self) -> ModeParameters {
+        self.default_mode
     }
 
     /// SCST's name of the device.
@@ -404,6 +426,8 @@ pub struct Counters {
 pub struct Itl {
     /// The nexus.
     pub nexus: u64,
+    /// The names of its ends.
+    pub ports: Arc<PortPair>,
     /// The number under which the nexus sees the unit.
     pub lun: u16,
     /// Mapped read-only.
@@ -419,7 +443,7 @@ pub struct Itl {
 impl Itl {
     /// A fresh I_T_L nexus with its first unit attention pending.
     pub(crate) fn new(
-        nexus: u64,
+        (nexus, ports): (u64, &Arc<PortPair>),
         lun: u16,
         read_only: bool,
         device: &Arc<Device>,
@@ -427,6 +451,7 @@ impl Itl {
     ) -> Arc<Self> {
         let itl = Arc::new(Itl {
             nexus,
+            ports: Arc::clone(ports),
             lun,
             read_only,
             device: Arc::clone(device),

@@ -14,6 +14,7 @@ pub mod mode_parameters;
 pub mod nexus;
 pub(crate) mod opcode;
 pub(crate) mod ops;
+pub(crate) mod page;
 pub mod reservation;
 pub mod sense;
 pub mod target;

@@ -94,6 +94,7 @@ pub struct Nexus {
     pub target: TargetPort,
     /// Memory for data.
     pub buffers: BufferPool,
+    ports: Arc<PortPair>,
     first_attention: Sense,
     view: RwLock<View>,
     absent: Arc<Itl>,
@@ -130,6 +131,9 @@ impl Nexus {
         } else {
             Sense::POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED
         };
+        let ports =
+            PortPair { initiator: new.initiator.clone(), relative_port: new.target.relative_identifier };
+        let ports = Arc::new(ports);
         Arc::new(Nexus {
             id: new.id,
             initiator: new.initiator,
@@ -137,8 +141,9 @@ impl Nexus {
             buffers: new.buffers,
             first_attention,
             view: RwLock::new(View { map: new.map, itls: HashMap::new() }),
-            absent: Itl::new(new.id, 0, true, &new.absent, None),
-            well_known: Itl::new(new.id, 0, true, &new.well_known, None),
+            absent: Itl::new((new.id, &ports), 0, true, &new.absent, None),
+            well_known: Itl::new((new.id, &ports), 0, true, &new.well_known, None),
+            ports,
             lost: AtomicBool::new(false),
             changes: Mutex::new(()),
         })
@@ -169,15 +174,16 @@ impl Nexus {
             return Arc::clone(itl);
         }
         let Some(entry) = view.map.get(lun) else { return Arc::clone(&self.absent) };
-        let itl = Itl::new(self.id, lun, entry.read_only, &entry.device, Some(self.first_attention));
+        let itl =
+            Itl::new((self.id, &self.ports), lun, entry.read_only, &entry.device, Some(self.first_attention));
         view.itls.insert(lun, Arc::clone(&itl));
-        itl.device.state().reservations.attach(&self.ports(), self.id);
+        itl.device.state().reservations.attach(&self.ports, self.id);
         itl
     }
 
     /// The names of both ends.
     pub fn ports(&self) -> PortPair {
-        PortPair { initiator: self.initiator.clone(), relative_port: self.target.relative_identifier }
+        PortPair::clone(&self.ports)
     }
 
     /// I_T_L nexuses made so far.
@@ -206,8 +212,9 @@ impl Nexus {
             for entry in map.entries() {
                 let other = before.get(entry.lun).is_some_and(|old| !Arc::ptr_eq(&old.device, &entry.device));
                 if other {
-                    let itl = Itl::new(self.id, entry.lun, entry.read_only, &entry.device, None);
-                    itl.device.state().reservations.attach(&self.ports(), self.id);
+                    let itl =
+                        Itl::new((self.id, &self.ports), entry.lun, entry.read_only, &entry.device, None);
+                    itl.device.state().reservations.attach(&self.ports, self.id);
                     replaced.push(Arc::clone(&itl));
                     view.itls.insert(entry.lun, itl);
                 }

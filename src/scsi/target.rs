@@ -341,8 +341,13 @@ fn lose_nexus_state(device: &Device, nexus: u64) {
 
 /// The nexus no longer sees this unit: its tasks, reservation and PREVENT there are gone.
 pub(crate) fn leave_unit(nexus: u64, device: &Arc<Device>) {
-    let aborted = device.state().tasks.abort(Selector::Nexus(nexus), None);
+    leave_tasks(nexus, device);
     lose_nexus_state(device, nexus);
+}
+
+/// Aborts the tasks of a nexus without an answer.
+pub(crate) fn leave_tasks(nexus: u64, device: &Arc<Device>) {
+    let aborted = device.state().tasks.abort(Selector::Nexus(nexus), None);
     for mut task in aborted.waiting {
         task.id = None;
         end_aborted(task);

@@ -8,9 +8,14 @@ use crate::scsi::opcode::OpCode;
 use crate::scsi::sense::Sense;
 
 mod capacity;
+mod cdrom;
+pub(crate) mod inquiry;
+pub(crate) mod mode;
+pub(crate) mod persistent;
 mod provision;
 mod read;
-mod same;
+mod report;
+pub(crate) mod same;
 mod sanitize;
 mod sync;
 mod unit;
@@ -20,9 +25,19 @@ mod write;
 /// Every command, by operation code and service action.
 pub(crate) static OPERATIONS: &[OpCode] = &[
     unit::TEST_UNIT_READY,
+    unit::REQUEST_SENSE,
     sanitize::FORMAT_UNIT,
     read::READ_6,
     write::WRITE_6,
+    inquiry::INQUIRY,
+    mode::MODE_SELECT_6,
+    unit::RESERVE_6,
+    unit::RELEASE_6,
+    mode::MODE_SENSE_6,
+    unit::START_STOP_UNIT,
+    unit::RECEIVE_DIAGNOSTIC_RESULTS,
+    unit::SEND_DIAGNOSTIC,
+    unit::PREVENT_ALLOW_MEDIUM_REMOVAL,
     capacity::READ_CAPACITY_10,
     read::READ_10,
     write::WRITE_10,
@@ -31,12 +46,35 @@ pub(crate) static OPERATIONS: &[OpCode] = &[
     read::PRE_FETCH_10,
     sync::SYNCHRONIZE_CACHE_10,
     capacity::READ_DEFECT_DATA_10,
+    report::READ_BUFFER_10,
     same::WRITE_SAME_10,
     provision::UNMAP,
+    cdrom::READ_TOC,
+    cdrom::GET_CONFIGURATION,
     sanitize::SANITIZE_OVERWRITE,
     sanitize::SANITIZE_BLOCK_ERASE,
     sanitize::SANITIZE_CRYPTO_ERASE,
     sanitize::SANITIZE_EXIT_FAILURE_MODE,
+    cdrom::GET_EVENT_STATUS_NOTIFICATION,
+    report::LOG_SELECT,
+    report::LOG_SENSE,
+    cdrom::READ_DISC_INFORMATION,
+    mode::MODE_SELECT_10,
+    unit::RESERVE_10,
+    unit::RELEASE_10,
+    mode::MODE_SENSE_10,
+    persistent::READ_KEYS,
+    persistent::READ_RESERVATION,
+    persistent::REPORT_CAPABILITIES,
+    persistent::READ_FULL_STATUS,
+    persistent::REGISTER,
+    persistent::RESERVE,
+    persistent::RELEASE,
+    persistent::CLEAR,
+    persistent::PREEMPT,
+    persistent::PREEMPT_AND_ABORT,
+    persistent::REGISTER_AND_IGNORE_EXISTING_KEY,
+    persistent::REGISTER_AND_MOVE,
     read::READ_16,
     verify::COMPARE_AND_WRITE,
     write::WRITE_16,
@@ -49,6 +87,9 @@ pub(crate) static OPERATIONS: &[OpCode] = &[
     write::WRITE_ATOMIC_16,
     capacity::READ_CAPACITY_16,
     provision::GET_LBA_STATUS,
+    inquiry::REPORT_LUNS,
+    report::REPORT_SUPPORTED_OPERATION_CODES,
+    report::REPORT_SUPPORTED_TASK_MANAGEMENT_FUNCTIONS,
     read::READ_12,
     write::WRITE_12,
     write::WRITE_AND_VERIFY_12,
