@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use log::{debug, info, warn};
 
 use crate::iscsi::action::{Action, Disposition};
+use crate::iscsi::command::command;
 use crate::iscsi::directory::Query;
 use crate::iscsi::discovery::{TextExchange, TextSession};
 use crate::iscsi::error::{ProtocolError, reason};
@@ -18,12 +19,11 @@ use crate::iscsi::receive::Receiver;
 use crate::iscsi::send::Outgoing;
 use crate::limits::MAX_PENDING_FUNCTIONS;
 use crate::names::IscsiName;
-use crate::scsi::cdb::Cdb;
 use crate::scsi::lun::LunField;
 use crate::scsi::management::PendingFunction;
 use crate::scsi::nexus::Nexus;
-use crate::scsi::task::{Command, Failure, Reply, Task};
-use crate::scsi::{Status, TaskAttribute, execute, target};
+use crate::scsi::task::{Failure, Reply, Task};
+use crate::scsi::{Status, execute, target};
 use crate::server::Shared;
 use crate::server::connection::Connection;
 use crate::server::input::Input;
@@ -234,7 +234,7 @@ impl<'a> Serving<'a> {
     fn command(&mut self, pdu: &ScsiCommand) -> Result<(), End> {
         let nexus = self.established.as_ref().and_then(|e| e.nexus.clone());
         let Some(nexus) = nexus else { return Err(End::Protocol(ProtocolError::LoginAgain)) };
-        let command = scsi_command(pdu);
+        let command = command(pdu);
         let task = match target::admit(&nexus, &command, &self.reply) {
             Ok(task) => task,
             Err(refused) => {
@@ -538,36 +538,5 @@ impl<'a> Serving<'a> {
             full.outbox.abandon();
         }
         let _ = self.connection.socket.shutdown(Shutdown::Both);
-    }
-}
-
-fn scsi_command(pdu: &ScsiCommand) -> Command {
-    let cdb = match &pdu.additional.extended_cdb {
-        None => Cdb::new(&pdu.cdb),
-        Some(more) => {
-            let mut bytes = pdu.cdb.to_vec();
-            bytes.extend_from_slice(more);
-            Cdb::new(&bytes)
-        }
-    };
-    let length = pdu.expected_data_transfer_length;
-    let attribute = match pdu.attribute {
-        0 | 1 => TaskAttribute::Simple,
-        2 => TaskAttribute::Ordered,
-        3 => TaskAttribute::HeadOfQueue,
-        _ => TaskAttribute::Aca,
-    };
-    Command {
-        tag: pdu.initiator_task_tag,
-        lun: LunField(pdu.lun),
-        attribute,
-        cdb,
-        expected_in: match (pdu.is_read, pdu.is_write) {
-            (true, true) => pdu.additional.bidirectional_read_length.unwrap_or(0),
-            (true, false) => length,
-            _ => 0,
-        },
-        expected_out: if pdu.is_write { length } else { 0 },
-        is_immediate: pdu.is_immediate,
     }
 }
