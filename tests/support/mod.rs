@@ -130,7 +130,8 @@ pub fn device(name: &str, store: Arc<dyn Backstore>, dispatch: &Arc<dyn Dispatch
     Device::new(new, Arc::clone(dispatch), None)
 }
 
-fn pseudo(device_type: DeviceType, dispatch: &Arc<dyn Dispatch>) -> Arc<Device> {
+/// A unit without a medium, for LUNs that are not there.
+pub fn pseudo(device_type: DeviceType, dispatch: &Arc<dyn Dispatch>) -> Arc<Device> {
     let new = NewDevice {
         name: String::new(),
         device_type,
