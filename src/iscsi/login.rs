@@ -25,14 +25,11 @@ use crate::iscsi::key::{CRC32C, Key, KeyId, Use, Values};
 use crate::iscsi::login_error::{LoginError, LoginStatus};
 use crate::iscsi::negotiation::Negotiation;
 use crate::iscsi::parameters::Parameters;
-use crate::limits::{MAX_LOGIN_REQUESTS, MAX_LOGIN_TEXT};
+use crate::limits::{MAX_LOGIN_REQUESTS, MAX_LOGIN_SEGMENT, MAX_LOGIN_TEXT};
 use crate::names::IscsiName;
 use crate::wire::request::LoginRequest;
 use crate::wire::response::LoginResponse;
 use crate::wire::text::{self, Collector, Outgoing, Pair};
-
-/// Longest data segment of either side during login (RFC 7143 13.12: the default until declared).
-pub const LOGIN_SEGMENT: usize = 8192;
 
 /// A Login Response and its data segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -267,7 +264,7 @@ impl Login {
         if self.requests > MAX_LOGIN_REQUESTS {
             return Err(LoginError::TooManyRequests);
         }
-        if length > LOGIN_SEGMENT {
+        if length > MAX_LOGIN_SEGMENT {
             return Err(LoginError::TooMuchText);
         }
         self.text_left = self.text_left.checked_sub(length).ok_or(LoginError::TooMuchText)?;
@@ -399,7 +396,7 @@ impl Login {
     fn send(&mut self, request: &LoginRequest) -> Result<LoginStep, LoginError> {
         let Some(admitted) = &self.admitted else { return Err(LoginError::Ended) };
         let declared = usize::try_from(admitted.negotiation.initiator_segment_length());
-        let most = declared.unwrap_or(LOGIN_SEGMENT).min(LOGIN_SEGMENT);
+        let most = declared.unwrap_or(MAX_LOGIN_SEGMENT).min(MAX_LOGIN_SEGMENT);
         let (text, continues) = self.outgoing.next_segment(most);
         let mut answer = LoginAnswer { response: LoginResponse { continues, ..plain(request) }, text };
         if continues || !request.transit || !admitted.may_leave(self.stage)? {

@@ -21,8 +21,9 @@ pub mod negotiation;
 pub mod discovery;
 pub mod login;
 
-pub mod frame;
 pub mod queue;
+
+pub mod frame;
 pub mod session;
 pub mod turn;
 

@@ -35,7 +35,7 @@ fn rfc7143_6_2_long_answers_are_split() {
         let mut pair = Dialogue::new();
         let text = format!("{NAMES}MaxRecvDataSegmentLength={segment}|{unknown}");
         let mut answer = pair.send("1>3", &text);
-        let most = segment.parse::<usize>().unwrap().min(LOGIN_SEGMENT);
+        let most = segment.parse::<usize>().unwrap().min(MAX_LOGIN_SEGMENT);
         let mut joined = answer.text.clone();
         while answer.flags == "C" {
             assert!(answer.text.len() <= most);
@@ -71,10 +71,10 @@ fn hostile_text_is_refused_within_bounds() {
     assert_eq!(fails(&format!("{NAMES}{pairs}")), LoginError::TooManyKeys);
 
     let mut pair = Dialogue::new();
-    assert_eq!(pair.fail("1c", &"a".repeat(LOGIN_SEGMENT + 1)), LoginError::TooMuchText);
+    assert_eq!(pair.fail("1c", &"a".repeat(MAX_LOGIN_SEGMENT + 1)), LoginError::TooMuchText);
     let mut pair = Dialogue::new();
-    for _ in 0..MAX_LOGIN_TEXT / LOGIN_SEGMENT {
-        assert_eq!(pair.send("1c", &"a".repeat(LOGIN_SEGMENT)), ok("", ""));
+    for _ in 0..MAX_LOGIN_TEXT / MAX_LOGIN_SEGMENT {
+        assert_eq!(pair.send("1c", &"a".repeat(MAX_LOGIN_SEGMENT)), ok("", ""));
     }
     assert_eq!(pair.fail("1c", "a"), LoginError::TooMuchText);
     let mut pair = Dialogue::new();
@@ -116,7 +116,7 @@ fn mutated_dialogues_neither_panic_nor_succeed_without_the_secret() {
             }
             let step = pair.send_raw(stages, &text);
             if let Some(answer) = &step.answer {
-                assert!(answer.text.len() <= LOGIN_SEGMENT);
+                assert!(answer.text.len() <= MAX_LOGIN_SEGMENT);
                 assert!(!(answer.response.transit && answer.response.continues));
             }
             match step.next {
