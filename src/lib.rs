@@ -7,6 +7,7 @@
 //! bytes limits names attr sys < wire < backstore < scsi < iscsi < model < server < mgmt < capi < bin
 //! ```
 
+pub mod attr;
 pub mod bytes;
 pub mod limits;
 pub mod names;
@@ -17,4 +18,6 @@ pub mod wire;
 pub mod backstore;
 pub mod iscsi;
 pub mod scsi;
+
+pub mod model;
 pub mod server;

@@ -20,3 +20,19 @@ fn a_target_is_found() {
     assert!(text.contains(TARGET), "{text}{}", String::from_utf8_lossy(&out.stderr));
     assert_eq!(server.stop(Duration::from_secs(5)), 0);
 }
+
+#[test]
+#[ignore = "serves until killed"]
+fn serve_for_clients() {
+    use scstu::backstore::registry::{OpenRequest, find};
+    let open = |thin| {
+        let request =
+            OpenRequest { size: Some(1000 << 20), thin_provisioned: Some(thin), ..Default::default() };
+        (find("vdisk_ram").unwrap().open)(&request).unwrap().unwrap()
+    };
+    let (_server, address) = serve(vec![open(true), open(true)], ServerOptions::default());
+    eprintln!("listening on {address}");
+    loop {
+        std::thread::park();
+    }
+}

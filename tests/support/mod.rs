@@ -122,7 +122,7 @@ pub fn device(name: &str, store: Arc<dyn Backstore>, dispatch: &Arc<dyn Dispatch
     let new = NewDevice {
         name: name.to_owned(),
         device_type: DeviceType::Disk,
-        settings: Settings::default(),
+        settings: Settings { thin_provisioned: true, allow_sanitize: true, ..Settings::default() },
         gate: Some(gate),
         block_size,
         task_set_type: 1,
