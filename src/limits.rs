@@ -44,7 +44,7 @@ pub const EARLY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Task management functions that wait for commands sent before them.
 pub const MAX_DEFERRED_FUNCTIONS: usize = 16;
 
-/// Commands sent for immediate delivery that are carried out at once (RFC 7143 4.2.2.1 demands one, and a task
+/// Immediate commands that are carried out at once (RFC 7143 4.2.2.1 demands one, and a task
 /// management function).
 pub const MAX_IMMEDIATE_COMMANDS: u32 = 16;
 

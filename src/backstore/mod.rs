@@ -159,7 +159,7 @@ pub trait Backstore: Send + Sync {
         Err(BlockError::Unsupported)
     }
 
-    /// State of the bytes from `offset` on, and how many bytes share it (at least one block, at most `limit`).
+    /// State of the bytes from `offset` on, and how many share it (at least one block, at most `limit`).
     fn provisioning(&self, _offset: u64, limit: u64) -> Result<(Provisioning, u64), BlockError> {
         Ok((Provisioning::Mapped, limit))
     }

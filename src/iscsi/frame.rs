@@ -1,4 +1,4 @@
-//! One PDU after another out of a byte stream: header segments, data segment, padding, digests (RFC 7143 11.1,
+//! PDU after PDU out of a byte stream: header segments, data segment, padding, digests (RFC 7143 11.1,
 //! 11.2).
 //!
 //! ```text

@@ -77,7 +77,7 @@ impl CommandWindow {
         self.max_cmd_sn.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// A numbered command is finished and gets no answer: one more may be sent, if the initiator learns of it.
+    /// A numbered command ended without an answer: one more may be sent, if the initiator learns of it.
     pub fn release_unanswered(&self) {
         self.release();
         self.has_moved_silently.store(true, Ordering::Release);

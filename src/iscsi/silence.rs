@@ -16,7 +16,7 @@ pub struct Silence {
     last_ttt: u32,
 }
 
-/// Target transfer tags of NOP-In are in the upper half, those of R2T in the lower. Neither is the reserved one.
+/// Target transfer tags of NOP-In are in the upper half, those of R2T in the lower. Neither is reserved.
 const FIRST_TTT: u32 = 0x8000_0000;
 const TTT_MASK: u32 = 0x3fff_ffff;
 

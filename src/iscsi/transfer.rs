@@ -1,4 +1,4 @@
-//! The Data-Out phase of one command: immediate, unsolicited and solicited data (RFC 7143 4.2.5.2, 11.7, 11.8).
+//! Data-Out of one command: immediate, unsolicited and solicited data (RFC 7143 4.2.5.2, 11.7, 11.8).
 //!
 //! Invariant: the command's memory is filled from the front of each sequence without gap or overlap, so that
 //! when [`Transfer::is_complete`] every byte wanted was sent by the initiator. This is why the target insists

@@ -119,7 +119,7 @@ fn check(itl: &Arc<Itl>, command: &Command) -> Result<Admitted, Failure> {
     Ok(Admitted { row, extent, id, gate, block_size })
 }
 
-/// A LUN that is not there knows only what `Allow::NO_LUN` lists; anything else is LOGICAL UNIT NOT SUPPORTED.
+/// A LUN that is not there knows only what `Allow::NO_LUN` lists; else LOGICAL UNIT NOT SUPPORTED.
 fn row_of(device: &Device, command: &Command) -> Result<&'static OpCode, Failure> {
     let found = ops::lookup(device, &command.cdb);
     match device.device_type() {

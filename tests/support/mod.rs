@@ -1,5 +1,5 @@
 //! A target in this process, without configuration: for tests that need their own backstore.
-#![allow(dead_code, clippy::unwrap_used, clippy::cast_possible_truncation)] // Tests panic to fail; each uses a part.
+#![allow(dead_code, clippy::unwrap_used, clippy::cast_possible_truncation)] // Each test uses a part.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};

@@ -74,7 +74,7 @@ enum Erase {
     Pattern(Vec<u8>),
 }
 
-/// The parameter list of OVERWRITE (SBC-3, 5.30.2.2): a header of four bytes and a pattern of at most a block.
+/// The parameter list of OVERWRITE (SBC-3, 5.30.2.2): four bytes of header, a pattern of at most a block.
 fn overwrite(context: &mut Context<'_>) -> Result<(), Failure> {
     let list = context.data_out();
     let block = context.block_size() as usize;

@@ -1,4 +1,4 @@
-//! Mode pages (SPC-4, 7.5; SBC-3, 6.5) as rows: what they show, which bits may be changed, what a change does.
+//! Mode pages (SPC-4, 7.5; SBC-3, 6.5) as rows: what they show, which bits may change, what a change does.
 //!
 //! # How to add a page
 //! Add a row to [`PAGES`]. `show` writes the page's content behind its header for given parameters;

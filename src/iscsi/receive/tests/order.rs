@@ -180,7 +180,7 @@ fn rfc7143_7_8_a_damaged_command_counts_all_the_same() {
 
 #[test]
 fn kept_commands_wait_for_the_end_of_the_pdu_in_progress() {
-    // ABORT TASK frees the tag, the next command uses it for less memory: data of the first must not land there.
+    // ABORT TASK frees the tag, the next command uses it for less memory: the first one's data stays out.
     let mut shell = Shell::new(parameters());
     shell.send(&[Pdu::manage(1, 50, sn(1)).with(20, 7), Pdu::write(7, sn(2), 16)]);
     let bytes = Pdu::write(7, sn(0), 4096).data(&[1; 2048]).bytes(shell.digests);
