@@ -21,3 +21,5 @@ pub mod scsi;
 
 pub mod model;
 pub mod server;
+
+pub mod mgmt;

@@ -1,2 +1,297 @@
-//! The daemon.
-fn main() {}
+//! The daemon: serves what a configuration file names, or a RAM disk without one.
+//!
+//! Exit codes: 0 ended as asked, 1 wrong usage, 2 a bad configuration or a file that cannot be opened, 3 a
+//! portal that cannot be opened, 4 anything else.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::{LevelFilter, error, info, warn};
+use scstu::mgmt::conf::apply;
+use scstu::model::{Change, Model};
+use scstu::scsi::device::Dispatch;
+use scstu::server::pool::Pool;
+use scstu::server::{Server, ServerOptions};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::iterator::Signals;
+use simplelog::{Config, ConfigBuilder, SimpleLogger};
+
+/// Where a daemon without `--portal` and without a configuration listens.
+const DEFAULT_PORTAL: &str = "127.0.0.1:3260";
+/// Where a daemon with a configuration listens unless told otherwise.
+const ALL_PORTALS: [&str; 2] = ["0.0.0.0:3260", "[::]:3260"];
+/// The target and the size of the disk of a daemon without a configuration.
+const DEFAULT_TARGET: &str = "iqn.2026-01.org.scstu:ram";
+const DEFAULT_SIZE: &str = "1G";
+/// Time that initiators have to log out when the daemon stops.
+const DRAIN: Duration = Duration::from_secs(3);
+
+const HELP: &str = "\
+Usage: scstud [OPTION]...
+Serves disks over iSCSI, as an ordinary user. Without options: a RAM disk of 1 GiB on 127.0.0.1:3260.
+
+  -c, --config FILE     serve what this scst.conf names
+      --check           read the configuration, say what is wrong with it, and exit
+      --portal ADDRESS  listen on ADDRESS:PORT ([ADDRESS]:PORT for IPv6); may be given several times
+      --state-dir DIR   keep reservations and mode pages there
+      --workers N       worker threads
+      --log-level L     error, warn, info, debug or trace
+  -h, --help            this text
+  -V, --version         the version
+
+SIGTERM and SIGINT stop it, a second one at once. SIGHUP reads the configuration again. SIGUSR1 writes its
+state to the log.
+";
+
+struct Options {
+    config: Option<PathBuf>,
+    portals: Vec<SocketAddr>,
+    state: Option<PathBuf>,
+    workers: Option<usize>,
+    level: LevelFilter,
+    only_check: bool,
+}
+
+/// Why the daemon ends badly.
+struct Failure {
+    code: u8,
+    text: String,
+}
+
+fn failure(code: u8, text: impl Into<String>) -> Failure {
+    Failure { code, text: text.into() }
+}
+
+fn main() -> ExitCode {
+    match options().and_then(|options| options.map_or(Ok(()), run)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("scstud: {}", failure.text);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// The command line; `None` when it only asked for a text.
+fn options() -> Result<Option<Options>, Failure> {
+    use lexopt::prelude::*;
+    let usage = |error: lexopt::Error| failure(1, format!("{error}; --help tells the options"));
+    let mut options = Options {
+        config: None,
+        portals: Vec::new(),
+        state: None,
+        workers: None,
+        level: LevelFilter::Info,
+        only_check: false,
+    };
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(argument) = parser.next().map_err(usage)? {
+        match argument {
+            Short('c') | Long("config") => options.config = Some(parser.value().map_err(usage)?.into()),
+            Long("check") => options.only_check = true,
+            Long("portal") => {
+                let portal = parser.value().and_then(|value| value.parse()).map_err(usage)?;
+                options.portals.push(portal);
+            }
+            Long("state-dir") => options.state = Some(parser.value().map_err(usage)?.into()),
+            Long("workers") => {
+                options.workers = Some(parser.value().and_then(|value| value.parse()).map_err(usage)?);
+            }
+            Long("log-level") => {
+                options.level = parser.value().and_then(|value| value.parse()).map_err(usage)?;
+            }
+            Short('h') | Long("help") => {
+                print!("{HELP}");
+                return Ok(None);
+            }
+            Short('V') | Long("version") => {
+                println!("scstud {}", env!("CARGO_PKG_VERSION"));
+                return Ok(None);
+            }
+            other => return Err(usage(other.unexpected())),
+        }
+    }
+    Ok(Some(options))
+}
+
+fn log_config() -> Config {
+    let mut builder = ConfigBuilder::new();
+    builder.set_time_format_rfc3339().set_target_level(LevelFilter::Error).set_thread_level(LevelFilter::Off);
+    builder.build()
+}
+
+/// Where the state of a daemon with a configuration is kept: /var/lib/scstu for root, else below the user's
+/// own state directory.
+fn state_directory(options: &Options) -> Option<PathBuf> {
+    if options.state.is_some() || options.config.is_none() {
+        return options.state.clone();
+    }
+    let system = PathBuf::from("/var/lib/scstu");
+    if std::fs::metadata(&system).is_ok_and(|metadata| !metadata.permissions().readonly())
+        && std::fs::File::open(&system).is_ok()
+        && scstu::model::store::DirectoryStore::open(&system).is_ok_and(|store| store.setup_id().is_ok())
+    {
+        return Some(system);
+    }
+    let home = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".local/state")));
+    home.map(|directory| directory.join("scstu"))
+}
+
+fn read_config(path: &PathBuf) -> Result<String, Failure> {
+    std::fs::read_to_string(path).map_err(|error| failure(2, format!("{}: {error}", path.display())))
+}
+
+fn configure(model: &Model, options: &Options) -> Result<(), Failure> {
+    if let Some(path) = &options.config {
+        let text = read_config(path)?;
+        return apply::load(model, &text).map_err(|error| failure(2, format!("{}:{error}", path.display())));
+    }
+    let target = DEFAULT_TARGET.to_owned();
+    let changes = [
+        Change::AddDevice {
+            handler: "vdisk_ram".into(),
+            name: "ram".into(),
+            parameters: vec![("size".into(), DEFAULT_SIZE.into())],
+        },
+        Change::AddTarget(target.clone()),
+        Change::AddLun {
+            target: target.clone(),
+            group: None,
+            lun: 0,
+            device: "ram".into(),
+            read_only: false,
+        },
+        Change::SetTarget(target, "enabled".into(), "1".into()),
+    ];
+    changes.iter().try_for_each(|change| model.apply(change)).map_err(|error| failure(4, error.text))
+}
+
+fn run(options: Options) -> Result<(), Failure> {
+    let _ = SimpleLogger::init(options.level, log_config());
+    let mut server_options = ServerOptions::default();
+    if let Some(workers) = options.workers {
+        server_options.workers = workers;
+    }
+    let pool = Pool::new(server_options.workers);
+    let dispatch: Arc<dyn Dispatch> = Arc::new(pool.clone());
+    let model = Model::new(dispatch, state_directory(&options)).map_err(|error| failure(4, error.text))?;
+    configure(&model, &options)?;
+    if options.only_check {
+        println!("the configuration is good");
+        return Ok(());
+    }
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])
+        .map_err(|error| failure(4, format!("signals: {error}")))?;
+    let server = Server::new(server_options, model.clone(), pool);
+    listen(&server, &model, &options)?;
+    for signal in signals.forever() {
+        match signal {
+            SIGHUP => reload(&model, &options),
+            SIGUSR1 => dump(&server, &model),
+            _ => break,
+        }
+    }
+    force_on_second_signal(signals);
+    info!("stopping");
+    let stuck = server.stop(DRAIN);
+    if stuck > 0 {
+        warn!("{stuck} workers are stuck in a backstore");
+        // Their files cannot be flushed without waiting for them.
+        std::process::exit(0);
+    }
+    model.flush();
+    Ok(())
+}
+
+fn force_on_second_signal(mut signals: Signals) {
+    let wait = move || {
+        for signal in signals.forever() {
+            if matches!(signal, SIGTERM | SIGINT) {
+                std::process::exit(0);
+            }
+        }
+    };
+    let _ = std::thread::Builder::new().name("scstu-signals".into()).spawn(wait);
+}
+
+fn listen(server: &Server, model: &Model, options: &Options) -> Result<(), Failure> {
+    let mut portals = options.portals.clone();
+    if portals.is_empty() {
+        let defaults: &[&str] = if options.config.is_some() { &ALL_PORTALS } else { &[DEFAULT_PORTAL] };
+        portals.extend(defaults.iter().filter_map(|text| text.parse::<SocketAddr>().ok()));
+    }
+    let mut opened = Vec::new();
+    for portal in portals {
+        match server.listen(portal) {
+            Ok(address) => opened.push(address),
+            // A machine without IPv6 still serves IPv4.
+            Err(error) if options.portals.is_empty() && portal.is_ipv6() => {
+                warn!("portal {portal}: {error}");
+            }
+            Err(error) => return Err(failure(3, format!("portal {portal}: {error}"))),
+        }
+    }
+    model.set_portals(opened.clone());
+    for address in &opened {
+        println!("listening on {address}");
+    }
+    if options.config.is_none() {
+        let address = opened.first().map_or(String::new(), SocketAddr::to_string);
+        println!("a RAM disk of 1 GiB is LUN 0 of {DEFAULT_TARGET}; to reach it, for instance:");
+        println!("  iscsi-inq iscsi://{address}/{DEFAULT_TARGET}/0");
+        println!("  qemu-img info iscsi://{address}/{DEFAULT_TARGET}/0");
+        println!("  iscsiadm -m discovery -t sendtargets -p {address}");
+    }
+    Ok(())
+}
+
+fn reload(model: &Model, options: &Options) {
+    let Some(path) = &options.config else {
+        return warn!("there is no configuration to read again");
+    };
+    let text = match read_config(path) {
+        Ok(text) => text,
+        Err(failure) => return error!("{}; nothing was changed", failure.text),
+    };
+    match apply::reload(model, &text) {
+        Ok(changed) => info!("{} read again: {changed} changes", path.display()),
+        Err(error) => error!("{}:{error}; what comes before it is in force", path.display()),
+    }
+}
+
+/// The state of the daemon, to the log.
+fn dump(server: &Server, model: &Model) {
+    let pool = server.pool().state();
+    info!(
+        "{} connections; workers {} (idle {}, stuck {}), tasks waiting {}; data memory {} of {} bytes",
+        server.connections(),
+        pool.workers,
+        pool.idle,
+        pool.stuck,
+        pool.queued,
+        server.buffers().in_use(),
+        server.buffers().budget()
+    );
+    for session in server.sessions() {
+        let commands: u32 = session.nexus.as_ref().map_or(0, |nexus| {
+            nexus
+                .itls()
+                .iter()
+                .map(|itl| itl.counters.in_flight.load(std::sync::atomic::Ordering::Relaxed))
+                .sum()
+        });
+        let age = session.opened.elapsed().as_secs();
+        let target = if session.target.is_empty() { "discovery" } else { &session.target };
+        info!(
+            "session {}: {} at {} with {target}, {age} s, {commands} commands",
+            session.id, session.initiator, session.peer
+        );
+    }
+    for (name, object) in &model.configuration().devices {
+        info!("device {name}: {} tasks", object.device.tasks());
+    }
+}

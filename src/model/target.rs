@@ -203,6 +203,17 @@ impl TargetObject {
         Ok(())
     }
 
+    /// Whether an attribute that accumulates, or a switch, has this value already.
+    pub fn has(&self, name: &str, value: &str) -> bool {
+        let user = value.split_once(' ').map_or(value, |(user, _)| user);
+        match name {
+            "enabled" => value == if self.enabled { "1" } else { "0" },
+            "IncomingUser" => self.accounts.incoming.iter().any(|account| account.name == user),
+            "allowed_portal" => self.allowed_portals.iter().any(|pattern| pattern.as_str() == value),
+            _ => false,
+        }
+    }
+
     /// The LUNs that an initiator sees: those of the first group with a pattern that matches, else the
     /// target's own (SCST 1.8.2).
     fn luns_of(&self, initiator: &str) -> &BTreeMap<u16, LunObject> {
