@@ -34,7 +34,7 @@ pub const NAME_LIMIT: usize = 223;
 /// An administrator's request that cannot be carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
-    /// errno: ENOENT no such object, EEXIST there is one, EINVAL bad value, EBUSY in use, EACCES not writable.
+    /// ENOENT no such object, EEXIST there is one, EINVAL bad value, EBUSY in use, EACCES not writable.
     pub errno: i32,
     /// What was wrong, and what is allowed.
     pub text: String,
