@@ -17,7 +17,7 @@ use scstu::server::pool::Pool;
 use scstu::server::{Server, ServerOptions};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
-use simplelog::{Config, ConfigBuilder, SimpleLogger};
+use simplelog::{Config, ConfigBuilder, WriteLogger};
 
 /// Where a daemon without `--portal` and without a configuration listens.
 const DEFAULT_PORTAL: &str = "127.0.0.1:3260";
@@ -171,7 +171,7 @@ fn configure(model: &Model, options: &Options) -> Result<(), Failure> {
 }
 
 fn run(options: Options) -> Result<(), Failure> {
-    let _ = SimpleLogger::init(options.level, log_config());
+    let _ = WriteLogger::init(options.level, log_config(), std::io::stderr());
     let mut server_options = ServerOptions::default();
     if let Some(workers) = options.workers {
         server_options.workers = workers;

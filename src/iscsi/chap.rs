@@ -182,7 +182,8 @@ impl Default for Chap {
     }
 }
 
-/// Answers CHAP_A with the first algorithm of the initiator's list that we have, and a challenge.
+/// Answers CHAP_A with the strongest algorithm of the initiator's list that we have, and a challenge. An
+/// initiator may list MD5 first for the sake of old targets and still be able to do better.
 fn choose(
     keys: ChapKeys<'_>,
     challenges: &Arc<Challenges>,
@@ -197,7 +198,8 @@ fn choose(
     }
     let algorithm = list
         .split(',')
-        .find_map(|number| text::number(number).and_then(Algorithm::from_number))
+        .filter_map(|number| text::number(number).and_then(Algorithm::from_number))
+        .max_by_key(|algorithm| algorithm.number())
         .ok_or(ChapError::Algorithm)?;
     let mut identifier = [0];
     random(&mut identifier).map_err(|NoRandomness| ChapError::NoRandomness)?;
@@ -375,8 +377,10 @@ mod tests {
     }
 
     #[test]
-    fn rfc7143_12_1_3_the_first_known_algorithm_of_the_list_is_taken() {
-        for (list, chosen) in [("5,6,7,8", "5"), ("8,5", "8"), ("4,6", "6"), ("0x7", "7"), ("x,5", "5")] {
+    fn rfc7143_12_1_3_the_strongest_known_algorithm_of_the_list_is_taken() {
+        for (list, chosen) in
+            [("5,6,7,8", "8"), ("8,5", "8"), ("6,5", "6"), ("4,6", "6"), ("0x7", "7"), ("x,5", "5")]
+        {
             assert!(Run::new().step(&[("A", list)]).unwrap().starts_with(&format!("CHAP_A={chosen} ")));
         }
         for list in ["", "0", "4", "56", "05", "5 ", "5;6", &"5,".repeat(1000)] {

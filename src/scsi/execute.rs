@@ -37,16 +37,29 @@ pub fn start(mut task: Task) -> Started {
     }
 }
 
-/// Whether the calling thread may run the task although it must not wait for a medium.
-pub fn runs_inline(task: &Task) -> bool {
-    task.row.run == Run::Inline
-        || task.gate.as_ref().is_some_and(|gate| gate.capabilities().contains(Capabilities::NEVER_BLOCKS))
+/// How a thread that must not wait for a medium may run a task.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Inline {
+    /// Freely: the backstore never blocks.
+    Freely,
+    /// It may be tried; it comes back undone when it would have to wait.
+    Try,
+    /// Not at all.
+    No,
 }
 
-/// Whether it is worth trying the task on a thread that must not wait: the store can say what is cached.
-pub fn may_try_inline(task: &Task) -> bool {
-    task.transfer.data_in > 0
-        && task.gate.as_ref().is_some_and(|gate| gate.capabilities().contains(Capabilities::TRY_READ))
+/// How the calling thread may run the task although it must not wait for a medium.
+pub fn inline(task: &Task) -> Inline {
+    let capabilities = task.gate.as_ref().map_or(Capabilities::NONE, |gate| gate.capabilities());
+    if task.row.run == Run::Inline {
+        Inline::Try
+    } else if capabilities.contains(Capabilities::NEVER_BLOCKS) {
+        Inline::Freely
+    } else if task.transfer.data_in > 0 && capabilities.contains(Capabilities::TRY_READ) {
+        Inline::Try
+    } else {
+        Inline::No
+    }
 }
 
 /// Carries the task out and answers it. With `may_block` false, a task that would have to wait for the

@@ -2,9 +2,8 @@
 
 /// MAXIMUM TRANSFER LENGTH in bytes: what one buffer holds.
 pub const MAX_TRANSFER_BYTES: u64 = 32 << 20;
-/// MAXIMUM COMPARE AND WRITE LENGTH in blocks: below what the one-byte field can say, so that one more is
-/// still a number.
-pub const MAX_COMPARE_BLOCKS: u64 = 128;
+/// MAXIMUM COMPARE AND WRITE LENGTH in blocks.
+pub const MAX_COMPARE_BLOCKS: u64 = 255;
 /// MAXIMUM WRITE SAME LENGTH in bytes; fewer on a unit that is not larger, so that it stays below its size.
 pub const MAX_WRITE_SAME_BYTES: u64 = 32 << 20;
 /// MAXIMUM UNMAP LBA COUNT in blocks, all descriptors together.

@@ -138,7 +138,7 @@ pub(crate) enum Order {
 /// Where the function runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Run {
-    /// On the thread that received it: it touches no medium.
+    /// On the thread that received it: it touches no medium, or asks to be moved with `WouldBlock`.
     Inline,
     /// On a worker, unless the backstore never blocks.
     Worker,

@@ -265,14 +265,16 @@ impl<'a> Serving<'a> {
     /// Runs a task here when that cannot block, else gives it to the workers.
     fn start(&mut self, task: Task) {
         let execute::Started::Run(task) = execute::start(task) else { return };
-        if execute::runs_inline(&task) {
-            execute::execute(task, true);
-        } else if execute::may_try_inline(&task) {
-            if let Some(task) = execute::execute(task, false) {
-                self.shared.pool.submit(task);
+        match execute::inline(&task) {
+            execute::Inline::Freely => {
+                execute::execute(task, true);
             }
-        } else {
-            self.shared.pool.submit(task);
+            execute::Inline::Try => {
+                if let Some(task) = execute::execute(task, false) {
+                    self.shared.pool.submit(task);
+                }
+            }
+            execute::Inline::No => self.shared.pool.submit(task),
         }
     }
 

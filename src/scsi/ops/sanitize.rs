@@ -24,7 +24,7 @@ const SANITIZE: OpCode = OpCode {
     usage: &[BITS, 0, 0, 0, 0, 0, 0, 0, CONTROL],
     medium: Medium::Whole(Access::Write),
     order: Order::Ordered,
-    run: Run::Worker,
+    run: Run::Inline,
     supported: |device| device.settings().allow_sanitize,
     timeouts: (3600, 36000),
     ..OpCode::BLANK
@@ -94,18 +94,24 @@ fn overwrite(context: &mut Context<'_>) -> Result<(), Failure> {
 }
 
 /// Runs the job: behind the answer with IMMED, else before it. Meanwhile other commands are told SANITIZE IN
-/// PROGRESS.
+/// PROGRESS: from the moment on that the command is taken up, so that one sent right behind it is told too.
 fn run(context: &mut Context<'_>, erase: Erase) -> Result<(), Failure> {
     let device = Arc::clone(context.device());
     let gate = context.gate()?;
-    let background = Arc::new(Background::new(Sense::SANITIZE_IN_PROGRESS));
-    device.state().background = Some(Arc::clone(&background));
+    let background = {
+        let mut state = device.state();
+        let new = || Arc::new(Background::new(Sense::SANITIZE_IN_PROGRESS));
+        Arc::clone(state.background.get_or_insert_with(new))
+    };
     if context.cdb().bit(1, IMMED) {
         let own = Arc::clone(&device);
         device.dispatcher().background(Box::new(move || {
             let _ = work(&own, &gate, &background, &erase);
         }));
         return Ok(());
+    }
+    if !context.may_block() {
+        return Err(Failure::WouldBlock);
     }
     work(&device, &gate, &background, &erase)
 }

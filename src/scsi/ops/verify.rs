@@ -164,8 +164,9 @@ fn compare_and_write(context: &mut Context<'_>) -> Result<(), Failure> {
     if context.blocks() > MAX_COMPARE_BLOCKS {
         return Err(Sense::invalid_field_in_cdb(13, None).into());
     }
+    // What was announced must be twice what the CDB says: NUMBER OF LOGICAL BLOCKS is the field that is wrong.
     if context.expected_out() != 2 * length {
-        return Err(Sense::INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT.into());
+        return Err(Sense::invalid_field_in_cdb(13, None).into());
     }
     if length == 0 {
         return Ok(());
