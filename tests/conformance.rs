@@ -29,13 +29,15 @@ const LIMIT: Duration = Duration::from_secs(100);
 const SANITIZE_RESET_LIMIT: Duration = Duration::from_secs(240);
 
 /// The units of a lane's target: LUN and what is special about it.
-const UNITS: [(&str, &str); 6] = [
+const UNITS: [(&str, &str); 7] = [
     ("thin", "allow_sanitize 1"),
     ("small_blocks", "lb_per_pb_exp 0"),
     ("removable", "removable 1"),
     ("slow", "allow_sanitize 1 sanitize_min_ms 8000"),
     ("locked", "read_only 1"),
     ("big_blocks", "thin_provisioned 1"),
+    // Its tests expect zeros where they wrote none.
+    ("paths", ""),
 ];
 
 /// From worst to best.
@@ -125,6 +127,7 @@ fn unit_for(test: &str) -> &'static str {
         ("WriteSame10" | "WriteSame16", _) => "big_blocks",
         ("NoMedia" | "PreventAllow" | "StartStopUnit", _) => "removable",
         ("ReadOnly", _) => "locked",
+        ("MultipathIO", _) => "paths",
         _ => "thin",
     }
 }

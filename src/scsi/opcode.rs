@@ -133,6 +133,8 @@ pub(crate) enum Order {
     AtOnce,
     /// As if it were ORDERED: it changes what other commands mean.
     Ordered,
+    /// As `Ordered`; and what it began goes on, whatever becomes of the task: SANITIZE (SBC-3, 4.11).
+    Outlives,
 }
 
 /// Where the function runs.

@@ -182,9 +182,10 @@ fn insert(state: &mut State, itl: &Itl, command: &Command, row: &OpCode, extent:
     let place = match row.order {
         Order::AsSent => Place::Attribute(command.attribute),
         Order::AtOnce => Place::AtOnce,
-        Order::Ordered => Place::Attribute(TaskAttribute::Ordered),
+        Order::Ordered | Order::Outlives => Place::Attribute(TaskAttribute::Ordered),
     };
-    let writes = row.medium.writes();
+    // Task management does not wait for what it cannot end.
+    let writes = row.medium.writes() && row.order != Order::Outlives;
     state.tasks.insert(Entry { nexus: itl.nexus, tag: command.tag, place, extent, writes })
 }
 

@@ -4,7 +4,7 @@
 //! config  := { attribute | section }
 //! section := NAME [VALUE [VALUE]] "{" config "}"
 //! ```
-//! [`lex`] makes lines of words, [`parse`] makes a tree of them, [`apply`] makes changes of the tree: devices,
+//! [`lex`] makes lines of words, [`parse`] a tree of them, [`apply`] makes changes of the tree: devices,
 //! then targets with their attributes, LUNs and groups, and what enables them last.
 
 use std::fmt;

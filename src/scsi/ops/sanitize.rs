@@ -23,7 +23,7 @@ const SANITIZE: OpCode = OpCode {
     opcode: 0x48,
     usage: &[BITS, 0, 0, 0, 0, 0, 0, 0, CONTROL],
     medium: Medium::Whole(Access::Write),
-    order: Order::Ordered,
+    order: Order::Outlives,
     run: Run::Inline,
     supported: |device| device.settings().allow_sanitize,
     timeouts: (3600, 36000),

@@ -164,7 +164,7 @@ fn compare_and_write(context: &mut Context<'_>) -> Result<(), Failure> {
     if context.blocks() > MAX_COMPARE_BLOCKS {
         return Err(Sense::invalid_field_in_cdb(13, None).into());
     }
-    // What was announced must be twice what the CDB says: NUMBER OF LOGICAL BLOCKS is the field that is wrong.
+    // What was announced must be twice what the CDB says: NUMBER OF LOGICAL BLOCKS is the wrong field.
     if context.expected_out() != 2 * length {
         return Err(Sense::invalid_field_in_cdb(13, None).into());
     }
