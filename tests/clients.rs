@@ -1,6 +1,6 @@
 //! Clients that nobody here wrote, against the daemon: QEMU's tools and libiscsi's.
 //!
-//! They run as an ordinary user where this runs as root, so the daemon's data reaches nobody's files but theirs.
+//! They run as an ordinary user where this runs as root.
 
 #![allow(clippy::unwrap_used)] // A test panics to fail.
 
