@@ -1,0 +1,347 @@
+//! A small iSCSI initiator over a blocking socket, written from RFC 7143 alone: it shares no code with the target.
+#![allow(dead_code, clippy::unwrap_used, clippy::cast_possible_truncation)] // Each test uses a part.
+
+mod pdu;
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use pdu::Pdu;
+
+const NO_TAG: u32 = 0xffff_ffff;
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// What to offer at login, and how to send.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub header_digest: bool,
+    pub data_digest: bool,
+    pub initial_r2t: bool,
+    pub immediate_data: bool,
+    pub max_burst: usize,
+    pub first_burst: usize,
+    pub max_outstanding_r2t: usize,
+    /// Largest data segment that we take.
+    pub max_recv: usize,
+    /// Bytes of each write to the socket; 0 for all at once.
+    pub fragment: usize,
+    /// Tells sessions of one initiator apart.
+    pub isid: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            header_digest: false,
+            data_digest: false,
+            initial_r2t: true,
+            immediate_data: true,
+            max_burst: 262_144,
+            first_burst: 65_536,
+            max_outstanding_r2t: 1,
+            max_recv: 262_144,
+            fragment: 0,
+            isid: 1,
+        }
+    }
+}
+
+/// How a command ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    pub status: u8,
+    pub data: Vec<u8>,
+    pub sense: Vec<u8>,
+}
+
+struct Pending {
+    write: Vec<u8>,
+    read: Vec<u8>,
+}
+
+/// A session in its full feature phase.
+pub struct Initiator {
+    stream: TcpStream,
+    options: Options,
+    /// Largest data segment that the target takes.
+    max_send: usize,
+    cmd_sn: u32,
+    max_cmd_sn: u32,
+    exp_stat_sn: u32,
+    next_itt: u32,
+    pending: BTreeMap<u32, Pending>,
+    answers: BTreeMap<u32, Answer>,
+}
+
+fn bad(text: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, text.into())
+}
+
+impl Initiator {
+    /// Logs in to `target`, without authentication.
+    pub fn login(address: SocketAddr, target: &str, options: &Options) -> io::Result<Initiator> {
+        let stream = TcpStream::connect_timeout(&address, LIMIT)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(LIMIT))?;
+        stream.set_write_timeout(Some(LIMIT))?;
+        let mut session = Initiator {
+            stream,
+            options: options.clone(),
+            max_send: 8192,
+            cmd_sn: 1,
+            max_cmd_sn: 1,
+            exp_stat_sn: 0,
+            next_itt: 1,
+            pending: BTreeMap::new(),
+            answers: BTreeMap::new(),
+        };
+        session.negotiate(target)?;
+        Ok(session)
+    }
+
+    fn offer(&self, target: &str) -> Vec<u8> {
+        let yes = |value: bool| if value { "Yes" } else { "No" }.to_owned();
+        let digest = |value: bool| if value { "CRC32C" } else { "None" }.to_owned();
+        let o = &self.options;
+        let keys = [
+            ("InitiatorName", "iqn.2026-01.test:initiator".to_owned()),
+            ("TargetName", target.to_owned()),
+            ("SessionType", "Normal".to_owned()),
+            ("HeaderDigest", digest(o.header_digest)),
+            ("DataDigest", digest(o.data_digest)),
+            ("InitialR2T", yes(o.initial_r2t)),
+            ("ImmediateData", yes(o.immediate_data)),
+            ("MaxBurstLength", o.max_burst.to_string()),
+            ("FirstBurstLength", o.first_burst.to_string()),
+            ("MaxOutstandingR2T", o.max_outstanding_r2t.to_string()),
+            ("MaxRecvDataSegmentLength", o.max_recv.to_string()),
+        ];
+        keys.iter().flat_map(|(key, value)| format!("{key}={value}\0").into_bytes()).collect()
+    }
+
+    fn negotiate(&mut self, target: &str) -> io::Result<()> {
+        let mut text = self.offer(target);
+        for _ in 0..8 {
+            let mut request = Pdu::new(0x43);
+            request.bhs[1] = 0x87;
+            request.bhs[8] = 0x80;
+            request.bhs[10..14].copy_from_slice(&self.options.isid.to_be_bytes());
+            request.put(24, self.cmd_sn);
+            request.put(28, self.exp_stat_sn);
+            request.data = std::mem::take(&mut text);
+            request.send(&mut self.stream, (false, false), self.options.fragment)?;
+            let answer = Pdu::receive(&mut self.stream, (false, false))?;
+            if answer.opcode() != 0x23 || answer.bhs[36] != 0 {
+                return Err(bad(format!("login refused: {:02x?}", &answer.bhs[..40])));
+            }
+            self.exp_stat_sn = answer.get(24).wrapping_add(1);
+            self.max_cmd_sn = answer.get(32);
+            self.adopt(&answer.data);
+            if answer.bhs[1] & 0x83 == 0x83 {
+                return Ok(());
+            }
+        }
+        Err(bad("the login does not end"))
+    }
+
+    fn adopt(&mut self, text: &[u8]) {
+        for pair in text.split(|byte| *byte == 0) {
+            let pair = String::from_utf8_lossy(pair);
+            let Some((key, value)) = pair.split_once('=') else { continue };
+            let number = value.parse().unwrap_or(0);
+            let o = &mut self.options;
+            match key {
+                "MaxRecvDataSegmentLength" => self.max_send = number,
+                "MaxBurstLength" => o.max_burst = number,
+                "FirstBurstLength" => o.first_burst = number,
+                "InitialR2T" => o.initial_r2t = value == "Yes",
+                "ImmediateData" => o.immediate_data = value == "Yes",
+                "HeaderDigest" => o.header_digest = value == "CRC32C",
+                "DataDigest" => o.data_digest = value == "CRC32C",
+                _ => {}
+            }
+        }
+    }
+
+    /// What was negotiated.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    fn digests(&self) -> (bool, bool) {
+        (self.options.header_digest, self.options.data_digest)
+    }
+
+    fn send(&mut self, pdu: &Pdu) -> io::Result<()> {
+        let digests = self.digests();
+        pdu.send(&mut self.stream, digests, self.options.fragment)
+    }
+
+    /// How many more commands the target takes now.
+    pub fn window(&self) -> u32 {
+        let room = self.max_cmd_sn.wrapping_sub(self.cmd_sn).wrapping_add(1);
+        if room > 0x8000_0000 { 0 } else { room }
+    }
+
+    /// Sends a command and its unsolicited data, waiting for room in the window; returns its tag.
+    pub fn start(&mut self, lun: u8, cdb: &[u8], read: usize, write: &[u8]) -> io::Result<u32> {
+        while self.window() == 0 {
+            self.pump()?;
+        }
+        let itt = self.next_itt;
+        self.next_itt = self.next_itt.wrapping_add(1) & 0x7fff_ffff;
+        let (first, segment) = (self.options.first_burst, self.max_send);
+        let now = if self.options.immediate_data { write.len().min(first).min(segment) } else { 0 };
+        let unsolicited = if self.options.initial_r2t { now } else { write.len().min(first).max(now) };
+        let mut command = Pdu::new(0x01);
+        command.bhs[1] =
+            u8::from(unsolicited == now) << 7 | u8::from(read > 0) << 6 | u8::from(!write.is_empty()) << 5;
+        command.bhs[9] = lun;
+        command.put(16, itt);
+        command.put(20, read.max(write.len()) as u32);
+        command.put(24, self.cmd_sn);
+        command.put(28, self.exp_stat_sn);
+        command.bhs[32..32 + cdb.len()].copy_from_slice(cdb);
+        command.data = write[..now].to_vec();
+        self.cmd_sn = self.cmd_sn.wrapping_add(1);
+        self.pending.insert(itt, Pending { write: write.to_vec(), read: vec![0; read] });
+        self.send(&command)?;
+        self.data_out(itt, lun, NO_TAG, now..unsolicited)?;
+        Ok(itt)
+    }
+
+    fn data_out(&mut self, itt: u32, lun: u8, ttt: u32, range: std::ops::Range<usize>) -> io::Result<()> {
+        let (mut at, mut data_sn) = (range.start, 0);
+        while at < range.end {
+            let end = range.end.min(at + self.max_send);
+            let mut pdu = Pdu::new(0x05);
+            pdu.bhs[1] = u8::from(end == range.end) << 7;
+            pdu.bhs[9] = lun;
+            pdu.put(16, itt);
+            pdu.put(20, ttt);
+            pdu.put(28, self.exp_stat_sn);
+            pdu.put(36, data_sn);
+            pdu.put(40, at as u32);
+            let pending = self.pending.get(&itt).ok_or_else(|| bad("data for no command"))?;
+            pdu.data = pending.write[at..end].to_vec();
+            self.send(&pdu)?;
+            (at, data_sn) = (end, data_sn + 1);
+        }
+        Ok(())
+    }
+
+    /// Takes one PDU from the target.
+    pub fn pump(&mut self) -> io::Result<()> {
+        let digests = self.digests();
+        let pdu = Pdu::receive(&mut self.stream, digests)?;
+        let itt = pdu.get(16);
+        self.max_cmd_sn = pdu.get(32);
+        match pdu.opcode() {
+            0x21 => self.answered(&pdu, itt),
+            0x25 => self.data_in(&pdu, itt),
+            0x31 => {
+                let (offset, length) = (pdu.get(40) as usize, pdu.get(44) as usize);
+                let known = self.pending.get(&itt).is_some_and(|p| offset + length <= p.write.len());
+                if !known || length == 0 || length > self.options.max_burst {
+                    return Err(bad(format!("R2T for {length} bytes at {offset}")));
+                }
+                self.data_out(itt, pdu.bhs[9], pdu.get(20), offset..offset + length)
+            }
+            0x20 => self.ping(&pdu),
+            opcode => Err(bad(format!("opcode {opcode:#04x}"))),
+        }
+    }
+
+    fn stat_sn(&mut self, pdu: &Pdu) -> io::Result<()> {
+        if pdu.get(24) != self.exp_stat_sn {
+            return Err(bad(format!("StatSN {} and not {}", pdu.get(24), self.exp_stat_sn)));
+        }
+        self.exp_stat_sn = self.exp_stat_sn.wrapping_add(1);
+        Ok(())
+    }
+
+    fn answered(&mut self, pdu: &Pdu, itt: u32) -> io::Result<()> {
+        self.stat_sn(pdu)?;
+        let pending = self.pending.remove(&itt).ok_or_else(|| bad("answer to no command"))?;
+        let sense = pdu.data.get(2..).unwrap_or_default().to_vec();
+        self.answers.insert(itt, Answer { status: pdu.bhs[3], data: pending.read, sense });
+        Ok(())
+    }
+
+    fn data_in(&mut self, pdu: &Pdu, itt: u32) -> io::Result<()> {
+        let pending = self.pending.get_mut(&itt).ok_or_else(|| bad("data of no command"))?;
+        let at = pdu.get(40) as usize;
+        let place = pending.read.get_mut(at..at + pdu.data.len()).ok_or_else(|| bad("too much data"))?;
+        place.copy_from_slice(&pdu.data);
+        if pdu.bhs[1] & 0x01 != 0 {
+            self.stat_sn(pdu)?;
+            let pending = self.pending.remove(&itt).ok_or_else(|| bad("answer to no command"))?;
+            let answer = Answer { status: pdu.bhs[3], data: pending.read, sense: Vec::new() };
+            self.answers.insert(itt, answer);
+        }
+        Ok(())
+    }
+
+    fn ping(&mut self, pdu: &Pdu) -> io::Result<()> {
+        if pdu.get(20) == NO_TAG {
+            return Ok(());
+        }
+        let mut answer = Pdu::new(0x40);
+        answer.bhs[1] = 0x80;
+        answer.put(16, NO_TAG);
+        answer.put(20, pdu.get(20));
+        answer.put(24, self.cmd_sn);
+        answer.put(28, self.exp_stat_sn);
+        self.send(&answer)
+    }
+
+    /// The answer to a command that was started.
+    pub fn wait(&mut self, itt: u32) -> io::Result<Answer> {
+        loop {
+            if let Some(answer) = self.answers.remove(&itt) {
+                return Ok(answer);
+            }
+            self.pump()?;
+        }
+    }
+
+    /// One command from start to end.
+    pub fn command(&mut self, lun: u8, cdb: &[u8], read: usize, write: &[u8]) -> io::Result<Answer> {
+        let itt = self.start(lun, cdb, read, write)?;
+        self.wait(itt)
+    }
+
+    /// The same, of which nothing but GOOD is expected; a unit attention is taken and the command repeated.
+    pub fn good(&mut self, lun: u8, cdb: &[u8], read: usize, write: &[u8]) -> io::Result<Vec<u8>> {
+        for _ in 0..8 {
+            let answer = self.command(lun, cdb, read, write)?;
+            match (answer.status, answer.sense.get(2).map(|byte| byte & 0x0f)) {
+                (0, _) => return Ok(answer.data),
+                (2, Some(6)) => {}
+                _ => return Err(bad(format!("{cdb:02x?}: {:#04x} {:02x?}", answer.status, answer.sense))),
+            }
+        }
+        Err(bad("no end of unit attentions"))
+    }
+
+    /// Sends these bytes as they are.
+    pub fn raw(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes)
+    }
+}
+
+/// READ(16) or WRITE(16).
+pub fn rw16(opcode: u8, lba: u64, blocks: u32, fua: bool) -> [u8; 16] {
+    let mut cdb = [0; 16];
+    cdb[0] = opcode;
+    cdb[1] = u8::from(fua) << 3;
+    cdb[2..10].copy_from_slice(&lba.to_be_bytes());
+    cdb[10..14].copy_from_slice(&blocks.to_be_bytes());
+    cdb
+}
+
+pub const READ: u8 = 0x88;
+pub const WRITE: u8 = 0x8a;
+pub const SYNCHRONIZE_CACHE: u8 = 0x91;
