@@ -123,7 +123,7 @@ impl FileStore {
             failed: AtomicBool::new(false),
             partial: Mutex::new(()),
         };
-        store.capabilities = store.find_capabilities();
+        store.capabilities = store.find_capabilities(metadata.len());
         Ok(store)
     }
 
@@ -148,7 +148,8 @@ impl FileStore {
         Ok(bytes - bytes % block)
     }
 
-    fn find_capabilities(&self) -> Capabilities {
+    /// `length` is what the file has in bytes, which may be more than what is served of it.
+    fn find_capabilities(&self, length: u64) -> Capabilities {
         let options = &self.options;
         let mut all = Capabilities::NONE;
         if options.read_only {
@@ -161,7 +162,7 @@ impl FileStore {
         } else if self.kind != Kind::Character {
             all = all.with(Capabilities::TRY_READ);
         }
-        if self.can_punch() {
+        if self.can_punch(length) {
             all = all.with(Capabilities::UNMAP).with(Capabilities::WRITE_ZEROES);
             if self.kind == Kind::Regular {
                 all = all.with(Capabilities::UNMAP_READS_ZERO).with(Capabilities::PROVISIONING_STATUS);
@@ -170,15 +171,17 @@ impl FileStore {
         all
     }
 
-    /// Punches a hole behind the end, which changes nothing, to see whether holes can be punched. A block
-    /// device is not tried: what it cannot do it says when asked.
-    fn can_punch(&self) -> bool {
+    /// Punches a hole behind the end of the file, which changes nothing, to see whether holes can be punched.
+    /// A block device is not tried: what it cannot do it says when asked.
+    fn can_punch(&self, length: u64) -> bool {
         if self.options.read_only || self.options.thin == Some(false) || self.kind == Kind::Character {
             return false;
         }
-        let end = self.bytes.load(Ordering::Relaxed).next_multiple_of(1 << 20);
         match self.kind {
-            Kind::Regular => file::allocate(&self.file, Allocate::Punch, end, 1 << 20).is_ok(),
+            Kind::Regular => {
+                let end = length.next_multiple_of(1 << 20);
+                file::allocate(&self.file, Allocate::Punch, end, 1 << 20).is_ok()
+            }
             _ => self.options.thin == Some(true),
         }
     }
@@ -202,6 +205,20 @@ impl FileStore {
         Ok((start, memory))
     }
 
+    /// A durable write that fails may have lost more than its own blocks, as a flush may: the error of an
+    /// earlier write-back is told once only, to whoever asks first.
+    fn store(&self, from: &[u8], offset: u64, durable: bool) -> Result<(), BlockError> {
+        let error = match file::write_at(&self.file, from, offset, durable) {
+            Ok(()) => return Ok(()),
+            Err(errno) => block_error(errno),
+        };
+        if durable && matches!(error, BlockError::Io(_)) {
+            self.failed.store(true, Ordering::Release);
+            log::error!("durable write failed: {error}; the store is failed until it is opened again");
+        }
+        Err(error)
+    }
+
     fn sync(&self) -> Result<(), BlockError> {
         if self.kind == Kind::Character {
             return Ok(());
@@ -211,6 +228,17 @@ impl FileStore {
             log::error!("flush failed: {}; the store is failed until it is opened again", block_error(errno));
             block_error(errno)
         })
+    }
+}
+
+impl FileStore {
+    /// A file never gets shorter: what lies behind the size served is the administrator's.
+    fn lengthen(&self, bytes: u64) -> Result<(), BlockError> {
+        let io = |error: std::io::Error| block_error(error.raw_os_error().unwrap_or(libc::EIO));
+        if self.file.metadata().map_err(io)?.len() < bytes {
+            self.file.set_len(bytes).map_err(io)?;
+        }
+        Ok(())
     }
 }
 
@@ -257,14 +285,14 @@ impl Backstore for FileStore {
         let durable =
             (durable || self.options.write_through) && !self.options.nv_cache && self.kind != Kind::Character;
         if self.is_aligned(offset, from.len()) {
-            return file::write_at(&self.file, from, offset, durable).map_err(block_error);
+            return self.store(from, offset, durable);
         }
         let _one_at_a_time = self.partial.lock().unwrap_or_else(PoisonError::into_inner);
         let (start, mut memory) = self.widened(offset, from.len())?;
         let at = usize::try_from(offset - start).map_err(|_| BlockError::OutOfRange)?;
         memory[at..at + from.len()].copy_from_slice(from);
         let span = (at + from.len()).next_multiple_of(self.alignment);
-        file::write_at(&self.file, &memory[..span], start, durable).map_err(block_error)
+        self.store(&memory[..span], start, durable)
     }
 
     fn flush(&self) -> Result<(), BlockError> {
@@ -300,10 +328,7 @@ impl Backstore for FileStore {
     fn resize(&self, bytes: u64) -> Result<(), BlockError> {
         self.usable()?;
         match self.kind {
-            Kind::Regular => self
-                .file
-                .set_len(bytes)
-                .map_err(|error| block_error(error.raw_os_error().unwrap_or(libc::EIO)))?,
+            Kind::Regular => self.lengthen(bytes)?,
             Kind::Block => {
                 let (size, _, _) = file::block_device(&self.file).map_err(block_error)?;
                 if bytes > size {
@@ -328,5 +353,45 @@ impl Backstore for FileStore {
         };
         self.bytes.store(size - size % u64::from(self.options.block_size), Ordering::Release);
         Ok(self.geometry())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+
+    const OPTIONS: FileOptions = FileOptions {
+        block_size: 512,
+        bytes: None,
+        read_only: false,
+        write_through: false,
+        nv_cache: false,
+        direct: false,
+        thin: None,
+    };
+
+    /// A file of 4 MiB.
+    fn file(name: &str) -> (std::path::PathBuf, File) {
+        let path = std::env::temp_dir().join(format!("scstu-{name}-{}", std::process::id()));
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
+        file.write_all_at(&[7; 4 << 20], 0).unwrap();
+        (path, file)
+    }
+
+    #[test]
+    fn what_lies_behind_the_size_served_is_left_alone() {
+        let (path, file) = file("behind");
+        let store = FileStore::open(&path, FileOptions { bytes: Some(1 << 20), ..OPTIONS }).unwrap();
+        store.resize(2 << 20).unwrap();
+        store.resize(512).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let mut content = vec![0; 4 << 20];
+        file.read_exact_at(&mut content, 0).unwrap();
+        assert!(content.iter().all(|byte| *byte == 7));
+        assert_eq!(store.geometry().blocks, 1);
+        store.resize(8 << 20).unwrap();
+        assert_eq!(file.metadata().unwrap().len(), 8 << 20);
     }
 }
