@@ -28,7 +28,7 @@ fn serve_for_clients() {
     let open = |thin| {
         let request =
             OpenRequest { size: Some(1000 << 20), thin_provisioned: Some(thin), ..Default::default() };
-        (find("vdisk_ram").unwrap().open)(&request).unwrap().unwrap()
+        find("vdisk_ram").unwrap().open(&request).unwrap().unwrap()
     };
     let (_server, address) = serve(vec![open(true), open(true)], ServerOptions::default());
     eprintln!("listening on {address}");

@@ -1,7 +1,11 @@
 //! The kinds of backstore ("handlers" in SCST): name, parameters, how to open one.
+//!
+//! [`HANDLERS`] are the kinds of this crate. A [`Registry`] holds them and those that the host adds while it
+//! runs; every model has one of its own, so two instances in a process share nothing.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::backstore::Backstore;
 pub use crate::backstore::file::OpenError;
@@ -21,6 +25,8 @@ pub enum Medium {
 /// Parameters of a new device. What is `None` was not given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OpenRequest {
+    /// Name of the device.
+    pub device: String,
     /// File or device, an absolute path.
     pub filename: Option<PathBuf>,
     /// Size in bytes.
@@ -37,39 +43,148 @@ pub struct OpenRequest {
     pub o_direct: bool,
     /// Offer to free blocks.
     pub thin_provisioned: Option<bool>,
+    /// Text for the handler, which alone knows what it means.
+    pub options: String,
 }
 
 /// An open medium; `None` is an empty drive.
 pub type Opened = Result<Option<Arc<dyn Backstore>>, OpenError>;
 
+/// What opens the media of a handler.
+#[derive(Clone)]
+pub enum Opener {
+    /// A function of this crate.
+    Function(fn(&OpenRequest) -> Opened),
+    /// Something that the host has registered.
+    Registered(Arc<dyn Fn(&OpenRequest) -> Opened + Send + Sync>),
+}
+
 /// A kind of backstore.
+#[derive(Clone)]
 pub struct Handler {
     /// SCST's name.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// What it is, in one line.
-    pub help: &'static str,
+    pub help: Cow<'static, str>,
     /// What its devices are.
     pub medium: Medium,
     /// Names of the parameters that it takes when a device is added.
     pub parameters: &'static [&'static str],
+    /// Opens a medium.
+    pub opener: Opener,
+}
+
+impl Handler {
+    /// A kind of disk that the host brings along. It takes [`REGISTERED_PARAMETERS`]. `open` is called
+    /// without a lock held, from any thread; what it answers is closed by dropping it.
+    pub fn registered(
+        name: impl Into<String>,
+        help: impl Into<String>,
+        open: impl Fn(&OpenRequest) -> Opened + Send + Sync + 'static,
+    ) -> Self {
+        Handler {
+            name: Cow::Owned(name.into()),
+            help: Cow::Owned(help.into()),
+            medium: Medium::Disk,
+            parameters: REGISTERED_PARAMETERS,
+            opener: Opener::Registered(Arc::new(open)),
+        }
+    }
+
     /// Opens a medium; `Ok(None)` is an empty drive.
-    pub open: fn(&OpenRequest) -> Opened,
+    pub fn open(&self, request: &OpenRequest) -> Opened {
+        match &self.opener {
+            Opener::Function(open) => open(request),
+            Opener::Registered(open) => open(request),
+        }
+    }
+}
+
+/// Most handlers of a registry.
+pub const HANDLER_LIMIT: usize = 1024;
+
+/// The handlers that a model knows.
+pub struct Registry {
+    handlers: RwLock<Vec<Arc<Handler>>>,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Registry { handlers: RwLock::new(HANDLERS.iter().cloned().map(Arc::new).collect()) }
+    }
+}
+
+impl Registry {
+    /// All handlers, by name.
+    pub fn all(&self) -> Vec<Arc<Handler>> {
+        self.handlers.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The handler of this name.
+    pub fn find(&self, name: &str) -> Option<Arc<Handler>> {
+        let handlers = self.handlers.read().unwrap_or_else(PoisonError::into_inner);
+        handlers.iter().find(|handler| handler.name == name).cloned()
+    }
+
+    /// Adds a handler. EEXIST when there is one of this name, ENOSPC at [`HANDLER_LIMIT`].
+    pub fn add(&self, handler: Handler) -> Result<(), OpenError> {
+        let mut handlers = self.handlers.write().unwrap_or_else(PoisonError::into_inner);
+        let place = handlers.binary_search_by(|known| known.name.cmp(&handler.name));
+        let Err(place) = place else {
+            let text = format!("there is a handler {} already", handler.name);
+            return Err(OpenError::new(libc::EEXIST, text));
+        };
+        if handlers.len() >= HANDLER_LIMIT {
+            return Err(OpenError::new(libc::ENOSPC, format!("there are {HANDLER_LIMIT} handlers already")));
+        }
+        handlers.insert(place, Arc::new(handler));
+        Ok(())
+    }
+
+    /// Takes a handler out that was added; devices of it stay. Answers it, or ENOENT, or EBUSY for one of
+    /// this crate.
+    pub fn remove(&self, name: &str) -> Result<Arc<Handler>, OpenError> {
+        let mut handlers = self.handlers.write().unwrap_or_else(PoisonError::into_inner);
+        let place = handlers.iter().position(|handler| handler.name == name);
+        let missing = || OpenError::new(libc::ENOENT, format!("there is no handler {name}"));
+        let place = place.ok_or_else(missing)?;
+        if matches!(handlers[place].opener, Opener::Function(_)) {
+            return Err(OpenError::new(libc::EBUSY, format!("handler {name} is built in")));
+        }
+        Ok(handlers.remove(place))
+    }
 }
 
 const COMMON: [&str; 5] = ["blocksize", "read_only", "removable", "rotational", "tst"];
 
-/// All kinds, by name.
-pub const HANDLERS: &[Handler] = &[
+/// What a device of a registered handler takes when it is added; its values reach `open` as they are.
+pub const REGISTERED_PARAMETERS: &[&str] = &[
+    "filename",
+    "size",
+    COMMON[0],
+    COMMON[1],
+    COMMON[2],
+    COMMON[3],
+    COMMON[4],
+    "nv_cache",
+    "write_through",
+    "thin_provisioned",
+    "active",
+    "options",
+];
+
+/// The kinds of this crate, by name.
+pub static HANDLERS: &[Handler] = &[
     Handler {
-        name: "vcdrom",
-        help: "a CD-ROM drive whose medium is an image file",
+        name: Cow::Borrowed("vcdrom"),
+        help: Cow::Borrowed("a CD-ROM drive whose medium is an image file"),
         medium: Medium::CdRom,
         parameters: &["filename", "tst"],
-        open: open_cdrom,
+        opener: Opener::Function(open_cdrom),
     },
     Handler {
-        name: "vdisk_blockio",
-        help: "a block device or file, past the page cache",
+        name: Cow::Borrowed("vdisk_blockio"),
+        help: Cow::Borrowed("a block device or file, past the page cache"),
         medium: Medium::Disk,
         parameters: &[
             "filename",
@@ -84,11 +199,11 @@ pub const HANDLERS: &[Handler] = &[
             "thin_provisioned",
             "active",
         ],
-        open: |request| open_file(&OpenRequest { o_direct: true, ..request.clone() }),
+        opener: Opener::Function(|request| open_file(&OpenRequest { o_direct: true, ..request.clone() })),
     },
     Handler {
-        name: "vdisk_fileio",
-        help: "a file or block device through the page cache",
+        name: Cow::Borrowed("vdisk_fileio"),
+        help: Cow::Borrowed("a file or block device through the page cache"),
         medium: Medium::Disk,
         parameters: &[
             "filename",
@@ -104,25 +219,25 @@ pub const HANDLERS: &[Handler] = &[
             "thin_provisioned",
             "active",
         ],
-        open: open_file,
+        opener: Opener::Function(open_file),
     },
     Handler {
-        name: "vdisk_nullio",
-        help: "stores nothing and reads zeros, for measurements",
+        name: Cow::Borrowed("vdisk_nullio"),
+        help: Cow::Borrowed("stores nothing and reads zeros, for measurements"),
         medium: Medium::Disk,
         parameters: &["size", COMMON[0], COMMON[1], COMMON[2], COMMON[3], COMMON[4], "dummy"],
-        open: open_null,
+        opener: Opener::Function(open_null),
     },
     Handler {
-        name: "vdisk_ram",
-        help: "sparse memory of this process, gone when it ends",
+        name: Cow::Borrowed("vdisk_ram"),
+        help: Cow::Borrowed("sparse memory of this process, gone when it ends"),
         medium: Medium::Disk,
         parameters: &["size", COMMON[0], COMMON[1], COMMON[2], COMMON[3], COMMON[4], "thin_provisioned"],
-        open: open_ram,
+        opener: Opener::Function(open_ram),
     },
 ];
 
-/// The handler of this name.
+/// The handler of this crate of this name.
 pub fn find(name: &str) -> Option<&'static Handler> {
     HANDLERS.iter().find(|handler| handler.name == name)
 }
@@ -195,4 +310,24 @@ fn open_ram(request: &OpenRequest) -> Opened {
         return Err(OpenError::new(libc::EFBIG, format!("size {bytes} is above {MAX_BYTES}")));
     }
     Ok(Some(Arc::new(RamStore::new(block_size, bytes))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn handlers_come_and_go_while_running_and_keep_their_order() {
+        let registry = Registry::default();
+        let handler = || Handler::registered("user_store", "a test", |_| Ok(None));
+        registry.add(handler()).unwrap();
+        assert_eq!(registry.add(handler()).unwrap_err().errno, libc::EEXIST);
+        assert!(registry.find("user_store").is_some());
+        assert!(Registry::default().find("user_store").is_none(), "another registry knows nothing of it");
+        assert!(registry.all().windows(2).all(|pair| pair[0].name < pair[1].name));
+        assert_eq!(registry.remove("vdisk_ram").err().unwrap().errno, libc::EBUSY);
+        assert_eq!(registry.remove("nobody").err().unwrap().errno, libc::ENOENT);
+        registry.remove("user_store").unwrap();
+        assert!(registry.find("user_store").is_none());
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::attr::{Access, Attr, Kind, Value, to_hex};
 use crate::backstore::gate::Gate;
-use crate::backstore::registry::{Handler, Medium, OpenRequest};
+use crate::backstore::registry::{HANDLERS, Handler, Medium, OpenRequest, REGISTERED_PARAMETERS};
 use crate::backstore::{BlockError, Capabilities};
 use crate::model::{Error, check_access, invalid};
 use crate::scsi::device::{
@@ -29,7 +29,7 @@ pub struct DeviceConfig {
 #[derive(Clone)]
 pub struct DeviceObject {
     /// Its handler.
-    pub handler: &'static Handler,
+    pub handler: Arc<Handler>,
     /// Its configuration.
     pub config: DeviceConfig,
     /// The unit.
@@ -145,6 +145,15 @@ pub const ATTRIBUTES: &[Row] = &[
         get: |c| c.open.thin_provisioned.map_or(String::new(), flag),
         set: |c, v| c.open.thin_provisioned = Some(v.bool()),
     },
+    Attr {
+        name: "options",
+        kind: Kind::Text(4095),
+        access: Access::CreateOnly,
+        default: "",
+        help: "text for the handler, which alone knows what it means",
+        get: |c| c.open.options.clone(),
+        set: |c, v| c.open.options = v.text(),
+    },
     switch!("rotational", CreateOnly, "1", "the medium rotates (VPD page B1h)", |c| c.settings.rotational),
     switch!("removable", CreateOnly, "0", "the medium can be removed (RMB)", |c| c.settings.removable),
     switch!("dummy", CreateOnly, "0", "a placeholder, as LUN 0", |c| c.settings.dummy),
@@ -253,8 +262,8 @@ fn fingerprint(setup_id: u64, name: &str) -> u64 {
 
 fn find(name: &str, handler: &Handler) -> Result<&'static Row, Error> {
     let is_parameter_elsewhere = |row: &Row| {
-        !handler.parameters.contains(&row.name)
-            && crate::backstore::registry::HANDLERS.iter().any(|h| h.parameters.contains(&row.name))
+        let mut lists = HANDLERS.iter().map(|h| h.parameters).chain([REGISTERED_PARAMETERS]);
+        !handler.parameters.contains(&row.name) && lists.any(|list| list.contains(&row.name))
     };
     let row = ATTRIBUTES.iter().find(|row| row.name == name && !is_parameter_elsewhere(row));
     row.ok_or_else(|| {
@@ -274,26 +283,31 @@ fn open(handler: &Handler, config: &DeviceConfig) -> Result<Option<Arc<Gate>>, E
     if !config.active {
         return Ok(None);
     }
-    let store = (handler.open)(&config.open).map_err(|error| Error::new(error.errno, error.text))?;
+    let store = handler.open(&config.open).map_err(|error| Error::new(error.errno, error.text))?;
     Ok(store.map(|store| Arc::new(Gate::new(store))))
 }
 
 impl DeviceObject {
     /// Opens a new device.
     pub(super) fn open(
-        handler: &'static Handler,
+        handler: Arc<Handler>,
         name: &str,
         parameters: &[(String, String)],
         identity: Identity,
         (dispatch, store): (&Arc<dyn Dispatch>, Option<&Arc<dyn StateStore>>),
     ) -> Result<Self, Error> {
         let settings = Settings { identity, ..Settings::default() };
-        let mut config = DeviceConfig { open: OpenRequest::default(), settings, tst: 1, active: true };
+        let mut config = DeviceConfig {
+            open: OpenRequest { device: name.to_owned(), ..OpenRequest::default() },
+            settings,
+            tst: 1,
+            active: true,
+        };
         for (name, value) in parameters {
-            let row = find(name, handler)?;
+            let row = find(name, &handler)?;
             (row.set)(&mut config, parse(row, value)?);
         }
-        let gate = open(handler, &config)?;
+        let gate = open(&handler, &config)?;
         config.settings.thin_provisioned = is_thin(&config, gate.as_deref());
         let new = NewDevice {
             name: name.to_owned(),
@@ -319,7 +333,7 @@ impl DeviceObject {
 
     /// Sets an attribute while the unit is in use.
     pub(super) fn set(&mut self, name: &str, value: &str) -> Result<(), Error> {
-        let row = find(name, self.handler)?;
+        let row = find(name, &self.handler)?;
         check_access(row.access, name)?;
         let mut config = self.config.clone();
         (row.set)(&mut config, parse(row, value)?);
@@ -352,14 +366,14 @@ impl DeviceObject {
         if config.active == self.config.active {
             return Ok(());
         }
-        self.device.set_medium(open(self.handler, config)?, MediumState::Closed);
+        self.device.set_medium(open(&self.handler, config)?, MediumState::Closed);
         Ok(())
     }
 
     /// Of a disk only while it is closed; of a drive it changes the medium.
     fn change_file(&self, config: &DeviceConfig) -> Result<(), Error> {
         if self.handler.medium == Medium::CdRom {
-            self.device.set_medium(open(self.handler, config)?, MediumState::TrayClosed);
+            self.device.set_medium(open(&self.handler, config)?, MediumState::TrayClosed);
             return Ok(());
         }
         if self.config.active {

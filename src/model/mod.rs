@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::attr::Access;
-use crate::backstore::registry;
+use crate::backstore::registry::Registry;
 use crate::iscsi::account::{Account, Secret};
 use crate::iscsi::key::Key;
 use crate::model::device::DeviceObject;
@@ -138,6 +138,7 @@ pub struct Model {
     configuration: RwLock<Configuration>,
     dispatch: Arc<dyn Dispatch>,
     store: Option<Arc<dyn StateStore>>,
+    handlers: Registry,
     setup_id: u64,
     absent: Arc<Device>,
     well_known: Arc<Device>,
@@ -179,6 +180,7 @@ impl Model {
             well_known: pseudo(DeviceType::WellKnown, &dispatch),
             dispatch,
             store,
+            handlers: Registry::default(),
             setup_id,
         }))
     }
@@ -190,6 +192,11 @@ impl Model {
 
     fn writing(&self) -> RwLockWriteGuard<'_, Configuration> {
         self.configuration.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The kinds of backstore.
+    pub fn handlers(&self) -> &Registry {
+        &self.handlers
     }
 
     /// Where the portals listen, for SendTargets.
@@ -218,8 +225,8 @@ impl Model {
 
     fn add_device(&self, handler: &str, name: &str, parameters: &[(String, String)]) -> Result<(), Error> {
         check_name("device", name)?;
-        let row = registry::find(handler).ok_or_else(|| {
-            let known: Vec<&str> = registry::HANDLERS.iter().map(|row| row.name).collect();
+        let row = self.handlers.find(handler).ok_or_else(|| {
+            let known: Vec<String> = self.handlers.all().iter().map(|row| row.name.to_string()).collect();
             Error::new(libc::ENOENT, format!("there is no handler {handler}; there are {}", known.join(", ")))
         })?;
         if self.configuration().devices.contains_key(name) {
