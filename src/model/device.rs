@@ -188,6 +188,7 @@ pub const ATTRIBUTES: &[Row] = &[
         get: |c| c.settings.max_tgt_dev_commands.to_string(),
         set: |c, v| c.settings.max_tgt_dev_commands = u32::try_from(v.number()).unwrap_or(64),
     },
+    switch!("expl_alua", ReadWrite, "0", "SET TARGET PORT GROUPS is supported", |c| c.settings.expl_alua),
     switch!("allow_sanitize", ReadWrite, "0", "SANITIZE is supported", |c| c.settings.allow_sanitize),
     Attr {
         name: "sanitize_min_ms",

@@ -1,7 +1,7 @@
 //! The logical unit: identity, medium, the commands it supports, and its state behind one mutex.
 //!
-//! Lock order: `state` before an I_T_L nexus's unit attentions before a transport's queue. Nothing that can
-//! block is called with `state` held.
+//! Lock order: target port groups, `state`, an I_T_L nexus's unit attentions, a transport's queue. Nothing
+//! that can block is called with `state` held.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use crate::backstore::gate::Gate;
 use crate::backstore::{Capabilities, Geometry};
+use crate::scsi::alua::{AccessState, Alua, PathState};
 use crate::scsi::background::Background;
 use crate::scsi::mode_parameters::ModeParameters;
 use crate::scsi::nexus::PortPair;
@@ -89,6 +90,8 @@ pub struct Settings {
     pub sanitize_min_ms: u32,
     /// Write protected by configuration.
     pub read_only: bool,
+    /// SET TARGET PORT GROUPS is offered, where there are target port groups.
+    pub expl_alua: bool,
     /// The cache is declared non-volatile (nv_cache): WCE and V_SUP are not shown.
     pub nv_cache: bool,
     /// Thin provisioning is on: UNMAP and LBPME are offered.
@@ -109,6 +112,7 @@ impl Default for Settings {
             allow_sanitize: false,
             sanitize_min_ms: 0,
             read_only: false,
+            expl_alua: false,
             nv_cache: false,
             thin_provisioned: false,
             max_tgt_dev_commands: 64,
@@ -174,6 +178,7 @@ pub struct Device {
     default_mode: ModeParameters,
     dispatch: Arc<dyn Dispatch>,
     store: Option<Arc<dyn StateStore>>,
+    pub(crate) alua: Alua,
     /// `max_tgt_dev_commands`, where admission reads it without a lock.
     pub(crate) max_commands: AtomicU32,
     /// Set once a command of this unit has panicked: the unit's state is suspect.
@@ -252,6 +257,7 @@ impl Device {
             default_mode,
             dispatch,
             store,
+            alua: Alua::default(),
             faulted: AtomicBool::new(false),
         });
         device.refresh_operations();
@@ -401,7 +407,10 @@ impl Device {
         itls.iter().filter_map(Weak::upgrade).collect()
     }
 
+    /// The path's state is taken while no change of the groups can pass it by.
     pub(crate) fn add_itl(&self, itl: &Arc<Itl>) {
+        let groups = self.alua.lock();
+        itl.path.set(groups.state(itl.ports.relative_port));
         self.itls.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(itl));
     }
 
@@ -436,6 +445,7 @@ pub struct Itl {
     pub device: Arc<Device>,
     /// Counters.
     pub counters: Counters,
+    pub(crate) path: PathState,
     attentions: Mutex<UnitAttentions>,
     has_attention: AtomicBool,
 }
@@ -456,6 +466,7 @@ impl Itl {
             read_only,
             device: Arc::clone(device),
             counters: Counters::default(),
+            path: PathState::default(),
             attentions: Mutex::default(),
             has_attention: AtomicBool::new(false),
         });
@@ -468,6 +479,11 @@ impl Itl {
 
     fn attentions(&self) -> MutexGuard<'_, UnitAttentions> {
         self.attentions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asymmetric access state of this path.
+    pub fn access_state(&self) -> AccessState {
+        self.path.get()
     }
 
     /// Establishes a unit attention condition.

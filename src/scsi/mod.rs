@@ -3,6 +3,7 @@
 //! It knows nothing of iSCSI, opens nothing, reads no clock, spawns no thread. This file holds the
 //! vocabulary of SAM-5 that the transport shares.
 
+pub mod alua;
 pub mod background;
 pub mod cdb;
 pub mod device;

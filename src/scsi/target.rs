@@ -84,7 +84,8 @@ fn refusal(itl: &Itl, command: &Command, failure: Failure) -> Completion {
 }
 
 /// The checks, in order (SAM-5, 5.3.3; SPC-4, 4.5 and 5.9): the unit, the operation code, the reserved bits,
-/// reservations, unit attention, readiness, the LBA range, write protection, room in the task set.
+/// the state of the path, reservations, unit attention, readiness, the LBA range, write protection, room in
+/// the task set.
 fn check(itl: &Arc<Itl>, command: &Command) -> Result<Admitted, Failure> {
     let device = &itl.device;
     let row = row_of(device, command)?;
@@ -92,6 +93,7 @@ fn check(itl: &Arc<Itl>, command: &Command) -> Result<Admitted, Failure> {
     if command.attribute == TaskAttribute::Aca {
         return Err(Sense::INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT.into());
     }
+    itl.path.get().check(row)?;
     let mut state = device.state();
     if state.reservations.conflicts(itl.nexus, row) {
         return Err(Failure::Status(Status::RESERVATION_CONFLICT));

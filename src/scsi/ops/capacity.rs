@@ -8,8 +8,12 @@ use crate::scsi::ops::same::is_thin;
 use crate::scsi::sense::Sense;
 use crate::scsi::task::{Context, Failure};
 
-/// Commands that tell nothing but the size run under every reservation.
-const ALWAYS: Allow = Allow::RESERVED.and(Allow::PERSISTENT_RESERVATION);
+/// Commands that tell nothing but the size run under every reservation, on every path.
+const ALWAYS: Allow = Allow::RESERVED
+    .and(Allow::PERSISTENT_RESERVATION)
+    .and(Allow::STANDBY)
+    .and(Allow::UNAVAILABLE)
+    .and(Allow::TRANSITIONING);
 
 /// READ CAPACITY (10).
 pub(crate) const READ_CAPACITY_10: OpCode = OpCode {
@@ -18,7 +22,7 @@ pub(crate) const READ_CAPACITY_10: OpCode = OpCode {
     types: Types::ALL,
     usage: &[0, 0xff, 0xff, 0xff, 0xff, 0, 0, 0x01, CONTROL],
     data: Data::Custom(|_, _| crate::scsi::opcode::Transfer { data_in: 8, data_out: 0 }),
-    allow: ALWAYS.and(Allow::STANDBY).and(Allow::UNAVAILABLE),
+    allow: ALWAYS,
     order: Order::AtOnce,
     execute: read_capacity_10,
     ..OpCode::BLANK
@@ -31,7 +35,7 @@ pub(crate) const READ_CAPACITY_16: OpCode = OpCode {
     name: "READ CAPACITY(16)",
     usage: &[0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01, CONTROL],
     data: Data::In(field(10, 4)),
-    allow: ALWAYS.and(Allow::STANDBY).and(Allow::UNAVAILABLE),
+    allow: ALWAYS,
     order: Order::AtOnce,
     execute: read_capacity_16,
     ..OpCode::BLANK

@@ -2,8 +2,9 @@
 
 use crate::bytes::{put_u16, put_u32};
 use crate::scsi::cdb::field;
-use crate::scsi::device::{Device, DeviceType};
+use crate::scsi::device::{DeviceType, Itl};
 use crate::scsi::opcode::{Allow, CONTROL, Data, OpCode, Order, Types};
+use crate::scsi::ops::groups;
 use crate::scsi::page::vpd;
 use crate::scsi::sense::Sense;
 use crate::scsi::task::{Context, Failure};
@@ -45,26 +46,28 @@ const STANDARD: usize = 96;
 fn inquiry(context: &mut Context<'_>) -> Result<(), Failure> {
     let page = context.cdb().byte(2);
     if context.cdb().bit(1, 0x01) {
-        let device = context.device().clone();
-        let answer = vpd::page(&device, context.nexus(), page);
+        let answer = vpd::page(context.itl(), context.nexus(), page);
         let answer = answer.ok_or(Sense::invalid_field_in_cdb(2, Some(7)))?;
         return context.reply(&answer);
     }
     if page != 0 {
         return Err(Sense::invalid_field_in_cdb(2, Some(7)).into());
     }
-    let answer = standard(context.device());
+    let answer = standard(context.itl());
     context.reply(&answer)
 }
 
-/// PERIPHERAL QUALIFIER and PERIPHERAL DEVICE TYPE.
-pub(crate) fn peripheral(device: &Device) -> u8 {
+/// PERIPHERAL QUALIFIER and PERIPHERAL DEVICE TYPE. A path on which the unit cannot be used shows it as not
+/// connected (SPC-4, 5.15.2.4.5).
+pub(crate) fn peripheral(itl: &Itl) -> u8 {
+    let device = &itl.device;
+    let qualifier = if itl.access_state().hides_unit() { 0x20 } else { 0 };
     match device.device_type() {
         DeviceType::Absent => 0x7f,
         DeviceType::WellKnown => 0x1e,
         _ if device.settings().dummy => 0x3f,
-        DeviceType::Disk => 0x00,
-        DeviceType::CdRom => 0x05,
+        DeviceType::Disk => qualifier,
+        DeviceType::CdRom => qualifier | 0x05,
     }
 }
 
@@ -76,15 +79,17 @@ pub(crate) fn ascii(field: &mut [u8], text: &str) {
     }
 }
 
-fn standard(device: &Device) -> Vec<u8> {
+fn standard(itl: &Itl) -> Vec<u8> {
+    let device = &itl.device;
     let settings = device.settings();
     let identity = &settings.identity;
     let mut data = vec![0; STANDARD];
-    data[0] = peripheral(device);
+    data[0] = peripheral(itl);
     data[1] = if settings.removable { 0x80 } else { 0 };
     data[2] = 0x06;
     // HISUP and response data format 2; NORMACA is 0.
     data[3] = 0x12;
+    data[5] = groups::tpgs(device);
     data[6] = 0x10;
     data[7] = 0x02;
     let vendor = if identity.t10_vend_id.is_empty() { "SCST_FIO" } else { &identity.t10_vend_id };

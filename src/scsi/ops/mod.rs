@@ -9,6 +9,7 @@ use crate::scsi::sense::Sense;
 
 mod capacity;
 mod cdrom;
+pub(crate) mod groups;
 pub(crate) mod inquiry;
 pub(crate) mod mode;
 pub(crate) mod persistent;
@@ -88,8 +89,10 @@ pub(crate) static OPERATIONS: &[OpCode] = &[
     capacity::READ_CAPACITY_16,
     provision::GET_LBA_STATUS,
     inquiry::REPORT_LUNS,
+    groups::REPORT_TARGET_PORT_GROUPS,
     report::REPORT_SUPPORTED_OPERATION_CODES,
     report::REPORT_SUPPORTED_TASK_MANAGEMENT_FUNCTIONS,
+    groups::SET_TARGET_PORT_GROUPS,
     read::READ_12,
     write::WRITE_12,
     write::WRITE_AND_VERIFY_12,

@@ -179,7 +179,11 @@ pub(crate) const READ_BUFFER_10: OpCode = OpCode {
     types: Types::ALL,
     usage: &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, CONTROL],
     data: Data::In(field(6, 3)),
-    allow: Allow::WRITE_EXCLUSIVE.and(Allow::NO_MEDIUM).and(Allow::STANDBY).and(Allow::UNAVAILABLE),
+    allow: Allow::WRITE_EXCLUSIVE
+        .and(Allow::NO_MEDIUM)
+        .and(Allow::STANDBY)
+        .and(Allow::UNAVAILABLE)
+        .and(Allow::TRANSITIONING),
     execute: |context| match context.cdb().byte(1) & 0x1f {
         BUFFER_DATA if context.cdb().get(field(2, 4)) == 0 => context.reply(&[]),
         BUFFER_DATA => Err(Sense::invalid_field_in_cdb(2, None).into()),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::backstore::Capabilities;
 use crate::bytes::{put_u16, put_u32, put_u64};
-use crate::scsi::device::{Device, DeviceType};
+use crate::scsi::device::{Device, DeviceType, Itl};
 use crate::scsi::limits;
 use crate::scsi::nexus::Nexus;
 use crate::scsi::ops::inquiry::{ascii, peripheral};
@@ -41,10 +41,11 @@ static PAGES: &[Page] = &[
 ];
 
 /// The page with this code, whole; `None` when the unit does not have it.
-pub(crate) fn page(device: &Device, nexus: &Arc<Nexus>, code: u8) -> Option<Vec<u8>> {
+pub(crate) fn page(itl: &Itl, nexus: &Arc<Nexus>, code: u8) -> Option<Vec<u8>> {
+    let device = &itl.device;
     let row = PAGES.iter().find(|page| page.code == code && (page.applies)(device))?;
     let body = (row.body)(device, nexus);
-    let mut page = vec![peripheral(device), code, 0, 0];
+    let mut page = vec![peripheral(itl), code, 0, 0];
     put_u16(&mut page, 2, u16::try_from(body.len()).unwrap_or(u16::MAX));
     page.extend_from_slice(&body);
     Some(page)
@@ -92,6 +93,11 @@ fn identification(device: &Device, nexus: &Arc<Nexus>) -> Vec<u8> {
     let mut port = [0; 4];
     put_u16(&mut port, 2, nexus.target.relative_identifier);
     designator(&mut out, 1, 1, 4, &port);
+    if let Some(group) = device.target_port_groups().group_of(nexus.target.relative_identifier) {
+        let mut designation = [0; 4];
+        put_u16(&mut designation, 2, group.group_id);
+        designator(&mut out, 1, 1, 5, &designation);
+    }
     let portal_group = format!("{},t,0x{:04x}", nexus.target.name, nexus.target.portal_group_tag);
     designator(&mut out, 3, 1, 8, &name_string(&portal_group));
     if !identity.eui64_id.is_empty() {
