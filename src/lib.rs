@@ -1,11 +1,78 @@
 //! scstu: an iSCSI target that runs in user mode.
 //!
+//! This is the map: layers, invariants, the way of a READ, names, limits; behind it, made from the source,
+//! what is where, and every command, key and attribute.
+//!
 //! # Layers
 //! A module names only itself and modules to its left (`tests/layers.rs` checks it):
 //!
 //! ```text
 //! bytes limits names attr sys < wire < backstore < scsi < iscsi < model < server < mgmt < capi < bin
 //! ```
+//!
+//! The path of a command is another: socket, `server`, `iscsi`, `scsi`, `backstore`. In SAM the transport
+//! is a client of the SCSI layer, so `iscsi` knows `scsi` and not the reverse. What a lower layer needs of
+//! a higher one is a trait that the lower declares: [`scsi::task::Reply`] (a finished task; the connection
+//! implements it), [`scsi::device::Dispatch`] (tasks that may run now; the worker pool),
+//! [`scsi::device::StateStore`] (what survives a restart; `model::store`), [`iscsi::directory::Directory`]
+//! and [`iscsi::attachment::Host`] (who may log in where, and sees what; the model).
+//!
+//! # Invariants
+//! 1. `wire`, `scsi` and `iscsi` do no I/O, read no clock, start no thread: time and randomness are
+//!    parameters (`tests/tidy.rs`). So `tests/pair.rs` plays initiator and target without either.
+//! 2. A worker never waits for a socket; a connection's thread never waits for a medium.
+//! 3. Every admitted command is answered exactly once: a [`scsi::task::Task`] that is dropped answers.
+//! 4. No lock is held across a call that can block. Order of locks: model, a device's state, its nexuses'
+//!    unit attentions, an outbox.
+//! 5. What `wire` has parsed is in range; no panic is reachable from a peer's bytes, and one in our code
+//!    costs its command (HARDWARE ERROR) or its connection, never the process.
+//! 6. The model is the only truth: files, sockets and the C API change it by [`model::Change`] and keep
+//!    nothing.
+//! 7. `unsafe` is in the system calls (`sys`), in the tcmu host (`backstore/tcmu`) and in the C boundary
+//!    (`capi`); each block is one operation and says why it is sound (`tests/tidy.rs`, clippy).
+//! 8. Every queue, list and buffer has a limit with a name, so that memory can be computed on paper.
+//! 9. Of two tasks that touch the same blocks, one of them writing, the younger waits; an aborted write
+//!    that is out keeps its blocks until it has come back ([`scsi::target`], `scsi::task_set`).
+//! 10. What the mode pages say of the cache is what the backstore does; after a failed flush it is failed
+//!     ([`backstore::file`]).
+//!
+//! # The way of a READ
+//! 1. [`server::serving`]: the connection's thread gets bytes, many requests with one system call.
+//! 2. [`iscsi::receive::Receiver`] cuts them into PDUs (`want`, `got`), checks digests and the order of
+//!    CmdSN, and answers [`iscsi::action::Action::Command`].
+//! 3. [`scsi::target::admit`] finds the row in `scsi::ops`, checks the CDB's bits, reservations, unit
+//!    attentions, readiness and the range of blocks, and puts a [`scsi::task::Task`] into the unit's task
+//!    set.
+//! 4. [`scsi::execute::start`]: an older task in its way makes it wait there. Otherwise it runs at once if
+//!    the store never blocks, is tried at once if the blocks may be in memory, and goes to [`server::pool`]
+//!    if not.
+//! 5. [`scsi::execute::execute`] calls the row's function, which reads through [`backstore::gate::Gate`]
+//!    into the task's [`backstore::buffer::Buffer`].
+//! 6. [`scsi::execute::finish`] takes it out of the task set, starts what waited for it, and replies.
+//! 7. [`server::outbox`]: under its lock [`iscsi::send::Sender`] cuts Data-In PDUs with the status in the
+//!    last one; they leave in one `sendmsg` with what else is there, uncopied. What the socket does not
+//!    take is left to the connection's thread.
+//!
+//! A WRITE differs in 3: the receiver fetches its data (immediate, unsolicited, by R2T) into its buffer
+//! first, after everything that can be refused was; [`iscsi::action::Action::Execute`] follows the last
+//! byte.
+//!
+//! # Names
+//! The standards' nouns, in full. Short forms that are used: lba, lun, cdb, pdu, bhs, ahs, isid, tsih, cid,
+//! itt, ttt, vpd, nop, r2t, pr, alua, itl (an I_T_L nexus), usn, naa, eui, and the sequence numbers
+//! `cmd_sn`, `exp_cmd_sn`, `max_cmd_sn`, `stat_sn`, `exp_stat_sn`, `data_sn`, `r2t_sn`. A *command* is what
+//! was received, a *task* the answer owed, a *nexus* an I_T nexus, a *device* a logical unit, a *LUN* only
+//! its number. In and out are as the initiator sees them. Attributes, verbs and objects are spelled as SCST
+//! spells them.
+//!
+//! # Limits
+//! [`limits`] has those of the protocol, [`scsi::limits`] those of one command; the others stand where they
+//! act: [`server::LOGIN_LIMIT`], [`server::sessions::SESSION_LIMIT`], [`server::pool::STUCK_AFTER`],
+//! [`server::outbox::HIGH_WATER_BYTES`], [`backstore::buffer::LARGEST`], [`backstore::ram::MAX_BYTES`],
+//! [`scsi::lun::MAX_LUN`], [`scsi::reservation::REGISTRATION_LIMIT`], [`scsi::unit_attention::LIMIT`],
+//! [`model::OBJECT_LIMIT`], [`model::NAME_LIMIT`], [`mgmt::conf::FILE_LIMIT`]. The memory for command data
+//! is one pool with one budget, [`server::ServerOptions::buffer_budget`].
+#![doc = include_str!("tables.md")]
 
 pub mod attr;
 pub mod bytes;

@@ -1,8 +1,9 @@
 //! The text keys of RFC 7143, sections 12 and 13, one row each.
 //!
 //! Everything that depends on a key is a projection of its row: how an offer is answered, what this target
-//! offers, which target attributes exist and what they accept, the table in the manual ([`markdown`]).
-//! A setting that is no key on the wire but belongs to the same attributes has a row with [`Use::Local`].
+//! offers, which target attributes exist and what they accept, the table for people
+//! ([`crate::iscsi::catalogue`]). A setting that is no key on the wire but belongs to the same attributes has
+//! a row with [`Use::Local`].
 //!
 //! # How to add a key
 //! Add a row to `KEYS` below and a line to the transcription of the standard in this file's tests.
@@ -429,19 +430,6 @@ impl fmt::Debug for Values {
     }
 }
 
-/// The attributes as a table for the manual.
-pub fn markdown() -> String {
-    let head = "| Attribute | Default | Values | Meaning |\n|---|---|---|---|\n";
-    Key::attributes().fold(String::from(head), |table, key| {
-        let values = match key.kind {
-            Kind::And | Kind::Or => String::from("Yes, No"),
-            Kind::Choice(words) => words.join(", "),
-            _ => format!("{} to {}", key.range.0, key.range.1),
-        };
-        table + &format!("| `{}` | {} | {} | {} |\n", key.name, key.format(key.offer), values, key.help)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -564,12 +552,5 @@ mod tests {
         assert_eq!(parse("HeaderDigest", "CRC32C,,None"), Err(ValueError::Syntax));
         assert_eq!(Key::attribute("HeaderDigest").unwrap().format(3), "None,CRC32C");
         assert!(Key::attribute("MaxConnections").is_none());
-    }
-
-    #[test]
-    fn the_manual_has_a_line_per_attribute() {
-        let table = markdown();
-        assert_eq!(table.lines().count(), Key::attributes().count() + 2);
-        assert!(table.contains("| `MaxBurstLength` | 1048576 | 512 to 16777215 |"));
     }
 }

@@ -3,6 +3,7 @@
 //! Nothing here reads a socket, a clock or a file; time and randomness are parameters.
 
 pub mod account;
+pub mod catalogue;
 pub mod command;
 pub mod error;
 pub mod hash;

@@ -5,6 +5,7 @@
 
 pub mod alua;
 pub mod background;
+pub mod catalogue;
 pub mod cdb;
 pub mod device;
 pub mod execute;

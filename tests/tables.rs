@@ -1,0 +1,97 @@
+//! `src/tables.md`, the second half of the map, is what the source says. With `SCSTU_BLESS=1` it is written
+//! anew.
+
+#![allow(clippy::unwrap_used)] // A test panics to fail.
+
+mod source;
+
+use std::fmt::Write;
+use std::path::Path;
+
+use scstu::attr::{Access, Attr};
+use scstu::backstore::registry::HANDLERS;
+use scstu::iscsi;
+use scstu::model::device;
+use scstu::scsi;
+
+fn access(access: Access) -> &'static str {
+    match access {
+        Access::ReadOnly => "read",
+        Access::CreateOnly => "given when made",
+        Access::ReadWrite => "read and write",
+    }
+}
+
+fn attributes<T>(rows: &[Attr<T>]) -> String {
+    let mut table =
+        String::from("| Attribute | Values | Default | Access | Meaning |\n|---|---|---|---|---|\n");
+    for row in rows {
+        let (kind, access) = (row.kind.to_string(), access(row.access));
+        writeln!(table, "| `{}` | {kind} | {} | {access} | {} |", row.name, row.default, row.help).unwrap();
+    }
+    table
+}
+
+fn handlers() -> String {
+    let mut table = String::from("| Handler | What it is | Parameters of a new device |\n|---|---|---|\n");
+    for row in HANDLERS {
+        writeln!(table, "| `{}` | {} | {} |", row.name, row.help, row.parameters.join(", ")).unwrap();
+    }
+    table
+}
+
+/// The first sentence of a file's own description.
+fn summary(file: &source::File) -> String {
+    let lines = file.lines.iter().map_while(|line| line.strip_prefix("//!"));
+    let paragraph: Vec<&str> = lines.map(str::trim).take_while(|line| !line.is_empty()).collect();
+    let text = paragraph.join(" ");
+    let end = text.find(". ").map_or(text.len(), |at| at + 1);
+    text[..end].replace('|', "\\|")
+}
+
+fn modules() -> String {
+    let mut table = String::from("| File | What it is |\n|---|---|\n");
+    for file in source::files(&["src"]) {
+        if file.tests_from > 0 && file.path != "src/lib.rs" {
+            let path = file.path.trim_start_matches("src/");
+            writeln!(table, "| `{path}` | {} |", summary(&file)).unwrap();
+        }
+    }
+    table
+}
+
+fn document() -> String {
+    format!(
+        "# What is where\n\n\
+         Made from the source: run `SCSTU_BLESS=1 cargo test --test tables` after changing it.\n\n\
+         ## Files\n\n{}\n\
+         ## Commands\n\n\
+         Order is the place among the other commands of a unit. The last column names what would refuse\n\
+         another command, and does not refuse this one.\n\n{}\n\
+         ## Keys\n\n\
+         Keys of RFC 7143, and settings of a target that are no keys (sent never). Those marked as\n\
+         attributes can be set for each target.\n\n{}\n\
+         ## Handlers\n\n{}\n\
+         ## Attributes of devices\n\n{}",
+        modules(),
+        scsi::catalogue::markdown(),
+        iscsi::catalogue::markdown(),
+        handlers(),
+        attributes(device::ATTRIBUTES),
+    )
+}
+
+#[test]
+fn the_tables_are_what_the_source_says() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/tables.md");
+    let wanted = document();
+    if std::env::var_os("SCSTU_BLESS").is_some() {
+        std::fs::write(&path, &wanted).unwrap();
+    }
+    let found = std::fs::read_to_string(&path).unwrap();
+    let different = wanted.lines().zip(found.lines()).find(|(wanted, found)| wanted != found);
+    assert!(
+        wanted == found,
+        "src/tables.md is not what the source says; SCSTU_BLESS=1 writes it anew. It differs at {different:?}"
+    );
+}
