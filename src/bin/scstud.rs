@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use log::{LevelFilter, error, info, warn};
 use scstu::mgmt::conf::apply;
+use scstu::mgmt::metrics::{self, endpoint::Endpoint};
 use scstu::model::{Change, Model};
 use scstu::scsi::device::Dispatch;
 use scstu::server::pool::Pool;
@@ -38,6 +39,7 @@ Serves disks over iSCSI, as an ordinary user. Without options: a RAM disk of 1 G
       --portal ADDRESS  listen on ADDRESS:PORT ([ADDRESS]:PORT for IPv6); may be given several times
       --state-dir DIR   keep reservations and mode pages there
       --workers N       worker threads
+      --metrics ADDRESS figures for Prometheus at http://ADDRESS:PORT/metrics; times are measured then
       --log-level L     error, warn, info, debug or trace
   -h, --help            this text
   -V, --version         the version
@@ -51,6 +53,7 @@ struct Options {
     portals: Vec<SocketAddr>,
     state: Option<PathBuf>,
     workers: Option<usize>,
+    metrics: Option<SocketAddr>,
     level: LevelFilter,
     only_check: bool,
 }
@@ -84,6 +87,7 @@ fn options() -> Result<Option<Options>, Failure> {
         portals: Vec::new(),
         state: None,
         workers: None,
+        metrics: None,
         level: LevelFilter::Info,
         only_check: false,
     };
@@ -99,6 +103,9 @@ fn options() -> Result<Option<Options>, Failure> {
             Long("state-dir") => options.state = Some(parser.value().map_err(usage)?.into()),
             Long("workers") => {
                 options.workers = Some(parser.value().and_then(|value| value.parse()).map_err(usage)?);
+            }
+            Long("metrics") => {
+                options.metrics = Some(parser.value().and_then(|value| value.parse()).map_err(usage)?);
             }
             Long("log-level") => {
                 options.level = parser.value().and_then(|value| value.parse()).map_err(usage)?;
@@ -186,8 +193,9 @@ fn run(options: Options) -> Result<(), Failure> {
     }
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])
         .map_err(|error| failure(4, format!("signals: {error}")))?;
-    let server = Server::new(server_options, model.clone(), pool);
+    let server = Arc::new(Server::new(server_options, model.clone(), pool));
     listen(&server, &model, &options)?;
+    let _metrics = options.metrics.map(|address| serve_metrics(&server, address)).transpose()?;
     for signal in signals.forever() {
         match signal {
             SIGHUP => reload(&model, &options),
@@ -205,6 +213,13 @@ fn run(options: Options) -> Result<(), Failure> {
     }
     model.flush();
     Ok(())
+}
+
+fn serve_metrics(server: &Arc<Server>, address: SocketAddr) -> Result<Endpoint, Failure> {
+    server.totals().measure(true);
+    let own = Arc::clone(server);
+    Endpoint::open(address, move || metrics::render(&own))
+        .map_err(|error| failure(3, format!("metrics at {address}: {error}")))
 }
 
 fn force_on_second_signal(mut signals: Signals) {

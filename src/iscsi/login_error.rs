@@ -32,6 +32,29 @@ impl LoginStatus {
     pub const OUT_OF_RESOURCES: Self = LoginStatus(0x0302);
 }
 
+impl LoginStatus {
+    /// Every status that refuses a login, with its name.
+    pub const REFUSALS: [(Self, &str); 17] = [
+        (Self::MOVED_TEMPORARILY, "moved_temporarily"),
+        (Self::MOVED_PERMANENTLY, "moved_permanently"),
+        (Self::INITIATOR_ERROR, "initiator_error"),
+        (Self::AUTHENTICATION_FAILURE, "authentication_failure"),
+        (Self::AUTHORIZATION_FAILURE, "authorization_failure"),
+        (Self::NOT_FOUND, "not_found"),
+        (Self::TARGET_REMOVED, "target_removed"),
+        (Self::UNSUPPORTED_VERSION, "unsupported_version"),
+        (Self::TOO_MANY_CONNECTIONS, "too_many_connections"),
+        (Self::MISSING_PARAMETER, "missing_parameter"),
+        (Self::CANNOT_INCLUDE_IN_SESSION, "cannot_include_in_session"),
+        (Self::SESSION_TYPE_NOT_SUPPORTED, "session_type_not_supported"),
+        (Self::SESSION_DOES_NOT_EXIST, "session_does_not_exist"),
+        (Self::INVALID_DURING_LOGIN, "invalid_during_login"),
+        (Self::TARGET_ERROR, "target_error"),
+        (Self::SERVICE_UNAVAILABLE, "service_unavailable"),
+        (Self::OUT_OF_RESOURCES, "out_of_resources"),
+    ];
+}
+
 impl fmt::Debug for LoginStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:#06x}", self.0)

@@ -1,3 +1,5 @@
-//! Ways to configure: each turns its own notation into [`crate::model::Change`]s and keeps nothing.
+//! Ways to configure and to watch: each turns its own notation into [`crate::model::Change`]s or shows what
+//! is there, and keeps nothing.
 
 pub mod conf;
+pub mod metrics;

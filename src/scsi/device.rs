@@ -4,13 +4,14 @@
 //! that can block is called with `state` held.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use crate::backstore::gate::Gate;
 use crate::backstore::{Capabilities, Geometry};
 use crate::scsi::alua::{AccessState, Alua, PathState};
 use crate::scsi::background::Background;
+use crate::scsi::counters::Counters;
 use crate::scsi::mode_parameters::ModeParameters;
 use crate::scsi::nexus::PortPair;
 use crate::scsi::opcode::{OpCode, Types};
@@ -418,17 +419,6 @@ impl Device {
     pub(crate) fn descriptor_sense(&self) -> bool {
         self.state().mode.descriptor_sense
     }
-}
-
-/// Counters of one I_T_L nexus. All values only grow, except `in_flight`.
-#[derive(Debug, Default)]
-pub struct Counters {
-    /// Commands finished, by direction of data: none, to the initiator, from the initiator.
-    pub commands: [AtomicU64; 3],
-    /// Bytes to and from the initiator.
-    pub bytes: [AtomicU64; 2],
-    /// Commands admitted and not finished.
-    pub in_flight: AtomicU32,
 }
 
 /// An I_T_L nexus: one initiator port, one target port, one logical unit.

@@ -117,6 +117,9 @@ fn count(task: &Task, good: bool) {
 
 fn answer(task: &mut Task, device: &Device, outcome: Result<(), Failure>) {
     let Some(reply) = task.reply.take() else { return };
+    if let Err(failure) = &outcome {
+        task.itl.counters.failed(failure);
+    }
     let (status, sense) = match outcome {
         Ok(()) => (Status::GOOD, SenseData::NONE),
         Err(Failure::Status(status)) => (status, SenseData::NONE),

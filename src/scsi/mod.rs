@@ -7,6 +7,7 @@ pub mod alua;
 pub mod background;
 pub mod catalogue;
 pub mod cdb;
+pub mod counters;
 pub mod device;
 pub mod execute;
 pub mod limits;

@@ -47,6 +47,7 @@ pub fn admit(nexus: &Arc<Nexus>, command: &Command, reply: &Arc<dyn Reply>) -> R
                 data_in: Buffer::empty(),
                 data_in_length: 0,
                 reply: Some(Arc::clone(reply)),
+                received: None,
                 itl,
             })
         }
@@ -63,6 +64,7 @@ struct Admitted {
 }
 
 fn refusal(itl: &Itl, command: &Command, failure: Failure) -> Completion {
+    itl.counters.failed(&failure);
     let (status, sense) = match failure {
         Failure::Sense(sense) => {
             (Status::CHECK_CONDITION, SenseData::new(&sense, itl.device.descriptor_sense()))

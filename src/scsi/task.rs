@@ -1,6 +1,7 @@
 //! A command as received, and the task: the duty to answer it exactly once.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::backstore::BlockError;
 use crate::backstore::buffer::Buffer;
@@ -152,6 +153,7 @@ pub struct Task {
     pub(crate) data_in: Buffer,
     pub(crate) data_in_length: u32,
     pub(crate) reply: Option<Arc<dyn Reply>>,
+    pub(crate) received: Option<Instant>,
 }
 
 impl Task {
@@ -180,6 +182,21 @@ impl Task {
     /// The logical unit.
     pub fn device(&self) -> &Arc<Device> {
         &self.itl.device
+    }
+
+    /// The I_T_L nexus.
+    pub fn itl(&self) -> &Arc<Itl> {
+        &self.itl
+    }
+
+    /// When the command came, if that is measured.
+    pub fn received(&self) -> Option<Instant> {
+        self.received
+    }
+
+    /// Says when the command came: its times are measured.
+    pub fn set_received(&mut self, at: Instant) {
+        self.received = Some(at);
     }
 
     /// The name of the command, for logs.

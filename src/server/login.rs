@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use log::{info, warn};
@@ -71,6 +72,7 @@ impl Serving<'_> {
                     if let Some((session, nexus)) = phase.opened.take() {
                         self.shared.discard_session(&session, nexus.as_ref());
                     }
+                    self.shared.totals.login_failed(error.status());
                     let _ = self.answer(&mut phase, answer, request.cmd_sn, request.cmd_sn);
                     let peer = self.peer;
                     self.shared.noise.say(|| warn!("login from {peer} failed: {error}"));
@@ -190,6 +192,7 @@ impl Serving<'_> {
         self.receiver.enter_full_feature(parameters, window, tags, self.now);
         self.answer(&mut phase, answer, cmd_sn, max_cmd_sn)?;
         self.shared.login_is_over();
+        self.shared.totals.logins.fetch_add(1, Ordering::Relaxed);
         *self.logging_in = false;
         let name = if session.target.is_empty() { "discovery" } else { &session.target };
         info!("session {} of {} at {} with {name} opened", session.id, session.initiator, self.peer);

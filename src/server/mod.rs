@@ -23,6 +23,7 @@ use crate::server::pool::Pool;
 use crate::server::portal::Portal;
 use crate::server::serving::Serving;
 use crate::server::sessions::{CloseReason, Session, Sessions};
+use crate::server::totals::Totals;
 use crate::sys::socket::block_signals;
 use crate::wire::response::AsyncMessage;
 
@@ -35,6 +36,7 @@ pub mod pool;
 pub mod portal;
 pub mod serving;
 pub mod sessions;
+pub mod totals;
 
 /// Most connections that have not logged in yet; more are closed at once.
 pub const LOGIN_LIMIT: usize = 1024;
@@ -72,6 +74,7 @@ pub(crate) struct Shared {
     sessions: Sessions,
     challenges: Arc<Challenges>,
     noise: Noise,
+    totals: Totals,
     threads: Mutex<Threads>,
     thread_ended: Condvar,
 }
@@ -99,6 +102,7 @@ impl Server {
             sessions: Sessions::default(),
             challenges: Arc::new(Challenges::default()),
             noise: Noise::default(),
+            totals: Totals::default(),
             threads: Mutex::default(),
             thread_ended: Condvar::new(),
         };
@@ -163,6 +167,11 @@ impl Server {
         &self.shared.pool
     }
 
+    /// Counts since the start.
+    pub fn totals(&self) -> &Totals {
+        &self.shared.totals
+    }
+
     /// Memory for command data.
     pub fn buffers(&self) -> &BufferPool {
         &self.shared.buffers
@@ -222,6 +231,7 @@ impl Shared {
             let mut threads = shared.threads();
             if threads.logins >= LOGIN_LIMIT {
                 drop(threads);
+                shared.totals.login_failed(None);
                 shared.noise.say(|| warn!("connection from {peer} closed: {LOGIN_LIMIT} logins in progress"));
                 return;
             }

@@ -14,6 +14,7 @@ use log::warn;
 use crate::scsi::device::Dispatch;
 use crate::scsi::execute;
 use crate::scsi::task::Task;
+use crate::server::totals::Measured;
 use crate::sys::socket::block_signals;
 
 /// A worker that has been busy with one task for this long is replaced; the replacement starts within
@@ -217,22 +218,32 @@ impl Shared {
     fn work(&self, number: u64) {
         block_signals();
         let mut schedule = self.lock();
+        // A task that was measured tells the time at which the next one starts.
+        let mut ended = None;
         loop {
             let Some((key, task)) = self.next(&mut schedule) else {
                 if schedule.stopping || schedule.workers.len() - schedule.stuck > self.wanted {
                     break;
                 }
                 schedule = self.rest(schedule);
+                ended = None;
                 continue;
             };
+            let started = ended.take().unwrap_or_else(Instant::now);
             if let Some(worker) = schedule.workers.get_mut(&number) {
-                worker.busy_since = Some(Instant::now());
+                worker.busy_since = Some(started);
             }
             if !schedule.is_watched {
                 self.watch.notify_one();
             }
             drop(schedule);
+            let measured = Measured::begin(&task, started);
             execute::execute(task, true);
+            if let Some(measured) = measured {
+                let now = Instant::now();
+                measured.end(now);
+                ended = Some(now);
+            }
             schedule = self.lock();
             self.done(&mut schedule, number, key);
         }

@@ -5,6 +5,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
@@ -29,6 +30,7 @@ use crate::server::connection::Connection;
 use crate::server::input::Input;
 use crate::server::outbox::HIGH_WATER_BYTES;
 use crate::server::sessions::{CloseReason, Closer, Session};
+use crate::server::totals::Measured;
 use crate::sys::socket;
 use crate::wire::request::{LogoutRequest, ScsiCommand, TaskManagementRequest, TextRequest};
 use crate::wire::response::TextResponse;
@@ -235,7 +237,7 @@ impl<'a> Serving<'a> {
         let nexus = self.established.as_ref().and_then(|e| e.nexus.clone());
         let Some(nexus) = nexus else { return Err(End::Protocol(ProtocolError::LoginAgain)) };
         let command = command(pdu);
-        let task = match target::admit(&nexus, &command, &self.reply) {
+        let mut task = match target::admit(&nexus, &command, &self.reply) {
             Ok(task) => task,
             Err(refused) => {
                 self.reply.task_done(refused.0);
@@ -243,6 +245,9 @@ impl<'a> Serving<'a> {
                 return Ok(());
             }
         };
+        if self.shared.totals.measures() {
+            task.set_received(self.now);
+        }
         let length = task.data_out_length();
         if length == 0 {
             self.receiver.accept(Disposition::Discard, &mut self.actions);
@@ -265,16 +270,19 @@ impl<'a> Serving<'a> {
     /// Runs a task here when that cannot block, else gives it to the workers.
     fn start(&mut self, task: Task) {
         let execute::Started::Run(task) = execute::start(task) else { return };
-        match execute::inline(&task) {
-            execute::Inline::Freely => {
-                execute::execute(task, true);
-            }
-            execute::Inline::Try => {
-                if let Some(task) = execute::execute(task, false) {
-                    self.shared.pool.submit(task);
+        let inline = execute::inline(&task);
+        if inline == execute::Inline::No {
+            return self.shared.pool.submit(task);
+        }
+        let measured = Measured::begin(&task, self.now);
+        match execute::execute(task, inline == execute::Inline::Freely) {
+            Some(undone) => self.shared.pool.submit(undone),
+            None => {
+                if let Some(measured) = measured {
+                    self.now = Instant::now();
+                    measured.end(self.now);
                 }
             }
-            execute::Inline::No => self.shared.pool.submit(task),
         }
     }
 
@@ -291,6 +299,7 @@ impl<'a> Serving<'a> {
             Ok(function) => function,
             Err(response) => return self.connection.send(&Outgoing::TaskManagement { itt: tag, response }),
         };
+        self.shared.totals.function(function);
         info!("{}: {function:?} at LUN {}", self.peer, LunField(request.lun));
         let pending = target::manage(&nexus, function, LunField(request.lun), tag, &self.reply);
         // Commands that were aborted while their data was arriving: what still comes is discarded.
@@ -476,8 +485,10 @@ impl<'a> Serving<'a> {
 
     fn look_at_functions(&mut self) {
         let now = self.now;
+        let totals = &self.shared.totals;
         self.functions.retain(|(at, function)| {
-            if now >= *at {
+            if now >= *at && !function.is_answered() {
+                totals.functions_given_up.fetch_add(1, Ordering::Relaxed);
                 function.give_up();
             }
             !function.is_answered()

@@ -1,0 +1,197 @@
+//! What an I_T_L nexus counts. Written on the data path: relaxed atomics, no lock, no memory.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::scsi::task::Failure;
+
+/// Buckets of a [`Histogram`]: bucket `n` holds what took at most 2^n microseconds, the last one the rest.
+pub const BUCKETS: usize = 26;
+
+/// Counters of one I_T_L nexus. All values only grow, except `in_flight`.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Commands finished, by direction of data: none, to the initiator, from the initiator.
+    pub commands: [AtomicU64; 3],
+    /// Bytes to and from the initiator.
+    pub bytes: [AtomicU64; 2],
+    /// Commands admitted and not finished.
+    pub in_flight: AtomicU32,
+    /// Commands that ended with CHECK CONDITION, by sense key.
+    pub sense_keys: [AtomicU64; 16],
+    /// Commands that ended with a status that is neither GOOD nor CHECK CONDITION.
+    pub other_statuses: AtomicU64,
+    /// From the arrival of a command until it runs: its data has come and a thread is free. Only while the
+    /// server measures.
+    pub queue_time: Histogram,
+    /// Running: what the backstore takes. Only while the server measures.
+    pub backend_time: Histogram,
+}
+
+impl Counters {
+    /// What they are now.
+    pub fn snapshot(&self) -> Figures {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Figures {
+            commands: self.commands.each_ref().map(read),
+            bytes: self.bytes.each_ref().map(read),
+            in_flight: u64::from(self.in_flight.load(Ordering::Relaxed)),
+            sense_keys: self.sense_keys.each_ref().map(read),
+            other_statuses: read(&self.other_statuses),
+            queue_time: self.queue_time.snapshot(),
+            backend_time: self.backend_time.snapshot(),
+        }
+    }
+
+    /// A command has failed.
+    pub(crate) fn failed(&self, failure: &Failure) {
+        match failure {
+            Failure::Sense(sense) => &self.sense_keys[usize::from(sense.key as u8 & 0x0f)],
+            _ => &self.other_statuses,
+        }
+        .fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The values of [`Counters`] at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// As in [`Counters`].
+    pub commands: [u64; 3],
+    /// As in [`Counters`].
+    pub bytes: [u64; 2],
+    /// As in [`Counters`].
+    pub in_flight: u64,
+    /// As in [`Counters`].
+    pub sense_keys: [u64; 16],
+    /// As in [`Counters`].
+    pub other_statuses: u64,
+    /// As in [`Counters`].
+    pub queue_time: Times,
+    /// As in [`Counters`].
+    pub backend_time: Times,
+}
+
+impl Figures {
+    /// Both together.
+    pub fn add(&mut self, other: &Figures) {
+        let pairs = self.commands.iter_mut().zip(other.commands);
+        let pairs = pairs.chain(self.bytes.iter_mut().zip(other.bytes));
+        pairs.chain(self.sense_keys.iter_mut().zip(other.sense_keys)).for_each(|(sum, more)| *sum += more);
+        self.in_flight += other.in_flight;
+        self.other_statuses += other.other_statuses;
+        self.queue_time.add(&other.queue_time);
+        self.backend_time.add(&other.backend_time);
+    }
+}
+
+/// Times by powers of two of a microsecond.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    buckets: [AtomicU64; BUCKETS],
+    nanoseconds: AtomicU64,
+}
+
+impl Histogram {
+    /// One more.
+    pub fn record(&self, time: Duration) {
+        let micros = time.as_nanos().div_ceil(1000);
+        let bits = u128::BITS - micros.saturating_sub(1).leading_zeros();
+        let bucket = usize::try_from(bits).unwrap_or(BUCKETS).min(BUCKETS - 1);
+        self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
+        let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
+    }
+
+    /// What it holds now.
+    pub fn snapshot(&self) -> Times {
+        let mut counts = [0; BUCKETS];
+        for (count, bucket) in counts.iter_mut().zip(&self.buckets) {
+            *count = bucket.load(Ordering::Relaxed);
+        }
+        Times { counts, nanoseconds: self.nanoseconds.load(Ordering::Relaxed) }
+    }
+}
+
+/// The contents of a [`Histogram`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Times {
+    /// How many took at most 2^index microseconds and more than half of that; the last: how many took more.
+    pub counts: [u64; BUCKETS],
+    /// All of them together.
+    pub nanoseconds: u64,
+}
+
+impl Times {
+    /// How many.
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// Both together.
+    pub fn add(&mut self, other: &Times) {
+        for (count, more) in self.counts.iter_mut().zip(other.counts) {
+            *count += more;
+        }
+        self.nanoseconds += other.nanoseconds;
+    }
+
+    /// What came since `before`, a snapshot of the same histogram.
+    pub fn since(&self, before: &Times) -> Times {
+        let mut since = *self;
+        for (count, old) in since.counts.iter_mut().zip(before.counts) {
+            *count = count.saturating_sub(old);
+        }
+        since.nanoseconds = self.nanoseconds.saturating_sub(before.nanoseconds);
+        since
+    }
+
+    /// The time that `share` (0 to 1) of them did not exceed, in microseconds, rounded up to a power of two.
+    /// `None` without any, or if it is beyond the last bucket.
+    pub fn quantile(&self, share: f64) -> Option<u64> {
+        #[allow(clippy::cast_precision_loss)] // A share of a count need not be exact.
+        let wanted = share * self.count() as f64;
+        let mut seen = 0;
+        for (bucket, count) in self.counts.iter().enumerate().take(BUCKETS - 1) {
+            seen += count;
+            #[allow(clippy::cast_precision_loss)]
+            if seen > 0 && seen as f64 >= wanted {
+                return Some(1 << bucket);
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_lands_in_the_smallest_bucket_that_holds_it() {
+        for (nanoseconds, bucket) in
+            [(0, 0), (1000, 0), (1001, 1), (2000, 1), (2001, 2), (4000, 2), (1_000_000, 10), (u64::MAX, 25)]
+        {
+            let histogram = Histogram::default();
+            histogram.record(Duration::from_nanos(nanoseconds));
+            let times = histogram.snapshot();
+            assert_eq!(times.counts[bucket], 1, "{nanoseconds} ns: {times:?}");
+            assert_eq!(times.nanoseconds, nanoseconds);
+        }
+    }
+
+    #[test]
+    fn quantiles_are_upper_bounds() {
+        let histogram = Histogram::default();
+        assert_eq!(histogram.snapshot().quantile(0.5), None);
+        for _ in 0..99 {
+            histogram.record(Duration::from_micros(3));
+        }
+        let before = histogram.snapshot();
+        histogram.record(Duration::from_millis(1));
+        assert_eq!(histogram.snapshot().quantile(0.5), Some(4));
+        assert_eq!(histogram.snapshot().quantile(0.99), Some(4));
+        assert_eq!(histogram.snapshot().quantile(1.0), Some(1024));
+        assert_eq!(histogram.snapshot().since(&before).count(), 1);
+    }
+}
