@@ -7,7 +7,7 @@
 //! A module names only itself and modules to its left (`tests/layers.rs` checks it):
 //!
 //! ```text
-//! bytes limits names attr sys < wire < backstore < scsi < iscsi < model < server < mgmt < capi < bin
+//! bytes limits names attr notice sys < wire < backstore < scsi < iscsi < model < server < mgmt < capi < bin
 //! ```
 //!
 //! The path of a command is another: socket, `server`, `iscsi`, `scsi`, `backstore`. In SAM the transport
@@ -78,6 +78,7 @@ pub mod attr;
 pub mod bytes;
 pub mod limits;
 pub mod names;
+pub mod notice;
 pub mod sys;
 
 pub mod wire;

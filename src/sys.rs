@@ -5,6 +5,7 @@
 
 pub mod file;
 pub mod socket;
+pub mod thread;
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ops::{Deref, DerefMut};

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::backstore::io::{Io, Ticket};
 use crate::backstore::{Backstore, BlockError, Capabilities, Geometry, Provisioning};
 use crate::sys::AlignedMemory;
 
@@ -108,6 +109,50 @@ impl Gate {
             done += part as u64;
         }
         Ok(())
+    }
+
+    /// [`Backstore::write_same`].
+    pub fn write_same(
+        &self,
+        offset: u64,
+        length: u64,
+        block: &[u8],
+        durable: bool,
+    ) -> Result<(), BlockError> {
+        self.check(offset, length)?;
+        self.has_it(self.store.write_same(offset, length, block, durable))
+    }
+
+    /// [`Backstore::compare_and_write`].
+    pub fn compare_and_write(
+        &self,
+        offset: u64,
+        (old, new): (&[u8], &[u8]),
+        durable: bool,
+    ) -> Result<Option<u64>, BlockError> {
+        self.check(offset, old.len() as u64)?;
+        self.has_it(self.store.compare_and_write(offset, old, new, durable))
+    }
+
+    /// An operation that is missing is no failure of the medium.
+    fn has_it<T>(&self, result: Result<T, BlockError>) -> Result<T, BlockError> {
+        if matches!(result, Err(BlockError::Unsupported)) { result } else { self.counted(result) }
+    }
+
+    /// [`Backstore::submit`]; whoever completes `io` calls [`Gate::settle`].
+    pub fn submit(&self, io: Io) -> Option<Ticket> {
+        let number = self.store.submit(io)?;
+        Some(Ticket::new(Arc::clone(&self.store), number))
+    }
+
+    /// Counts the end of a command that was submitted.
+    pub fn settle(&self, result: Result<(), BlockError>) -> Result<(), BlockError> {
+        self.counted(result)
+    }
+
+    /// Whether a range may be submitted.
+    pub fn admits(&self, offset: u64, length: u64) -> Result<(), BlockError> {
+        self.check(offset, length)
     }
 
     /// [`Backstore::provisioning`].

@@ -2,7 +2,9 @@
 //!
 //! A backstore knows bytes, not SCSI. It is called only through [`gate::Gate`], which has checked range and
 //! alignment, and only on a thread that may block (a worker), except for [`Backstore::try_read`] and for
-//! stores that declare [`Capabilities::NEVER_BLOCKS`]. Calls come from several threads at once.
+//! stores that declare [`Capabilities::NEVER_BLOCKS`]. Calls come from several threads at once. A store that
+//! declares [`Capabilities::ASYNCHRONOUS`] is given reads, writes, flushes and frees through
+//! [`Backstore::submit`], on any thread, and holds none while it works.
 //!
 //! # How to add a backstore
 //! Write one file with a type that implements [`Backstore`] and a [`registry::Handler`] row that opens it;
@@ -10,9 +12,12 @@
 
 use std::fmt;
 
+use crate::backstore::io::Io;
+
 pub mod buffer;
 pub mod file;
 pub mod gate;
+pub mod io;
 pub mod null;
 pub mod ram;
 pub mod registry;
@@ -64,6 +69,8 @@ impl Capabilities {
     pub const VOLATILE_CACHE: Self = Capabilities(1 << 6);
     /// [`Backstore::provisioning`] tells mapped from deallocated ranges.
     pub const PROVISIONING_STATUS: Self = Capabilities(1 << 7);
+    /// [`Backstore::submit`] takes commands and answers later; the blocking calls wait for it.
+    pub const ASYNCHRONOUS: Self = Capabilities(1 << 9);
     /// Buffers and offsets must be multiples of [`buffer::ALIGNMENT`] or of the block size (O_DIRECT).
     pub const ALIGNED: Self = Capabilities(1 << 8);
 
@@ -158,6 +165,40 @@ pub trait Backstore: Send + Sync {
     fn write_zeroes(&self, _offset: u64, _length: u64, _may_unmap: bool) -> Result<(), BlockError> {
         Err(BlockError::Unsupported)
     }
+
+    /// Writes `block` over and over, over the whole range.
+    fn write_same(
+        &self,
+        _offset: u64,
+        _length: u64,
+        _block: &[u8],
+        _durable: bool,
+    ) -> Result<(), BlockError> {
+        Err(BlockError::Unsupported)
+    }
+
+    /// Writes `new` where the medium holds `old`, in one step as far as other calls can tell. Answers the
+    /// first byte that differs, counted from `offset`; nothing is written then.
+    fn compare_and_write(
+        &self,
+        _offset: u64,
+        _old: &[u8],
+        _new: &[u8],
+        _durable: bool,
+    ) -> Result<Option<u64>, BlockError> {
+        Err(BlockError::Unsupported)
+    }
+
+    /// Takes a command and completes it later, from any thread, or at once. Must not block. Answers a number
+    /// for [`Backstore::cancel`], which is not used again while the store is open.
+    fn submit(&self, io: Io) -> Option<u64> {
+        io.complete(Err(BlockError::Unsupported));
+        None
+    }
+
+    /// Nobody waits for this command any more; it must still be completed. It may be completed already.
+    /// Must not block.
+    fn cancel(&self, _number: u64) {}
 
     /// State of the bytes from `offset` on, and how many share it (at least one block, at most `limit`).
     fn provisioning(&self, _offset: u64, limit: u64) -> Result<(Provisioning, u64), BlockError> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::iscsi::directory::{Directory, Query};
 use crate::iscsi::login::SessionRequest;
 use crate::iscsi::login_error::LoginStatus;
+use crate::notice::Notice;
 use crate::scsi::device::Device;
 use crate::scsi::nexus::{LunMap, Nexus};
 
@@ -36,4 +37,7 @@ pub trait Host: Directory + Send + Sync {
 
     /// The session is over.
     fn closed(&self, nexus: &Arc<Nexus>);
+
+    /// Something has happened that an administrator wants to hear of.
+    fn notice(&self, _notice: &Notice<'_>) {}
 }

@@ -12,6 +12,7 @@ use crate::iscsi::login_error::LoginStatus;
 use crate::model::target::TargetObject;
 use crate::model::{Configuration, Model, key};
 use crate::names::{IscsiName, is_allowed_by};
+use crate::notice::Notice;
 use crate::scsi::nexus::Nexus;
 
 /// All portals of a target are in one group.
@@ -101,5 +102,9 @@ impl Host for Model {
 
     fn closed(&self, nexus: &Arc<Nexus>) {
         self.writing().nexuses.remove(&nexus.id);
+    }
+
+    fn notice(&self, notice: &Notice<'_>) {
+        self.dispatch.notice(notice);
     }
 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use crate::backstore::gate::Gate;
 use crate::backstore::{Capabilities, Geometry};
+use crate::notice::Notice;
 use crate::scsi::alua::{AccessState, Alua, PathState};
 use crate::scsi::background::Background;
 use crate::scsi::counters::Counters;
@@ -156,6 +157,8 @@ pub trait Dispatch: Send + Sync {
     fn dispatch(&self, task: Task);
     /// Runs a long job (FORMAT UNIT, SANITIZE) on a thread of its own.
     fn background(&self, job: Box<dyn FnOnce() + Send>);
+    /// Something has happened to a unit. Called from any thread, without a lock held; must not block.
+    fn notice(&self, _notice: &Notice<'_>) {}
     /// Lets a background job pause.
     fn rest(&self, time: std::time::Duration);
 }
@@ -387,6 +390,8 @@ impl Device {
             changed
         };
         if changed {
+            let bytes = self.geometry().bytes();
+            self.dispatch.notice(&Notice::CapacityChanged { device: &self.name, bytes });
             self.attention(Sense::CAPACITY_DATA_HAS_CHANGED, None);
         }
         changed

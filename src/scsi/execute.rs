@@ -4,12 +4,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::backstore::Capabilities;
 use crate::backstore::buffer::Buffer;
+use crate::backstore::io::{Io, Owner};
+use crate::backstore::{BlockError, Capabilities};
+use crate::notice::Notice;
 use crate::scsi::Status;
 use crate::scsi::device::Device;
-use crate::scsi::opcode::Run;
-use crate::scsi::sense::Sense;
+use crate::scsi::opcode::{Request, Run};
+use crate::scsi::sense::{Sense, SenseKey};
 use crate::scsi::task::{Completion, Context, Failure, SenseData, Task};
 
 /// What became of a task that has all its data.
@@ -51,7 +53,7 @@ pub enum Inline {
 /// How the calling thread may run the task although it must not wait for a medium.
 pub fn inline(task: &Task) -> Inline {
     let capabilities = task.gate.as_ref().map_or(Capabilities::NONE, |gate| gate.capabilities());
-    if task.row.run == Run::Inline {
+    if task.row.run == Run::Inline || is_submitted(task) {
         Inline::Try
     } else if capabilities.contains(Capabilities::NEVER_BLOCKS) {
         Inline::Freely
@@ -67,18 +69,85 @@ pub fn inline(task: &Task) -> Inline {
 ///
 /// A panic in a command is our bug: it costs that command (HARDWARE ERROR), and the unit is marked.
 pub fn execute(mut task: Task, may_block: bool) -> Option<Task> {
+    if let Some(prepare) = task.row.submit.filter(|_| is_submitted(&task)) {
+        match guarded(&mut task, may_block, prepare) {
+            Ok(Some(request)) => {
+                submit(task, &request);
+                return None;
+            }
+            Ok(None) if may_block => {}
+            Ok(None) => return Some(task),
+            Err(failure) => {
+                finish(task, Err(failure));
+                return None;
+            }
+        }
+    }
     let run = task.row.execute;
-    let mut context = Context { task: &mut task, may_block };
-    let outcome = catch_unwind(AssertUnwindSafe(|| run(&mut context)));
-    let outcome = outcome.unwrap_or_else(|_| {
-        task.itl.device.faulted.store(true, Ordering::Relaxed);
-        Err(Failure::Sense(Sense::INTERNAL_TARGET_FAILURE))
-    });
+    let outcome = guarded(&mut task, may_block, run);
     if outcome == Err(Failure::WouldBlock) && !may_block {
         return Some(task);
     }
     finish(task, outcome);
     None
+}
+
+/// Runs `work` on the task; a panic is INTERNAL TARGET FAILURE.
+fn guarded<T>(
+    task: &mut Task,
+    may_block: bool,
+    work: fn(&mut Context<'_>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let device = Arc::clone(&task.itl.device);
+    let mut context = Context { task, may_block };
+    catch_unwind(AssertUnwindSafe(|| work(&mut context))).unwrap_or_else(|_| {
+        device.faulted.store(true, Ordering::Relaxed);
+        Err(Failure::Sense(Sense::INTERNAL_TARGET_FAILURE))
+    })
+}
+
+/// Whether the task goes to a backstore that answers later, so that no thread waits for it.
+fn is_submitted(task: &Task) -> bool {
+    task.row.submit.is_some()
+        && task.gate.as_ref().is_some_and(|gate| gate.capabilities().contains(Capabilities::ASYNCHRONOUS))
+}
+
+/// A task that a backstore has: it ends on the thread that completes it.
+struct Submitted(Task);
+
+impl Owner for Submitted {
+    fn done(self: Box<Self>, buffer: Buffer, result: Result<(), BlockError>) {
+        let mut task = self.0;
+        let result = task.gate.as_ref().map_or(result, |gate| gate.settle(result));
+        let outcome = if task.transfer.data_in > 0 {
+            task.data_in = buffer;
+            result.map_err(|error| Failure::from_read(error, task.extent.lba))
+        } else {
+            task.data_out = buffer;
+            result.map_err(Failure::from)
+        };
+        finish(task, outcome);
+    }
+}
+
+/// Hands a task over. It may have ended, or may have been aborted, before the backstore has taken it.
+fn submit(mut task: Task, request: &Request) {
+    let Some(gate) = task.gate.clone() else {
+        return finish(task, Err(Failure::Sense(Sense::MEDIUM_NOT_PRESENT)));
+    };
+    if let Err(error) = gate.admits(request.offset, request.length) {
+        return finish(task, Err(error.into()));
+    }
+    let (id, device) = (task.id, Arc::clone(&task.itl.device));
+    let data = if task.transfer.data_in > 0 { &mut task.data_in } else { &mut task.data_out };
+    let buffer = std::mem::replace(data, Buffer::empty());
+    let what = (request.operation, request.offset, request.length);
+    let ticket = gate.submit(Io::new(what, buffer, Box::new(Submitted(task))));
+    if let (Some(id), Some(ticket)) = (id, ticket) {
+        if !device.state().tasks.attach(id, &ticket) {
+            ticket.cancel();
+        }
+    }
 }
 
 /// Ends a task with the outcome given: takes it out of the task set, answers it unless it was aborted, and
@@ -91,6 +160,9 @@ pub fn finish(mut task: Task, outcome: Result<(), Failure>) {
         None => true,
     };
     count(&task, outcome.is_ok());
+    if let Err(Failure::Sense(sense)) = &outcome {
+        tell(&device, sense);
+    }
     if wanted {
         answer(&mut task, &device, outcome)
     } else {
@@ -98,6 +170,13 @@ pub fn finish(mut task: Task, outcome: Result<(), Failure>) {
     }
     for task in enabled {
         device.dispatcher().dispatch(task);
+    }
+}
+
+/// Says that the medium has failed; what the initiator did wrong is nobody else's business.
+fn tell(device: &Device, sense: &Sense) {
+    if matches!(sense.key, SenseKey::MediumError | SenseKey::HardwareError) {
+        device.dispatcher().notice(&Notice::BackstoreFailed { device: device.name(), error: sense });
     }
 }
 

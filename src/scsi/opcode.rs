@@ -6,6 +6,7 @@
 //! SUPPORTED OPERATION CODES, reservations, write protection, LBA range, ordering and the VPD bits that
 //! announce the command follow from the row. A row left out of the list does not compile.
 
+use crate::backstore::io::Operation;
 use crate::scsi::cdb::{Cdb, Field};
 use crate::scsi::device::Device;
 use crate::scsi::sense::Sense;
@@ -16,6 +17,19 @@ pub(crate) const CONTROL: u8 = 0x04;
 
 /// The function that carries a command out. It runs to completion on one thread.
 pub(crate) type Execute = fn(&mut Context<'_>) -> Result<(), Failure>;
+
+/// What a command asks of a backstore that answers later.
+pub(crate) struct Request {
+    /// Operation.
+    pub(crate) operation: Operation,
+    /// First byte.
+    pub(crate) offset: u64,
+    /// Number of bytes.
+    pub(crate) length: u64,
+}
+
+/// The one request that a command comes to; `None` when it takes more than that and has to run on a worker.
+pub(crate) type Submit = fn(&mut Context<'_>) -> Result<Option<Request>, Failure>;
 
 /// Bytes that a command moves, as its CDB says; the initiator may expect more or less.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -192,6 +206,8 @@ pub(crate) struct OpCode {
     pub(crate) timeouts: (u32, u32),
     /// What runs it.
     pub(crate) execute: Execute,
+    /// What hands it to a backstore that answers later; not all commands can be.
+    pub(crate) submit: Option<Submit>,
 }
 
 impl OpCode {
@@ -210,6 +226,7 @@ impl OpCode {
         supported: |_| true,
         timeouts: (10, 30),
         execute: |_| Ok(()),
+        submit: None,
     };
 
     /// Refuses a CDB with bits outside `usage`, pointing at the first of them (SPC-4, 4.5.2.4.2).

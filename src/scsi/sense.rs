@@ -1,5 +1,7 @@
 //! Sense data (SPC-4, 4.5): keys, additional sense codes, fixed and descriptor format.
 
+use std::fmt;
+
 /// Sense keys (SPC-4, table 48).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs)] // The names are the standard's own.
@@ -20,6 +22,12 @@ pub enum SenseKey {
 
 /// ADDITIONAL SENSE CODE and ADDITIONAL SENSE CODE QUALIFIER as one number, 0xAAQQ.
 pub type AdditionalSense = u16;
+
+impl fmt::Display for Sense {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}, {:02x}/{:02x}", self.key, self.code >> 8, self.code & 0xff)
+    }
+}
 
 /// Where in the CDB or the parameter list the wrong field is (SPC-4, 4.5.2.4.2).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::backstore::buffer::Buffer;
+use crate::notice::Notice;
 use crate::scsi::device::{Device, DeviceType, Itl, MediumState, State};
 use crate::scsi::execute;
 use crate::scsi::lun::LunField;
@@ -13,7 +14,7 @@ use crate::scsi::opcode::{Allow, Count, Medium, OpCode, Order};
 use crate::scsi::ops;
 use crate::scsi::sense::Sense;
 use crate::scsi::task::{Command, Completion, Failure, Reply, SenseData, Task};
-use crate::scsi::task_set::{Entry, Extent, Place, Selector, TaskId};
+use crate::scsi::task_set::{Entry, Extent, Place, Rest, Selector, TaskId};
 use crate::scsi::{FunctionResult, Status, TaskAttribute, TaskManagementFunction};
 
 /// A command that was refused on admission: the answer is ready.
@@ -300,14 +301,22 @@ fn abort(
             }
         }
     }
-    for mut task in aborted.waiting {
+    settle(device, aborted.rest());
+    hit
+}
+
+/// What an abort leaves to be done: backstores hear of it, tasks that waited end, others may run.
+fn settle(device: &Arc<Device>, (cancelled, waiting, enabled): Rest<Task>) {
+    for ticket in cancelled {
+        ticket.cancel();
+    }
+    for mut task in waiting {
         task.id = None;
         end_aborted(task);
     }
-    for task in aborted.enabled {
+    for task in enabled {
         device.dispatcher().dispatch(task);
     }
-    hit
 }
 
 fn end_aborted(task: Task) {
@@ -325,6 +334,7 @@ pub(crate) fn reset_unit(device: &Arc<Device>, pending: &Arc<PendingFunction>) {
         state.mode = state.saved_mode;
     }
     device.attention(Sense::POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED, None);
+    device.dispatcher().notice(&Notice::UnitReset { device: device.name() });
 }
 
 fn reset_target(nexus: &Arc<Nexus>, pending: &Arc<PendingFunction>) {
@@ -353,13 +363,7 @@ pub(crate) fn leave_unit(nexus: u64, device: &Arc<Device>) {
 /// Aborts the tasks of a nexus without an answer.
 pub(crate) fn leave_tasks(nexus: u64, device: &Arc<Device>) {
     let aborted = device.state().tasks.abort(Selector::Nexus(nexus), None);
-    for mut task in aborted.waiting {
-        task.id = None;
-        end_aborted(task);
-    }
-    for task in aborted.enabled {
-        device.dispatcher().dispatch(task);
-    }
+    settle(device, aborted.rest());
 }
 
 /// The session has ended: tasks are aborted without an answer, SPC-2 reservations and PREVENT released.

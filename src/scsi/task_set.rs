@@ -11,6 +11,7 @@
 
 use std::sync::Arc;
 
+use crate::backstore::io::Ticket;
 use crate::scsi::TaskAttribute;
 use crate::scsi::management::PendingFunction;
 
@@ -83,6 +84,8 @@ struct Slot<T> {
     blockers: u32,
     stage: Stage<T>,
     functions: Vec<Arc<PendingFunction>>,
+    /// Names the command at the backstore that has it, if one does.
+    ticket: Option<Ticket>,
 }
 
 /// Which tasks an abort hits.
@@ -119,6 +122,18 @@ pub(crate) struct Aborted<T> {
     pub(crate) waiting: Vec<T>,
     /// Tasks of others that may run now.
     pub(crate) enabled: Vec<T>,
+    /// Commands that backstores have, to be told that nobody waits for them.
+    pub(crate) cancelled: Vec<Ticket>,
+}
+
+/// The parts of [`Aborted`] that its caller must deal with.
+pub(crate) type Rest<T> = (Vec<Ticket>, Vec<T>, Vec<T>);
+
+impl<T> Aborted<T> {
+    /// Commands to cancel, tasks to end without an answer, tasks that may run.
+    pub(crate) fn rest(self) -> Rest<T> {
+        (self.cancelled, self.waiting, self.enabled)
+    }
 }
 
 /// Tasks of a logical unit that are not finished.
@@ -167,6 +182,7 @@ impl<T> TaskSet<T> {
             blockers,
             stage: Stage::Receiving,
             functions: Vec::new(),
+            ticket: None,
         };
         self.count += 1;
         self.writers += u32::from(entry.writes);
@@ -209,6 +225,17 @@ impl<T> TaskSet<T> {
         Ok(None)
     }
 
+    /// Remembers which command a running task is at its backstore. `false` when it has ended, or was aborted,
+    /// meanwhile.
+    pub(crate) fn attach(&mut self, id: TaskId, ticket: &Ticket) -> bool {
+        let Some(slot) = self.slot_mut(id) else { return false };
+        if !matches!(slot.stage, Stage::Running) {
+            return false;
+        }
+        slot.ticket = Some(ticket.clone());
+        true
+    }
+
     /// Takes a task out. Answers whether its initiator still waits for it, and which tasks may run now.
     pub(crate) fn remove(&mut self, id: TaskId, enabled: &mut Vec<T>) -> bool {
         if self.slot_mut(id).is_none() {
@@ -229,7 +256,8 @@ impl<T> TaskSet<T> {
         selector: Selector,
         function: Option<&Arc<PendingFunction>>,
     ) -> Aborted<T> {
-        let mut aborted = Aborted { hit: Vec::new(), waiting: Vec::new(), enabled: Vec::new() };
+        let mut aborted =
+            Aborted { hit: Vec::new(), waiting: Vec::new(), enabled: Vec::new(), cancelled: Vec::new() };
         let mut gone = Vec::new();
         let mut fences = Vec::new();
         for index in 0..self.slots.len() {
@@ -240,6 +268,7 @@ impl<T> TaskSet<T> {
             let fenced = matches!(slot.stage, Stage::Fenced);
             if !fenced {
                 aborted.hit.push((slot.entry.nexus, slot.entry.tag));
+                aborted.cancelled.extend(slot.ticket.take());
             }
             if fenced || (matches!(slot.stage, Stage::Running) && slot.entry.writes) {
                 if let Some(function) = function {

@@ -16,6 +16,7 @@ use crate::iscsi::login::{Agreed, Login, LoginAnswer, LoginContext, LoginStep, N
 use crate::iscsi::login_error::LoginStatus;
 use crate::iscsi::send::Sender;
 use crate::iscsi::session::{CommandWindow, LiveTags};
+use crate::notice::Notice;
 use crate::scsi::nexus::{NewNexus, Nexus, TargetPort, TransportId};
 use crate::server::Shared;
 use crate::server::connection::FullFeature;
@@ -76,6 +77,7 @@ impl Serving<'_> {
                     let _ = self.answer(&mut phase, answer, request.cmd_sn, request.cmd_sn);
                     let peer = self.peer;
                     self.shared.noise.say(|| warn!("login from {peer} failed: {error}"));
+                    self.shared.host.notice(&Notice::LoginRefused { peer, reason: &error });
                     return Err(End::LoginFailed);
                 }
             }
@@ -195,6 +197,7 @@ impl Serving<'_> {
         self.shared.totals.logins.fetch_add(1, Ordering::Relaxed);
         *self.logging_in = false;
         let name = if session.target.is_empty() { "discovery" } else { &session.target };
+        self.shared.host.notice(&Notice::SessionOpened(session.ends()));
         info!("session {} of {} at {} with {name} opened", session.id, session.initiator, self.peer);
         Ok(())
     }

@@ -24,7 +24,7 @@ use crate::server::portal::Portal;
 use crate::server::serving::Serving;
 use crate::server::sessions::{CloseReason, Session, Sessions};
 use crate::server::totals::Totals;
-use crate::sys::socket::block_signals;
+use crate::sys::thread::spawn;
 use crate::wire::response::AsyncMessage;
 
 pub mod connection;
@@ -239,8 +239,8 @@ impl Shared {
             threads.logins += 1;
         }
         let own = Arc::clone(shared);
-        let builder = thread::Builder::new().name("scstu-conn".into()).stack_size(STACK_BYTES);
-        if let Err(error) = builder.spawn(move || Self::connection_thread(&own, socket, peer)) {
+        let run = move || Self::connection_thread(&own, socket, peer);
+        if let Err(error) = spawn("scstu-conn".into(), STACK_BYTES, run) {
             shared.noise.say(|| warn!("connection from {peer} closed: no thread for it: {error}"));
             shared.connection_ended(true);
         }
@@ -248,7 +248,6 @@ impl Shared {
 
     /// A panic is our bug; it costs this connection only.
     fn connection_thread(shared: &Arc<Self>, socket: TcpStream, peer: SocketAddr) {
-        block_signals();
         let mut logging_in = true;
         let served = catch_unwind(AssertUnwindSafe(|| {
             if socket.set_nodelay(true).is_err() {

@@ -15,7 +15,7 @@ use crate::scsi::device::Dispatch;
 use crate::scsi::execute;
 use crate::scsi::task::Task;
 use crate::server::totals::Measured;
-use crate::sys::socket::block_signals;
+use crate::sys::thread::spawn;
 
 /// A worker that has been busy with one task for this long is replaced; the replacement starts within
 /// [`LOOK_EVERY`] after that.
@@ -24,6 +24,8 @@ pub const STUCK_AFTER: Duration = Duration::from_secs(2);
 pub const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Stack of a worker in bytes.
 const STACK_BYTES: usize = 256 * 1024;
+/// Stack of a long job in bytes.
+const JOB_STACK_BYTES: usize = 1 << 20;
 /// Lanes kept for units without tasks, so that a lane is not made anew for every command.
 const LANES_KEPT: usize = 1024;
 /// Most long jobs (FORMAT UNIT, SANITIZE) at once, each on a thread of its own.
@@ -184,11 +186,10 @@ impl Dispatch for Pool {
         drop(schedule);
         let ended = Arc::clone(&shared);
         let run = move || {
-            block_signals();
             job();
             ended.lock().background -= 1;
         };
-        if let Err(error) = thread::Builder::new().name("scstu-job".into()).spawn(run) {
+        if let Err(error) = spawn("scstu-job".into(), JOB_STACK_BYTES, run) {
             shared.lock().background -= 1;
             warn!("no thread for a background job: {error}");
         }
@@ -205,9 +206,8 @@ impl Shared {
         schedule.next_worker += 1;
         let own = Arc::clone(shared);
         let name = format!("scstu-work-{number}");
-        let builder = thread::Builder::new().name(name).stack_size(STACK_BYTES);
-        match builder.spawn(move || own.work(number)) {
-            Ok(_) => {
+        match spawn(name, STACK_BYTES, move || own.work(number)) {
+            Ok(()) => {
                 schedule.workers.insert(number, Worker { busy_since: None, is_stuck: false });
             }
             Err(error) => warn!("no thread for a worker: {error}"),
@@ -216,7 +216,6 @@ impl Shared {
 
     /// The life of a worker.
     fn work(&self, number: u64) {
-        block_signals();
         let mut schedule = self.lock();
         // A task that was measured tells the time at which the next one starts.
         let mut ended = None;
@@ -295,16 +294,14 @@ impl Shared {
 
     fn start_watcher(shared: &Arc<Self>, schedule: &mut Schedule) {
         let own = Arc::clone(shared);
-        let builder = thread::Builder::new().name("scstu-watch".into()).stack_size(STACK_BYTES);
-        match builder.spawn(move || own.watch()) {
-            Ok(_) => schedule.has_watcher = true,
+        match spawn("scstu-watch".into(), STACK_BYTES, move || own.watch()) {
+            Ok(()) => schedule.has_watcher = true,
             Err(error) => warn!("no thread to watch the workers: {error}"),
         }
     }
 
     /// Looks for workers that are stuck and replaces them; sleeps without a time-out while none is busy.
     fn watch(self: Arc<Self>) {
-        block_signals();
         let mut schedule = self.lock();
         while !schedule.stopping {
             schedule.is_watched = schedule.workers.values().any(|worker| worker.busy_since.is_some());

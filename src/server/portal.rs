@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use log::{info, warn};
 
-use crate::sys::socket::{block_signals, listen, stop_listening};
+use crate::sys::socket::{listen, stop_listening};
+use crate::sys::thread::spawn;
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
@@ -44,8 +45,7 @@ impl Portal {
         let address = listener.local_addr()?;
         let portal = Arc::new(Portal { address, listener, stopping: AtomicBool::new(false) });
         let own = Arc::clone(&portal);
-        let builder = thread::Builder::new().name("scstu-portal".into()).stack_size(STACK_BYTES);
-        builder.spawn(move || own.run(serve))?;
+        spawn("scstu-portal".into(), STACK_BYTES, move || own.run(serve))?;
         Ok(portal)
     }
 
@@ -61,7 +61,6 @@ impl Portal {
     }
 
     fn run(&self, serve: impl Fn(TcpStream, SocketAddr)) {
-        block_signals();
         info!("portal {} is open", self.address);
         while !self.stopping.load(Ordering::Acquire) {
             match self.listener.accept() {

@@ -20,6 +20,7 @@ use crate::iscsi::receive::Receiver;
 use crate::iscsi::send::Outgoing;
 use crate::limits::MAX_PENDING_FUNCTIONS;
 use crate::names::IscsiName;
+use crate::notice::Notice;
 use crate::scsi::lun::LunField;
 use crate::scsi::management::PendingFunction;
 use crate::scsi::nexus::Nexus;
@@ -537,6 +538,7 @@ impl<'a> Serving<'a> {
             }
             self.shared.sessions.remove(&established.session);
             let session = &established.session;
+            self.shared.host.notice(&Notice::SessionClosed(session.ends(), end));
             let name = if session.target.is_empty() { "discovery" } else { &session.target };
             info!(
                 "session {} of {} at {} with {name} closed: {end}",

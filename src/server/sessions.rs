@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::iscsi::send::Outgoing;
+use crate::notice::Ends;
 use crate::scsi::nexus::Nexus;
 use crate::scsi::target;
 
@@ -101,6 +102,11 @@ impl Session {
     /// Sends a PDU to the initiator.
     pub fn send(&self, outgoing: &Outgoing) {
         self.closer.send(outgoing);
+    }
+
+    /// Who the session is between.
+    pub fn ends(&self) -> Ends<'_> {
+        Ends { session: self.id, initiator: &self.initiator, target: &self.target, peer: self.peer }
     }
 
     fn is_same_nexus(&self, new: &NewSession) -> bool {

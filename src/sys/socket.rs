@@ -185,16 +185,6 @@ pub fn set_user_timeout(socket: BorrowedFd<'_>, timeout: Duration) -> io::Result
     set_option(socket, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, milliseconds)
 }
 
-/// Blocks every signal in the calling thread: a library's threads must not run a host's handlers.
-pub fn block_signals() {
-    // SAFETY: sigset_t is plain data for which all zeros is valid.
-    let mut all: libc::sigset_t = unsafe { std::mem::zeroed() };
-    // SAFETY: `all` is a valid set to fill.
-    unsafe { libc::sigfillset(&raw mut all) };
-    // SAFETY: `all` is initialised; no old set is asked for.
-    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const all, std::ptr::null_mut()) };
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use log::{info, warn};
 
-use crate::sys::socket::{block_signals, listen, stop_listening};
+use crate::sys::socket::{listen, stop_listening};
 
 /// Longest head of a request in bytes.
 const REQUEST_LIMIT: usize = 8192;
@@ -70,12 +70,10 @@ impl Drop for Endpoint {
 }
 
 fn spawn(run: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    let builder = thread::Builder::new().name("scstu-metrics".into()).stack_size(STACK_BYTES);
-    builder.spawn(run).map(drop)
+    crate::sys::thread::spawn("scstu-metrics".into(), STACK_BYTES, run)
 }
 
 fn accept(shared: &Arc<Shared>) {
-    block_signals();
     while !shared.stopping.load(Ordering::Acquire) {
         match shared.listener.accept() {
             Ok((client, _)) => begin(shared, client),
@@ -95,7 +93,6 @@ fn begin(shared: &Arc<Shared>, client: TcpStream) {
     }
     let own = Arc::clone(shared);
     let serve = move || {
-        block_signals();
         let _ = serve(client, &*own.page);
         own.clients.fetch_sub(1, Ordering::AcqRel);
     };

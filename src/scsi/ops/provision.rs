@@ -1,10 +1,11 @@
 //! UNMAP and GET LBA STATUS (SBC-3).
 
 use crate::backstore::Provisioning;
+use crate::backstore::io::Operation;
 use crate::bytes::{Take, put_u32, put_u64};
 use crate::scsi::cdb::field;
 use crate::scsi::limits::{MAX_STATUS_DESCRIPTORS, MAX_UNMAP_BLOCKS, MAX_UNMAP_DESCRIPTORS};
-use crate::scsi::opcode::{Access, Allow, CONTROL, Data, Medium, OpCode, Run};
+use crate::scsi::opcode::{Access, Allow, CONTROL, Data, Medium, OpCode, Request, Run};
 use crate::scsi::ops::read::GROUP;
 use crate::scsi::ops::same::is_thin;
 use crate::scsi::sense::Sense;
@@ -20,6 +21,7 @@ pub(crate) const UNMAP: OpCode = OpCode {
     run: Run::Worker,
     supported: is_thin,
     execute: unmap,
+    submit: Some(submit_unmap),
     ..OpCode::BLANK
 };
 
@@ -39,6 +41,19 @@ pub(crate) const GET_LBA_STATUS: OpCode = OpCode {
 /// Length of the header and of each block descriptor of an UNMAP parameter list.
 const HEADER: usize = 8;
 const DESCRIPTOR: usize = 16;
+
+fn submit_unmap(context: &mut Context<'_>) -> Result<Option<Request>, Failure> {
+    if context.cdb().bit(1, 0x01) {
+        return Ok(None);
+    }
+    let block = u64::from(context.block_size());
+    Ok(match ranges(context)?.as_slice() {
+        [(lba, blocks)] if *blocks > 0 => {
+            Some(Request { operation: Operation::Unmap, offset: lba * block, length: blocks * block })
+        }
+        _ => None,
+    })
+}
 
 fn unmap(context: &mut Context<'_>) -> Result<(), Failure> {
     if context.cdb().bit(1, 0x01) {

@@ -1,9 +1,10 @@
 //! READ (6), (10), (12), (16) and PRE-FETCH (10), (16) (SBC-3).
 
 use crate::backstore::Capabilities;
+use crate::backstore::io::Operation;
 use crate::scsi::cdb::{field, masked};
 use crate::scsi::limits::MAX_TRANSFER_BYTES;
-use crate::scsi::opcode::{Access, Allow, CONTROL, Count, Data, Medium, OpCode, Run, Types};
+use crate::scsi::opcode::{Access, Allow, CONTROL, Count, Data, Medium, OpCode, Request, Run, Types};
 use crate::scsi::sense::Sense;
 use crate::scsi::task::{Context, Failure};
 
@@ -18,6 +19,7 @@ const READ: OpCode = OpCode {
     allow: Allow::WRITE_EXCLUSIVE,
     run: Run::Worker,
     execute: read,
+    submit: Some(submit_read),
     ..OpCode::BLANK
 };
 
@@ -98,6 +100,15 @@ fn read(context: &mut Context<'_>) -> Result<(), Failure> {
         Ok(false) => Err(Failure::WouldBlock),
         Err(error) => Err(Failure::from_read(error, lba)),
     }
+}
+
+fn submit_read(context: &mut Context<'_>) -> Result<Option<Request>, Failure> {
+    let length = transfer_bytes(context, count_at(context.cdb().opcode()))?;
+    if length == 0 {
+        return Ok(None);
+    }
+    context.data_in(length)?;
+    Ok(Some(Request { operation: Operation::Read, offset: context.offset(), length: length as u64 }))
 }
 
 const PRE_FETCH: OpCode =

@@ -1,5 +1,6 @@
 //! WRITE SAME (10) and (16) (SBC-3).
 
+use crate::backstore::BlockError;
 use crate::scsi::cdb::{Cdb, field};
 use crate::scsi::device::Device;
 use crate::scsi::limits::{PIECE_BYTES, max_write_same_blocks};
@@ -99,7 +100,10 @@ fn write_same(context: &mut Context<'_>) -> Result<(), Failure> {
         }
         return Ok(());
     }
-    fill(context, offset, length)
+    match gate.write_same(offset, length, context.data_out(), is_durable(context, &gate)) {
+        Err(BlockError::Unsupported) => fill(context, offset, length),
+        other => Ok(other?),
+    }
 }
 
 /// Writes the block sent over the whole range.

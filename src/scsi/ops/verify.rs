@@ -1,5 +1,6 @@
 //! VERIFY (10), (12), (16) and COMPARE AND WRITE (SBC-3).
 
+use crate::backstore::BlockError;
 use crate::backstore::gate::Gate;
 use crate::scsi::cdb::{Cdb, Field, field};
 use crate::scsi::limits::{MAX_COMPARE_BLOCKS, PIECE_BYTES};
@@ -173,7 +174,15 @@ fn compare_and_write(context: &mut Context<'_>) -> Result<(), Failure> {
     }
     let half = context.data_out().len() / 2;
     let gate = context.gate()?;
-    compare(context, &gate, half)?;
     let durable = is_durable(context, &gate);
+    let (old, new) = context.data_out().split_at(half);
+    match gate.compare_and_write(context.offset(), (old, new), durable) {
+        Ok(None) => return Ok(()),
+        Ok(Some(at)) => {
+            return Err(Sense::MISCOMPARE_DURING_VERIFY_OPERATION.with_information(at).into());
+        }
+        Err(BlockError::Unsupported) => compare(context, &gate, half)?,
+        Err(error) => return Err(error.into()),
+    }
     Ok(gate.write(context.offset(), &context.data_out()[half..], durable)?)
 }

@@ -2,15 +2,22 @@
 
 use crate::backstore::Capabilities;
 use crate::backstore::gate::Gate;
+use crate::backstore::io::Operation;
 use crate::scsi::cdb::{field, masked};
 use crate::scsi::limits::{ATOMIC_UNIT_BLOCKS, MAX_ATOMIC_BLOCKS};
-use crate::scsi::opcode::{Access, CONTROL, Count, Data, Medium, OpCode, Run};
+use crate::scsi::opcode::{Access, CONTROL, Count, Data, Medium, OpCode, Request, Run};
 use crate::scsi::ops::read::{DPO_FUA, GROUP, transfer_bytes};
 use crate::scsi::ops::verify::compare;
 use crate::scsi::sense::Sense;
 use crate::scsi::task::{Context, Failure};
 
-const WRITE: OpCode = OpCode { data: Data::BlocksOut, run: Run::Worker, execute: write, ..OpCode::BLANK };
+const WRITE: OpCode = OpCode {
+    data: Data::BlocksOut,
+    run: Run::Worker,
+    execute: write,
+    submit: Some(submit_write),
+    ..OpCode::BLANK
+};
 
 const fn blocks(at: u8, length: u8, count: Count) -> Medium {
     Medium::Blocks { access: Access::Write, lba: field(at, length), count }
@@ -66,6 +73,7 @@ pub(crate) const ORWRITE_16: OpCode = OpCode {
     usage: USAGE_16,
     medium: blocks(2, 8, Count::Plain(field(10, 4))),
     execute: orwrite,
+    submit: None,
     ..WRITE
 };
 
@@ -76,12 +84,13 @@ pub(crate) const WRITE_ATOMIC_16: OpCode = OpCode {
     usage: &[DPO_FUA, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, GROUP, CONTROL],
     medium: blocks(2, 8, Count::Plain(field(12, 2))),
     execute: write_atomic,
+    submit: None,
     ..WRITE
 };
 
 /// DPO and BYTCHK.
 const VERIFY_BITS: u8 = 0x16;
-const WRITE_AND_VERIFY: OpCode = OpCode { execute: write_and_verify, ..WRITE };
+const WRITE_AND_VERIFY: OpCode = OpCode { execute: write_and_verify, submit: None, ..WRITE };
 
 /// WRITE AND VERIFY (10).
 pub(crate) const WRITE_AND_VERIFY_10: OpCode = OpCode {
@@ -171,6 +180,18 @@ fn store(context: &mut Context<'_>) -> Result<(), Failure> {
 fn write(context: &mut Context<'_>) -> Result<(), Failure> {
     transfer_bytes(context, count_at(context.cdb().opcode()))?;
     store(context)
+}
+
+/// A last block of which only a part came takes a read before the write, so that goes to a worker.
+fn submit_write(context: &mut Context<'_>) -> Result<Option<Request>, Failure> {
+    transfer_bytes(context, count_at(context.cdb().opcode()))?;
+    let length = context.data_out().len();
+    if length == 0 || length % context.block_size() as usize != 0 {
+        return Ok(None);
+    }
+    let durable = is_durable(context, &*context.gate()?);
+    let operation = Operation::Write { durable };
+    Ok(Some(Request { operation, offset: context.offset(), length: length as u64 }))
 }
 
 fn write_atomic(context: &mut Context<'_>) -> Result<(), Failure> {
