@@ -1,0 +1,246 @@
+//! A load on one unit of a target: its options, its sessions, its result.
+
+use std::io;
+use std::net::ToSocketAddrs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::histogram::Histogram;
+use crate::process::{self, Usage};
+use crate::session::{Place, Session, bad};
+use crate::worker::{Outcome, Worker};
+
+/// What to do.
+#[derive(Clone, Debug)]
+pub struct Load {
+    pub place: Place,
+    pub sessions: usize,
+    /// Commands that each session keeps out.
+    pub depth: usize,
+    /// Bytes of a command.
+    pub size: usize,
+    pub is_random: bool,
+    pub read_percent: u32,
+    pub batch: bool,
+    pub warm_up: Duration,
+    pub time: Duration,
+    pub verify: bool,
+    /// Bytes of the unit that are used, from its beginning.
+    pub region: u64,
+    pub seed: u64,
+    /// Process whose CPU time is told.
+    pub pid: Option<u32>,
+}
+
+/// What the sessions share.
+pub struct Shared {
+    pub measuring: AtomicBool,
+    pub stop: AtomicBool,
+    /// Commands that came back, by session.
+    pub done: Vec<AtomicU64>,
+}
+
+/// What came of it.
+pub struct Report {
+    pub seconds: f64,
+    /// Commands that came back while it was measured, by session.
+    pub by_session: Vec<u64>,
+    pub latency: Histogram,
+    pub refused: u64,
+    pub failed: u64,
+    pub wrong: u64,
+    pub client_cpu: u64,
+    pub target: Option<Usage>,
+}
+
+impl Report {
+    pub fn commands(&self) -> u64 {
+        self.by_session.iter().sum()
+    }
+
+    pub fn iops(&self) -> f64 {
+        self.commands() as f64 / self.seconds
+    }
+
+    /// Microseconds of the target's CPU for each command.
+    pub fn cpu_per_command(&self) -> Option<f64> {
+        self.target.map(|usage| usage.cpu as f64 / 1000.0 / self.commands().max(1) as f64)
+    }
+
+    /// Context switches of the target for each command.
+    pub fn switches_per_command(&self) -> Option<f64> {
+        self.target.map(|usage| usage.switches as f64 / self.commands().max(1) as f64)
+    }
+
+    /// Least share that a session had, of the mean.
+    pub fn fairness(&self) -> f64 {
+        let least = self.by_session.iter().min().copied().unwrap_or(0) as f64;
+        let mean = self.commands() as f64 / self.by_session.len().max(1) as f64;
+        if mean > 0.0 { least / mean } else { 0.0 }
+    }
+}
+
+/// `iscsi://HOST[:PORT]/TARGET/LUN`.
+pub fn place(url: &str) -> io::Result<Place> {
+    let wrong = || bad(format!("\"{url}\" is not iscsi://HOST[:PORT]/TARGET/LUN"));
+    let rest = url.strip_prefix("iscsi://").ok_or_else(wrong)?;
+    let mut parts = rest.split('/');
+    let (host, target, lun) = (parts.next(), parts.next(), parts.next());
+    let (Some(host), Some(target), Some(lun)) = (host, target, lun) else { return Err(wrong()) };
+    let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    let host = if has_port { host.to_owned() } else { format!("{host}:3260") };
+    let address = host.to_socket_addrs()?.next().ok_or_else(wrong)?;
+    let lun = lun.parse().map_err(|_| wrong())?;
+    Ok(Place { address, target: target.to_owned(), lun, header_digest: false, data_digest: false })
+}
+
+impl Load {
+    /// What is measured unless something else is asked for.
+    pub fn new(place: Place) -> Self {
+        Load {
+            place,
+            sessions: 1,
+            depth: 32,
+            size: 4096,
+            is_random: true,
+            read_percent: 100,
+            batch: true,
+            warm_up: Duration::from_millis(300),
+            time: Duration::from_secs(2),
+            verify: false,
+            region: 1 << 30,
+            seed: 1,
+            pid: None,
+        }
+    }
+
+    /// Puts the load on and takes it off again.
+    pub fn run(&self) -> io::Result<Report> {
+        let mut sessions = Vec::new();
+        for number in 0..self.sessions {
+            let mut session = Session::open(&self.place, number)?;
+            let unit = session.unit()?;
+            sessions.push((session, unit));
+        }
+        let shared = Arc::new(Shared {
+            measuring: AtomicBool::new(false),
+            stop: AtomicBool::new(false),
+            done: (0..self.sessions).map(|_| AtomicU64::new(0)).collect(),
+        });
+        thread::scope(|scope| {
+            let mut workers = Vec::new();
+            for (number, (session, unit)) in sessions.into_iter().enumerate() {
+                let worker = Worker::new(session, unit, self, &shared, number)?;
+                let builder = thread::Builder::new().stack_size(256 << 10);
+                workers.push(builder.spawn_scoped(scope, move || worker.run())?);
+            }
+            let measured = self.measure(&shared);
+            shared.stop.store(true, Ordering::Relaxed);
+            let mut report = measured?;
+            for worker in workers {
+                let outcome = worker.join().map_err(|_| bad("a session has panicked"))?;
+                report.add(outcome?);
+            }
+            Ok(report)
+        })
+    }
+
+    fn usage(&self) -> io::Result<Option<Usage>> {
+        self.pid.map(process::usage).transpose()
+    }
+
+    fn measure(&self, shared: &Shared) -> io::Result<Report> {
+        thread::sleep(self.warm_up);
+        let counts = || -> Vec<u64> { shared.done.iter().map(|n| n.load(Ordering::Relaxed)).collect() };
+        let (before, used, start) = (counts(), self.usage()?, Instant::now());
+        shared.measuring.store(true, Ordering::Relaxed);
+        thread::sleep(self.time);
+        let seconds = start.elapsed().as_secs_f64();
+        let (after, now) = (counts(), self.usage()?);
+        shared.measuring.store(false, Ordering::Relaxed);
+        Ok(Report {
+            seconds,
+            by_session: before.iter().zip(&after).map(|(before, after)| after - before).collect(),
+            latency: Histogram::default(),
+            refused: 0,
+            failed: 0,
+            wrong: 0,
+            client_cpu: 0,
+            target: now.zip(used).map(|(now, before)| now.since(&before)),
+        })
+    }
+}
+
+impl Report {
+    fn add(&mut self, outcome: Outcome) {
+        self.latency.merge(&outcome.latency);
+        self.refused += outcome.refused;
+        self.failed += outcome.failed;
+        self.wrong += outcome.wrong;
+        self.client_cpu += outcome.cpu;
+    }
+
+    /// One JSON object.
+    pub fn json(&self) -> String {
+        let p = |share| self.latency.percentile(share);
+        let number = |value: Option<f64>| value.map_or("null".to_owned(), |value| format!("{value:.3}"));
+        let target = self.target.unwrap_or_default();
+        format!(
+            "{{\"seconds\":{:.3},\"commands\":{},\"iops\":{:.0},\"mean_us\":{:.1},\"p50_us\":{:.1},\
+             \"p95_us\":{:.1},\"p99_us\":{:.1},\"p999_us\":{:.1},\"max_us\":{:.1},\"refused\":{},\
+             \"failed\":{},\"wrong\":{},\"fairness\":{:.3},\"target_cpu_us\":{},\"target_switches\":{},\
+             \"target_user_ticks\":{},\"target_system_ticks\":{},\"target_rss_kib\":{},\"target_threads\":{},\
+             \"client_cpu_us\":{:.3}}}",
+            self.seconds,
+            self.commands(),
+            self.iops(),
+            self.latency.mean(),
+            p(0.5),
+            p(0.95),
+            p(0.99),
+            p(0.999),
+            self.latency.max(),
+            self.refused,
+            self.failed,
+            self.wrong,
+            self.fairness(),
+            number(self.cpu_per_command()),
+            number(self.switches_per_command()),
+            target.user,
+            target.system,
+            target.resident,
+            target.threads,
+            self.client_cpu as f64 / 1000.0 / self.latency.count().max(1) as f64,
+        )
+    }
+
+    /// For people.
+    pub fn text(&self) -> String {
+        let p = |share| self.latency.percentile(share);
+        let mut text = format!(
+            "{:.0} IOPS; latency us: mean {:.0}, p50 {:.0}, p95 {:.0}, p99 {:.0}, p99.9 {:.0}, max {:.0}\n\
+             {} commands in {:.2} s; refused {}, failed {}, wrong data {}",
+            self.iops(),
+            self.latency.mean(),
+            p(0.5),
+            p(0.95),
+            p(0.99),
+            p(0.999),
+            self.latency.max(),
+            self.commands(),
+            self.seconds,
+            self.refused,
+            self.failed,
+            self.wrong
+        );
+        if self.by_session.len() > 1 {
+            text += &format!("\nleast session: {:.2} of the mean", self.fairness());
+        }
+        if let (Some(cpu), Some(switches)) = (self.cpu_per_command(), self.switches_per_command()) {
+            text += &format!("\ntarget: {cpu:.2} us of CPU and {switches:.2} context switches for a command");
+        }
+        text
+    }
+}

@@ -1,0 +1,65 @@
+//! What a process has used, from /proc.
+
+use std::fs;
+use std::io;
+
+/// Sums over the threads that live.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    /// Nanoseconds on a CPU.
+    pub cpu: u64,
+    /// Of user code, in clock ticks.
+    pub user: u64,
+    /// Of the kernel for it, in clock ticks.
+    pub system: u64,
+    /// Times that a thread gave the CPU up, or lost it.
+    pub switches: u64,
+    /// Resident set in KiB.
+    pub resident: u64,
+    pub threads: u64,
+}
+
+fn after(text: &str, key: &str) -> u64 {
+    text.lines().find_map(|line| line.strip_prefix(key)?.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
+/// What process `pid` has used so far.
+pub fn usage(pid: u32) -> io::Result<Usage> {
+    let mut usage = Usage::default();
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let path = thread?.path();
+        // A thread that has ended meanwhile is left out.
+        let Ok(statistics) = fs::read_to_string(path.join("schedstat")) else { continue };
+        let Ok(status) = fs::read_to_string(path.join("status")) else { continue };
+        usage.threads += 1;
+        usage.cpu += statistics.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(0);
+        usage.switches += after(&status, "voluntary_ctxt_switches:");
+        usage.switches += after(&status, "nonvoluntary_ctxt_switches:");
+        usage.resident = after(&status, "VmRSS:");
+    }
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or("").split_whitespace().collect();
+    let field = |at: usize| fields.get(at).and_then(|text| text.parse().ok()).unwrap_or(0);
+    usage.user = field(11);
+    usage.system = field(12);
+    Ok(usage)
+}
+
+impl Usage {
+    /// What was used between `before` and now.
+    pub fn since(&self, before: &Usage) -> Usage {
+        Usage {
+            cpu: self.cpu.saturating_sub(before.cpu),
+            user: self.user.saturating_sub(before.user),
+            system: self.system.saturating_sub(before.system),
+            switches: self.switches.saturating_sub(before.switches),
+            ..*self
+        }
+    }
+}
+
+/// Nanoseconds of CPU that the calling thread has used.
+pub fn own_thread() -> u64 {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    text.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(0)
+}

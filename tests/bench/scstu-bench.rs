@@ -1,0 +1,181 @@
+//! A load generator for iSCSI targets, and what it takes to compare them.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use echo::Echo;
+use load::Load;
+
+mod echo;
+mod histogram;
+mod load;
+mod pdu;
+mod plan;
+mod process;
+mod session;
+mod worker;
+
+const HELP: &str = "\
+Usage: scstu-bench URL [OPTION]...        put a load on iscsi://HOST[:PORT]/TARGET/LUN
+       scstu-bench echo [OPTION]...       be the ceiling: a server that does no SCSI
+Measures an iSCSI target. Writing destroys what is on the unit.
+
+A load:
+      --depth N          commands that each session keeps out (default 32)
+      --size BYTES       bytes of a command; 4k and 1M are understood (default 4k)
+      --rw WHAT          read, write, or the percentage of reads (default read)
+      --sequential       one command behind the other, not at random
+      --sessions N       sessions, each with a thread of its own (default 1)
+      --time SECONDS     how long to measure (default 2), after --warm-up SECONDS (0.3)
+      --region BYTES     use this much of the unit (default 1G)
+      --no-batch         every command in a send call of its own, as most initiators do it
+      --digests WHAT     header, data or both
+      --verify           write what can be told apart, and compare what is read, at the end all of it
+      --pid PID          tell what the target's process used
+      --seed N           other random places
+      --json             the result as one JSON object
+
+The ceiling:
+      --listen ADDRESS   default 127.0.0.1:0; the port taken is printed
+      --file FILE        serve this file; from memory without
+      --sendfile         large reads of the file without a copy through the process
+      --bytes BYTES      size without a file (default 1G)
+
+  -h, --help             this text
+  -V, --version          the version
+";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("scstu-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn usage(error: lexopt::Error) -> io::Error {
+    session::bad(format!("{error}; --help tells the options"))
+}
+
+/// A number of bytes with an optional K, M or G.
+pub fn bytes(text: &str) -> Option<u64> {
+    let (digits, unit) = match text.char_indices().next_back()? {
+        (at, 'k' | 'K') => (&text[..at], 10),
+        (at, 'm' | 'M') => (&text[..at], 20),
+        (at, 'g' | 'G') => (&text[..at], 30),
+        _ => (text, 0),
+    };
+    digits.parse::<u64>().ok()?.checked_mul(1 << unit)
+}
+
+fn run() -> io::Result<ExitCode> {
+    let mut parser = lexopt::Parser::from_env();
+    let first = parser.next().map_err(usage)?;
+    use lexopt::prelude::*;
+    match first {
+        Some(Value(word)) if word == "echo" => echo_command(parser),
+        Some(Value(url)) => load_command(&url.to_string_lossy(), parser),
+        Some(Short('h') | Long("help")) => {
+            print!("{HELP}");
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Short('V') | Long("version")) => {
+            println!("scstu-bench {}", env!("CARGO_PKG_VERSION"));
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(other) => Err(usage(other.unexpected())),
+        None => Err(session::bad("what to measure is missing; --help tells the options")),
+    }
+}
+
+fn value(parser: &mut lexopt::Parser) -> io::Result<String> {
+    Ok(parser.value().map_err(usage)?.to_string_lossy().into_owned())
+}
+
+fn number<T: std::str::FromStr>(parser: &mut lexopt::Parser) -> io::Result<T> {
+    let text = value(parser)?;
+    text.parse().map_err(|_| session::bad(format!("\"{text}\" is not what this option wants")))
+}
+
+fn size(parser: &mut lexopt::Parser) -> io::Result<u64> {
+    let text = value(parser)?;
+    bytes(&text).ok_or_else(|| session::bad(format!("\"{text}\" is not a number of bytes")))
+}
+
+fn seconds(parser: &mut lexopt::Parser) -> io::Result<Duration> {
+    let seconds = number::<f64>(parser)?;
+    Duration::try_from_secs_f64(seconds).map_err(|_| session::bad(format!("{seconds} is not a time")))
+}
+
+fn load_command(url: &str, mut parser: lexopt::Parser) -> io::Result<ExitCode> {
+    use lexopt::prelude::*;
+    let mut load = Load::new(load::place(url)?);
+    let mut as_json = false;
+    while let Some(argument) = parser.next().map_err(usage)? {
+        match argument {
+            Long("depth") => load.depth = number(&mut parser)?,
+            Long("size") => load.size = usize::try_from(size(&mut parser)?).unwrap_or(0),
+            Long("sessions") => load.sessions = number(&mut parser)?,
+            Long("time") => load.time = seconds(&mut parser)?,
+            Long("warm-up") => load.warm_up = seconds(&mut parser)?,
+            Long("region") => load.region = size(&mut parser)?,
+            Long("seed") => load.seed = number(&mut parser)?,
+            Long("pid") => load.pid = Some(number(&mut parser)?),
+            Long("sequential") => load.is_random = false,
+            Long("no-batch") => load.batch = false,
+            Long("verify") => load.verify = true,
+            Long("json") => as_json = true,
+            Long("rw") => load.read_percent = reads(&value(&mut parser)?)?,
+            Long("digests") => {
+                let which = value(&mut parser)?;
+                load.place.header_digest = which == "header" || which == "both";
+                load.place.data_digest = which == "data" || which == "both";
+                if !load.place.header_digest && !load.place.data_digest {
+                    return Err(session::bad("--digests wants header, data or both"));
+                }
+            }
+            other => return Err(usage(other.unexpected())),
+        }
+    }
+    if load.depth == 0 || load.sessions == 0 || load.size == 0 || load.size > 16 << 20 {
+        return Err(session::bad("--depth and --sessions are at least 1, --size is at most 16M"));
+    }
+    let report = load.run()?;
+    println!("{}", if as_json { report.json() } else { report.text() });
+    Ok(if report.wrong + report.failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn reads(text: &str) -> io::Result<u32> {
+    match (text, text.parse::<u32>()) {
+        ("read", _) => Ok(100),
+        ("write", _) => Ok(0),
+        (_, Ok(percent)) if percent <= 100 => Ok(percent),
+        _ => Err(session::bad("--rw wants read, write, or a percentage of reads")),
+    }
+}
+
+fn echo_command(mut parser: lexopt::Parser) -> io::Result<ExitCode> {
+    use lexopt::prelude::*;
+    let mut listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    let mut echo = Echo { file: None, sendfile: false, bytes: 1 << 30 };
+    while let Some(argument) = parser.next().map_err(usage)? {
+        match argument {
+            Long("listen") => listen = number(&mut parser)?,
+            Long("file") => echo.file = Some(parser.value().map_err(usage)?.into()),
+            Long("sendfile") => echo.sendfile = true,
+            Long("bytes") => echo.bytes = size(&mut parser)?,
+            other => return Err(usage(other.unexpected())),
+        }
+    }
+    if let Some(file) = &echo.file {
+        echo.bytes = std::fs::metadata(file)?.len();
+    }
+    let listener = TcpListener::bind(listen)?;
+    println!("listening on {}", listener.local_addr()?);
+    echo::serve(listener, echo)?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,101 @@
+//! The load generator against the daemon: what it writes it finds again, and what it tells is true.
+
+#![allow(clippy::unwrap_used)] // A test panics to fail.
+
+mod common;
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use common::{Daemon, Folder, Outcome};
+
+const TARGET: &str = "iqn.2026-01.test:load";
+const LIMIT: Duration = Duration::from_secs(120);
+
+fn bench(arguments: &[&str]) -> Outcome {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_scstu-bench"));
+    common::run(command.args(arguments), LIMIT)
+}
+
+/// The number behind a key of a JSON object without nesting.
+fn number(json: &str, key: &str) -> f64 {
+    let at = json.find(&format!("\"{key}\":")).unwrap_or_else(|| panic!("no {key} in {json}"));
+    let rest = &json[at + key.len() + 3..];
+    rest[..rest.find([',', '}']).unwrap()].parse().unwrap()
+}
+
+fn daemon(folder: &Folder) -> Daemon {
+    let file = folder.file("disk");
+    File::create(&file).unwrap().set_len(64 << 20).unwrap();
+    let conf = format!(
+        "HANDLER vdisk_ram {{\nDEVICE ram {{\nsize 67108864\n}}\n}}\n\
+         HANDLER vdisk_fileio {{\nDEVICE file {{\nfilename {}\n}}\n}}\n\
+         TARGET_DRIVER iscsi {{\nenabled 1\nTARGET {TARGET} {{\nenabled 1\n\
+         HeaderDigest None,CRC32C\nDataDigest None,CRC32C\nLUN 0 ram\nLUN 1 file\n}}\n}}\n",
+        file.display()
+    );
+    Daemon::start("load", &conf)
+}
+
+#[test]
+fn what_a_load_writes_is_found_again() {
+    let folder = Folder::new("load-files");
+    let daemon = daemon(&folder);
+    let pid = daemon.pid().to_string();
+    let cases: [(u16, &[&str]); 6] = [
+        (0, &["--size", "4k", "--depth", "16"]),
+        (1, &["--size", "512", "--depth", "32", "--sessions", "3"]),
+        (1, &["--size", "64k", "--depth", "4", "--digests", "both"]),
+        (1, &["--size", "64k", "--depth", "8", "--sessions", "2"]),
+        (1, &["--size", "1M", "--depth", "4", "--sequential"]),
+        (0, &["--size", "4k", "--depth", "8", "--no-batch", "--digests", "header"]),
+    ];
+    for (lun, case) in cases {
+        let url = daemon.url(TARGET, lun);
+        let common = ["--rw", "50", "--verify", "--json", "--time", "0.4", "--region", "64M", "--pid", &pid];
+        let outcome = bench(&[&[url.as_str()], case, &common[..]].concat());
+        assert!(outcome.is_good(), "{case:?}: {}", outcome.text);
+        let told = |key| number(&outcome.text, key);
+        assert_eq!((told("wrong"), told("failed")), (0.0, 0.0), "{case:?}");
+        assert!(told("commands") > 0.0 && told("target_cpu_us") > 0.0, "{case:?}: {}", outcome.text);
+        assert!(told("p50_us") <= told("p99_us") && told("p99_us") <= told("max_us"), "{}", outcome.text);
+    }
+}
+
+#[test]
+fn data_that_changes_behind_the_target_is_called_wrong() {
+    let folder = Folder::new("load-wrong");
+    let daemon = daemon(&folder);
+    // Two loads write different data to one place, so each must miss its own.
+    let url = daemon.url(TARGET, 1);
+    let arguments = |seed| {
+        let rest = ["--rw", "50", "--verify", "--json", "--region", "1M", "--depth", "4", "--time", "1"];
+        [&[url.as_str()], &rest[..], &["--seed", seed]].concat()
+    };
+    let mut other = Command::new(env!("CARGO_BIN_EXE_scstu-bench"));
+    let mut other = other.args(arguments("2")).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let outcome = bench(&arguments("1"));
+    other.wait().unwrap();
+    assert!(!outcome.is_good(), "{}", outcome.text);
+    assert!(number(&outcome.text, "wrong") > 0.0, "{}", outcome.text);
+}
+
+#[test]
+fn the_ceiling_answers() {
+    let mut server = Command::new(env!("CARGO_BIN_EXE_scstu-bench"));
+    let mut server = server.arg("echo").stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let url = format!("iscsi://{}/any/0", line.trim().strip_prefix("listening on ").unwrap());
+    let mut texts = Vec::new();
+    for case in [["--rw", "read", "--size", "512"], ["--rw", "write", "--size", "64k"]] {
+        texts.push(bench(&[&[url.as_str(), "--json", "--time", "0.2"], &case[..]].concat()));
+    }
+    server.kill().unwrap();
+    server.wait().unwrap();
+    for outcome in texts {
+        assert!(outcome.is_good() && number(&outcome.text, "commands") > 0.0, "{}", outcome.text);
+    }
+}
