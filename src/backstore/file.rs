@@ -212,11 +212,21 @@ impl FileStore {
             Ok(()) => return Ok(()),
             Err(errno) => block_error(errno),
         };
-        if durable && matches!(error, BlockError::Io(_)) {
+        // Without space it was the write that failed, unless the same write succeeds when nothing is flushed.
+        let only_write = durable && error == BlockError::NoSpace && {
+            file::write_at(&self.file, from, offset, false).map_err(block_error) == Err(error)
+        };
+        if durable && !only_write {
             self.failed.store(true, Ordering::Release);
             log::error!("durable write failed: {error}; the store is failed until it is opened again");
         }
         Err(error)
+    }
+
+    /// Frees or zeroes a range; as durable as a write is.
+    fn allocate(&self, how: Allocate, offset: u64, length: u64) -> Result<(), BlockError> {
+        file::allocate(&self.file, how, offset, length).map_err(block_error)?;
+        if self.options.write_through && !self.options.nv_cache { self.sync() } else { Ok(()) }
     }
 
     fn sync(&self) -> Result<(), BlockError> {
@@ -302,7 +312,7 @@ impl Backstore for FileStore {
 
     fn unmap(&self, offset: u64, length: u64) -> Result<(), BlockError> {
         self.usable()?;
-        file::allocate(&self.file, Allocate::Punch, offset, length).map_err(block_error)
+        self.allocate(Allocate::Punch, offset, length)
     }
 
     fn write_zeroes(&self, offset: u64, length: u64, may_unmap: bool) -> Result<(), BlockError> {
@@ -311,7 +321,7 @@ impl Backstore for FileStore {
             return Err(BlockError::ReadOnly);
         }
         let how = if may_unmap && self.kind == Kind::Regular { Allocate::Punch } else { Allocate::Zero };
-        file::allocate(&self.file, how, offset, length).map_err(block_error)
+        self.allocate(how, offset, length)
     }
 
     fn provisioning(&self, offset: u64, limit: u64) -> Result<(Provisioning, u64), BlockError> {

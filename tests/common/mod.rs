@@ -60,12 +60,18 @@ impl Daemon {
 
     /// The same, with its files in a folder that outlives it. Its log is `log` there.
     pub fn start_in(folder: &Path, conf: &str) -> Daemon {
+        Daemon::start_with(folder, conf, |_| {})
+    }
+
+    /// The same, with a command line or an environment that `change` has changed.
+    pub fn start_with(folder: &Path, conf: &str, change: impl FnOnce(&mut Command)) -> Daemon {
         let file = folder.join("scst.conf");
         fs::write(&file, conf).unwrap();
         let log = OpenOptions::new().create(true).append(true).open(folder.join("log")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_scstud"));
         command.arg("-c").arg(&file).arg("--state-dir").arg(folder.join("state"));
         command.args(["--portal", "127.0.0.1:0", "--log-level", "warn"]).stdin(Stdio::null());
+        change(&mut command);
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let lines = lines_of(child.stdout.take().unwrap());
         let address = wait_for_address(&lines).unwrap_or_else(|| {

@@ -91,6 +91,14 @@ fn read(context: &mut Context<'_>) -> Result<(), Failure> {
     }
     let (gate, lba, offset) = (context.gate()?, context.lba(), context.offset());
     let waits = context.may_block() || gate.capabilities().contains(Capabilities::NEVER_BLOCKS);
+    // FUA: what is read is on the medium (SBC-3, 4.15), so a volatile cache is written back first.
+    let has_fua = context.cdb().opcode() != 0x08 && context.cdb().bit(1, 0x08);
+    if has_fua && gate.capabilities().contains(Capabilities::VOLATILE_CACHE) {
+        if !waits {
+            return Err(Failure::WouldBlock);
+        }
+        gate.flush()?;
+    }
     let memory = context.data_in(length)?;
     if waits {
         return gate.read(offset, memory).map_err(|error| Failure::from_read(error, lba));
