@@ -1,6 +1,6 @@
-//! Power cuts: a medium with a volatile cache loses any part of it, at any operation. What was acknowledged with
-//! FUA, or before an acknowledged SYNCHRONIZE CACHE, is there. A cut is an event of the store, so the target must
-//! have asked it for the right thing at the right time; killing the daemon cannot show that.
+//! Power cuts: a medium with a volatile cache loses any part of it, at any operation. What was acknowledged
+//! with FUA, or before an acknowledged SYNCHRONIZE CACHE, is there. A cut is an event of the store, so the
+//! target must have asked it for the right thing at the right time; killing the daemon cannot show that.
 
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation)] // A test panics to fail.
 

@@ -1,6 +1,6 @@
-//! A load that tells lost writes from kept ones: each slot of the queue owns blocks of its own and writes them
-//! with a rising stamp. A block read back is one that was sent, no older than the last one acknowledged with FUA
-//! or before an acknowledged flush.
+//! A load that tells lost writes from kept ones: each slot of the queue owns blocks of its own and writes
+//! them with a rising stamp. A block read back is one that was sent, no older than the last one acknowledged
+//! with FUA or before an acknowledged flush.
 #![allow(dead_code, clippy::unwrap_used, clippy::cast_possible_truncation)] // A test panics to fail.
 
 use crate::initiator::{Answer, Initiator, READ, SYNCHRONIZE_CACHE, WRITE, rw16};
