@@ -335,6 +335,13 @@ impl Backstore for FileStore {
         Ok((if is_data { Provisioning::Mapped } else { Provisioning::Deallocated }, length))
     }
 
+    /// Not past the page cache: the kernel copies through it, and direct writes would go behind its back. Not
+    /// where every write is to be durable either, which no copying by the kernel promises.
+    fn file(&self) -> Option<&File> {
+        let plain = self.kind == Kind::Regular && !self.options.direct && !self.options.write_through;
+        (plain && self.usable().is_ok()).then_some(&self.file)
+    }
+
     fn resize(&self, bytes: u64) -> Result<(), BlockError> {
         self.usable()?;
         match self.kind {

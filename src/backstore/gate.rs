@@ -155,6 +155,20 @@ impl Gate {
         self.check(offset, length)
     }
 
+    /// Has the kernel copy bytes from another store's file into this one's: shared extents where the file
+    /// system can (reflink), else within the kernel. `false` when it cannot, and the caller copies; part of
+    /// the range may have been copied by then.
+    pub fn copy_from(&self, offset: u64, source: &Gate, from: u64, length: u64) -> Result<bool, BlockError> {
+        self.check(offset, length)?;
+        source.check(from, length)?;
+        let (Some(target), Some(file)) = (self.store.file(), source.store.file()) else { return Ok(false) };
+        if !crate::sys::file::copy_range(file, from, target, offset, length) {
+            return Ok(false);
+        }
+        source.counts.operations.fetch_add(1, Ordering::Relaxed);
+        self.counted(Ok(true))
+    }
+
     /// [`Backstore::provisioning`].
     pub fn provisioning(&self, offset: u64, limit: u64) -> Result<(Provisioning, u64), BlockError> {
         self.check(offset, limit)?;

@@ -205,6 +205,11 @@ pub trait Backstore: Send + Sync {
         Ok((Provisioning::Mapped, limit))
     }
 
+    /// The file with the medium's bytes at their own offsets, where the kernel may copy from and to it.
+    fn file(&self) -> Option<&std::fs::File> {
+        None
+    }
+
     /// Makes the medium `bytes` long where the store has a size of its own.
     fn resize(&self, _bytes: u64) -> Result<(), BlockError> {
         Err(BlockError::Unsupported)

@@ -48,6 +48,7 @@ fn data(data: Data) -> &'static str {
 fn medium(medium: Medium) -> &'static str {
     match medium {
         Medium::None => "",
+        Medium::Elsewhere => "blocks of named units",
         Medium::Blocks { access: Access::Read, .. } => "reads blocks",
         Medium::Blocks { access: Access::Write, .. } => "writes blocks",
         Medium::Whole(Access::Read) => "reads",

@@ -12,6 +12,7 @@ use crate::backstore::{Capabilities, Geometry};
 use crate::notice::Notice;
 use crate::scsi::alua::{AccessState, Alua, PathState};
 use crate::scsi::background::Background;
+use crate::scsi::copy::lists::Lists;
 use crate::scsi::counters::Counters;
 use crate::scsi::mode_parameters::ModeParameters;
 use crate::scsi::nexus::PortPair;
@@ -443,6 +444,7 @@ pub struct Itl {
     pub(crate) path: PathState,
     attentions: Mutex<UnitAttentions>,
     has_attention: AtomicBool,
+    copies: Mutex<Lists>,
 }
 
 impl Itl {
@@ -464,12 +466,18 @@ impl Itl {
             path: PathState::default(),
             attentions: Mutex::default(),
             has_attention: AtomicBool::new(false),
+            copies: Mutex::default(),
         });
         if let Some(sense) = first {
             itl.attention(sense);
         }
         device.add_itl(&itl);
         itl
+    }
+
+    /// The third-party copies of this I_T_L nexus.
+    pub(crate) fn copies(&self) -> MutexGuard<'_, Lists> {
+        self.copies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn attentions(&self) -> MutexGuard<'_, UnitAttentions> {

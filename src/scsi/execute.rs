@@ -52,6 +52,9 @@ pub enum Inline {
 
 /// How the calling thread may run the task although it must not wait for a medium.
 pub fn inline(task: &Task) -> Inline {
+    if task.row.run == Run::Apart {
+        return Inline::No;
+    }
     let capabilities = task.gate.as_ref().map_or(Capabilities::NONE, |gate| gate.capabilities());
     if task.row.run == Run::Inline || is_submitted(task) {
         Inline::Try
@@ -67,8 +70,18 @@ pub fn inline(task: &Task) -> Inline {
 /// Carries the task out and answers it. With `may_block` false, a task that would have to wait for the
 /// medium comes back undone.
 ///
+/// A command that takes long leaves the calling thread at once.
+pub fn execute(task: Task, may_block: bool) -> Option<Task> {
+    if task.row.run == Run::Apart {
+        let device = Arc::clone(task.device());
+        device.dispatcher().background(Box::new(move || drop(carry_out(task, true))));
+        return None;
+    }
+    carry_out(task, may_block)
+}
+
 /// A panic in a command is our bug: it costs that command (HARDWARE ERROR), and the unit is marked.
-pub fn execute(mut task: Task, may_block: bool) -> Option<Task> {
+fn carry_out(mut task: Task, may_block: bool) -> Option<Task> {
     if let Some(prepare) = task.row.submit.filter(|_| is_submitted(&task)) {
         match guarded(&mut task, may_block, prepare) {
             Ok(Some(request)) => {

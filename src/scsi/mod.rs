@@ -7,6 +7,8 @@ pub mod alua;
 pub mod background;
 pub mod catalogue;
 pub mod cdb;
+pub(crate) mod claim;
+pub(crate) mod copy;
 pub mod counters;
 pub mod device;
 pub mod execute;

@@ -84,6 +84,9 @@ pub(crate) enum Medium {
     None,
     /// One run of blocks, checked against the capacity before anything else is done.
     Blocks { access: Access, lba: Field, count: Count },
+    /// Blocks of the units that the parameter list names; the function claims them. Task management waits for
+    /// it as for a write.
+    Elsewhere,
     /// Anything: for ordering it counts as the whole medium; the function checks its own ranges.
     Whole(Access),
 }
@@ -158,6 +161,8 @@ pub(crate) enum Run {
     Inline,
     /// On a worker, unless the backstore never blocks.
     Worker,
+    /// On a thread of its own: it may take minutes.
+    Apart,
 }
 
 /// Which peripheral device types have the command.

@@ -98,6 +98,16 @@ impl Sense {
         self
     }
 
+    /// The same, for segment descriptor `number` of a copy: in COMMAND-SPECIFIC INFORMATION, and pointing at
+    /// a byte of the descriptor when one is wrong (SPC-4, 6.4.3).
+    pub const fn in_segment(mut self, number: u16, byte: Option<u16>) -> Self {
+        self.command_specific = Some(number as u64);
+        if let Some(byte) = byte {
+            self.key_specific = Some(KeySpecific::Segment(FieldPointer { in_cdb: false, byte, bit: None }));
+        }
+        self
+    }
+
     /// The same with a progress indication of 65536.
     pub const fn with_progress(mut self, progress: u16) -> Self {
         self.key_specific = Some(KeySpecific::Progress(progress));
@@ -138,6 +148,12 @@ named! {
     LOGICAL_UNIT_NOT_SUPPORTED = IllegalRequest 0x2500;
     INVALID_FIELD_IN_PARAMETER_LIST = IllegalRequest 0x2600;
     PARAMETER_VALUE_INVALID = IllegalRequest 0x2602;
+    OPERATION_IN_PROGRESS = IllegalRequest 0x0016;
+    TOO_MANY_TARGET_DESCRIPTORS = IllegalRequest 0x2606;
+    UNSUPPORTED_TARGET_DESCRIPTOR_TYPE_CODE = IllegalRequest 0x2607;
+    TOO_MANY_SEGMENT_DESCRIPTORS = IllegalRequest 0x2608;
+    UNSUPPORTED_SEGMENT_DESCRIPTOR_TYPE_CODE = IllegalRequest 0x2609;
+    INLINE_DATA_LENGTH_EXCEEDED = IllegalRequest 0x260b;
     INVALID_RELEASE_OF_PERSISTENT_RESERVATION = IllegalRequest 0x2604;
     SAVING_PARAMETERS_NOT_SUPPORTED = IllegalRequest 0x3900;
     MEDIUM_REMOVAL_PREVENTED = IllegalRequest 0x5302;
@@ -160,6 +176,12 @@ named! {
     REPORTED_LUNS_DATA_HAS_CHANGED = UnitAttention 0x3f0e;
     WRITE_PROTECTED = DataProtect 0x2700;
     SPACE_ALLOCATION_FAILED_WRITE_PROTECT = DataProtect 0x2707;
+    COPY_ABORTED = CopyAborted 0x0000;
+    UNREACHABLE_COPY_TARGET = CopyAborted 0x0804;
+    THIRD_PARTY_DEVICE_FAILURE = CopyAborted 0x0d01;
+    INCORRECT_COPY_TARGET_DEVICE_TYPE = CopyAborted 0x0d03;
+    UNEXPECTED_INEXACT_SEGMENT = CopyAborted 0x260a;
+    COPY_COMMANDS_CLEARED_BY_DEVICE_SERVER = CopyAborted 0x2f02;
     COPY_TARGET_DEVICE_NOT_REACHABLE = CopyAborted 0x0d02;
     SET_TARGET_PORT_GROUPS_FAILED = HardwareError 0x670a;
     UNEXPECTED_UNSOLICITED_DATA = AbortedCommand 0x0c0c;
@@ -231,10 +253,14 @@ impl KeySpecific {
             }
             KeySpecific::Field(field) | KeySpecific::Segment(field) => {
                 let [high, low] = field.byte.to_be_bytes();
-                let cdb = if field.in_cdb { 0x40 } else { 0 };
+                // C/D of a field pointer; SD of a segment pointer.
+                let place = match self {
+                    KeySpecific::Segment(_) => 0x20,
+                    _ if field.in_cdb => 0x40,
+                    _ => 0,
+                };
                 let bit = field.bit.map_or(0, |bit| 0x08 | (bit & 7));
-                let cdb = if matches!(self, KeySpecific::Segment(_)) { 0 } else { cdb };
-                [0x80 | cdb | bit, high, low]
+                [0x80 | place | bit, high, low]
             }
         }
     }

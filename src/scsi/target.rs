@@ -124,6 +124,20 @@ fn check(itl: &Arc<Itl>, command: &Command) -> Result<Admitted, Failure> {
     Ok(Admitted { row, extent, id, gate, block_size })
 }
 
+/// Whether the nexus may use the unit now for what `row` does, as the checks of [`admit`] would have it: for
+/// work that is no command of the unit. Nothing pending is reported by it.
+pub(crate) fn permit(itl: &Itl, state: &State, row: &OpCode) -> Result<(), Failure> {
+    itl.path.get().check(row)?;
+    if state.reservations.conflicts(itl.nexus, row) {
+        return Err(Failure::Status(Status::RESERVATION_CONFLICT));
+    }
+    check_ready(state, row)?;
+    if row.medium.writes() && (itl.read_only || itl.device.is_write_protected(state)) {
+        return Err(Sense::WRITE_PROTECTED.into());
+    }
+    Ok(())
+}
+
 /// A LUN that is not there knows only what `Allow::NO_LUN` lists; else LOGICAL UNIT NOT SUPPORTED.
 fn row_of(device: &Device, command: &Command) -> Result<&'static OpCode, Failure> {
     let found = ops::lookup(device, &command.cdb);
@@ -161,7 +175,8 @@ fn check_ready(state: &State, row: &OpCode) -> Result<(), Failure> {
 /// the medium is out of range too (SBC-3, 4.5).
 fn extent_of(row: &OpCode, command: &Command, state: &State) -> Result<Extent, Failure> {
     let Medium::Blocks { lba, count, .. } = row.medium else {
-        return Ok(if row.medium == Medium::None { Extent::default() } else { Extent::WHOLE });
+        let whole = matches!(row.medium, Medium::Whole(_));
+        return Ok(if whole { Extent::WHOLE } else { Extent::default() });
     };
     let capacity = state.geometry.blocks;
     let lba = command.cdb.get(lba);
@@ -190,7 +205,7 @@ fn insert(state: &mut State, itl: &Itl, command: &Command, row: &OpCode, extent:
         Order::Ordered | Order::Outlives => Place::Attribute(TaskAttribute::Ordered),
     };
     // Task management does not wait for what it cannot end.
-    let writes = row.medium.writes() && row.order != Order::Outlives;
+    let writes = (row.medium.writes() || row.medium == Medium::Elsewhere) && row.order != Order::Outlives;
     state.tasks.insert(Entry { nexus: itl.nexus, tag: command.tag, place, extent, writes })
 }
 
@@ -332,6 +347,9 @@ pub(crate) fn reset_unit(device: &Arc<Device>, pending: &Arc<PendingFunction>) {
         state.reservations.reset();
         state.prevented.clear();
         state.mode = state.saved_mode;
+    }
+    for itl in device.itls() {
+        itl.copies().reset();
     }
     device.attention(Sense::POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED, None);
     device.dispatcher().notice(&Notice::UnitReset { device: device.name() });

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use crate::backstore::io::Ticket;
 use crate::scsi::TaskAttribute;
+use crate::scsi::claim::{Signal, Standing};
 use crate::scsi::management::PendingFunction;
 
 /// Names a task in its set; the generation makes a stale one harmless.
@@ -35,7 +36,14 @@ impl Extent {
     /// The whole medium, whatever its size.
     pub(crate) const WHOLE: Extent = Extent { lba: 0, blocks: u64::MAX };
 
-    fn overlaps(self, other: Extent) -> bool {
+    /// From the first block of either to the last.
+    pub(crate) fn hull(self, other: Extent) -> Extent {
+        let lba = self.lba.min(other.lba);
+        let end = |extent: Extent| extent.lba.saturating_add(extent.blocks);
+        Extent { lba, blocks: end(self).max(end(other)) - lba }
+    }
+
+    pub(crate) fn overlaps(self, other: Extent) -> bool {
         self.lba < other.lba.saturating_add(other.blocks) && other.lba < self.lba.saturating_add(self.blocks)
     }
 }
@@ -75,6 +83,8 @@ enum Stage<T> {
     Running,
     /// Aborted while being carried out: it only holds its blocks.
     Fenced,
+    /// No task: blocks that a copy claims; the signal says whether it has them.
+    Claimed(Arc<Signal>),
 }
 
 struct Slot<T> {
@@ -165,7 +175,20 @@ impl<T> TaskSet<T> {
         }
     }
 
-    /// Number of tasks, fenced ones included.
+    /// Claims blocks for work that is no task of this set. `signal` is granted when no older task touches
+    /// them, and refused when an abort hits the claim first; [`TaskSet::remove`] gives the blocks back.
+    pub(crate) fn claim(&mut self, entry: Entry, signal: &Arc<Signal>) -> TaskId {
+        let id = self.insert(entry);
+        if let Some(slot) = self.slot_mut(id) {
+            slot.stage = Stage::Claimed(Arc::clone(signal));
+            if slot.blockers == 0 {
+                signal.set(Standing::Granted);
+            }
+        }
+        id
+    }
+
+    /// Number of tasks, fenced ones and claims included.
     pub(crate) fn len(&self) -> usize {
         self.count as usize
     }
@@ -270,7 +293,7 @@ impl<T> TaskSet<T> {
                 aborted.hit.push((slot.entry.nexus, slot.entry.tag));
                 aborted.cancelled.extend(slot.ticket.take());
             }
-            if fenced || (matches!(slot.stage, Stage::Running) && slot.entry.writes) {
+            if fenced || (slot.is_out() && slot.entry.writes) {
                 if let Some(function) = function {
                     function.one_more();
                     slot.functions.push(Arc::clone(function));
@@ -288,8 +311,10 @@ impl<T> TaskSet<T> {
         }
         for slot in gone {
             self.release(&slot, &mut aborted.enabled);
-            if let Stage::Waiting(task) = slot.stage {
-                aborted.waiting.push(task);
+            match slot.stage {
+                Stage::Waiting(task) => aborted.waiting.push(task),
+                Stage::Claimed(signal) => signal.set(Standing::Refused),
+                _ => {}
             }
         }
         aborted
@@ -314,7 +339,14 @@ impl<T> TaskSet<T> {
 
     /// Whether a task with this tag is still to be answered.
     pub(crate) fn contains(&self, selector: Selector) -> bool {
-        self.slots.iter().flatten().any(|s| selector.hits(&s.entry) && !matches!(s.stage, Stage::Fenced))
+        let is_task = |slot: &Slot<T>| !matches!(slot.stage, Stage::Fenced | Stage::Claimed(_));
+        self.slots.iter().flatten().any(|slot| selector.hits(&slot.entry) && is_task(slot))
+    }
+
+    /// Whether the task is in the set and its initiator waits for it.
+    pub(crate) fn is_wanted(&self, id: TaskId) -> bool {
+        let slot = self.slots.get(id.slot as usize).and_then(Option::as_ref);
+        slot.is_some_and(|slot| slot.generation == id.generation && !matches!(slot.stage, Stage::Fenced))
     }
 
     /// Whether the task is in the set, even if only as a fence.
@@ -351,13 +383,30 @@ impl<T> TaskSet<T> {
                 continue;
             }
             slot.blockers -= 1;
-            if slot.blockers > 0 || !matches!(slot.stage, Stage::Waiting(_)) {
+            if slot.blockers > 0 {
+                continue;
+            }
+            if let Stage::Claimed(signal) = &slot.stage {
+                signal.set(Standing::Granted);
+            }
+            if !matches!(slot.stage, Stage::Waiting(_)) {
                 continue;
             }
             if let Stage::Waiting(task) = std::mem::replace(&mut slot.stage, Stage::Running) {
                 self.waiting -= 1;
                 enabled.push(task);
             }
+        }
+    }
+}
+
+impl<T> Slot<T> {
+    /// Whether it may be touching the medium.
+    fn is_out(&self) -> bool {
+        match self.stage {
+            Stage::Running => true,
+            Stage::Claimed(_) => self.blockers == 0,
+            _ => false,
         }
     }
 }
@@ -458,6 +507,31 @@ mod tests {
         assert!(!set.remove(write, &mut enabled), "nobody is to be answered");
         assert_eq!(enabled, [3]);
         assert!(removed(&mut set, ordered).is_empty());
+    }
+
+    #[test]
+    fn a_claim_waits_for_older_writes_and_holds_up_younger_ones() {
+        let claimed = |nexus, lba, writes| Entry {
+            place: Place::AtOnce,
+            ..entry(nexus, u32::MAX, TaskAttribute::Simple, lba, writes)
+        };
+        let mut set = TaskSet::new(true);
+        let (write, _) = runs(&mut set, simple(1, 7, true));
+        let (reading, writing) = (Signal::new(), Signal::new());
+        let source = set.claim(claimed(1, 7, false), &reading);
+        let destination = set.claim(claimed(1, 8, true), &writing);
+        assert_eq!((reading.standing(), writing.standing()), (Standing::Waiting, Standing::Granted));
+        let (_, now) = runs(&mut set, simple(2, 8, false));
+        assert!(!now);
+        assert!(removed(&mut set, write).is_empty());
+        assert_eq!(reading.standing(), Standing::Granted);
+        assert!(!set.contains(Selector::Tag { nexus: 1, tag: u32::MAX }), "it is no task");
+        let aborted = set.abort(Selector::All, None);
+        assert_eq!(reading.standing(), Standing::Refused);
+        assert!(set.holds(destination) && !set.holds(source), "what writes is a fence until it is back");
+        assert!(aborted.waiting.len() == 1 && !set.is_wanted(destination));
+        assert!(!set.remove(destination, &mut Vec::new()));
+        assert_eq!(set.len(), 0);
     }
 
     #[test]

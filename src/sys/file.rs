@@ -109,6 +109,24 @@ pub fn next_change(file: &File, at: u64) -> Result<(bool, u64), i32> {
     }
 }
 
+/// copy_file_range(2), whole: `false` when the kernel cannot copy between these files, or not all of it.
+pub fn copy_range(source: &File, from: u64, target: &File, to: u64, length: u64) -> bool {
+    let (Ok(mut from), Ok(mut to)) = (offset(from), offset(to)) else { return false };
+    let Ok(mut left) = usize::try_from(length) else { return false };
+    while left > 0 {
+        let (source, target) = (source.as_raw_fd(), target.as_raw_fd());
+        // SAFETY: both offsets are numbers of this frame, which the kernel advances.
+        let count = unsafe { libc::copy_file_range(source, &raw mut from, target, &raw mut to, left, 0) };
+        match usize::try_from(count) {
+            Ok(0) => return false,
+            Ok(count) => left -= count.min(left),
+            Err(_) if errno(&io::Error::last_os_error()) == libc::EINTR => {}
+            Err(_) => return false,
+        }
+    }
+    true
+}
+
 const BLKGETSIZE64: libc::Ioctl = 0x8008_1272u32 as libc::Ioctl;
 const BLKSSZGET: libc::Ioctl = 0x1268;
 const BLKPBSZGET: libc::Ioctl = 0x127b;

@@ -4,6 +4,7 @@ use crate::bytes::{put_u16, put_u32};
 use crate::scsi::cdb::field;
 use crate::scsi::device::{DeviceType, Itl};
 use crate::scsi::opcode::{Allow, CONTROL, Data, OpCode, Order, Types};
+use crate::scsi::ops::copy::is_copy_manager;
 use crate::scsi::ops::groups;
 use crate::scsi::page::vpd;
 use crate::scsi::sense::Sense;
@@ -89,7 +90,8 @@ fn standard(itl: &Itl) -> Vec<u8> {
     data[2] = 0x06;
     // HISUP and response data format 2; NORMACA is 0.
     data[3] = 0x12;
-    data[5] = groups::tpgs(device);
+    // 3PC, beside TPGS.
+    data[5] = groups::tpgs(device) | if is_copy_manager(device) { 0x08 } else { 0 };
     data[6] = 0x10;
     data[7] = 0x02;
     let vendor = if identity.t10_vend_id.is_empty() { "SCST_FIO" } else { &identity.t10_vend_id };

@@ -9,6 +9,7 @@ use crate::scsi::sense::Sense;
 
 mod capacity;
 mod cdrom;
+pub(crate) mod copy;
 pub(crate) mod groups;
 pub(crate) mod inquiry;
 pub(crate) mod mode;
@@ -22,6 +23,9 @@ mod sync;
 mod unit;
 mod verify;
 mod write;
+
+pub(crate) use read::READ_16;
+pub(crate) use write::WRITE_16;
 
 /// Every command, by operation code and service action.
 pub(crate) static OPERATIONS: &[OpCode] = &[
@@ -76,6 +80,13 @@ pub(crate) static OPERATIONS: &[OpCode] = &[
     persistent::PREEMPT_AND_ABORT,
     persistent::REGISTER_AND_IGNORE_EXISTING_KEY,
     persistent::REGISTER_AND_MOVE,
+    copy::EXTENDED_COPY_LID1,
+    copy::EXTENDED_COPY_LID4,
+    copy::COPY_OPERATION_ABORT,
+    copy::RECEIVE_COPY_STATUS_LID1,
+    copy::RECEIVE_COPY_OPERATING_PARAMETERS,
+    copy::RECEIVE_COPY_FAILURE_DETAILS_LID1,
+    copy::RECEIVE_COPY_STATUS_LID4,
     read::READ_16,
     verify::COMPARE_AND_WRITE,
     write::WRITE_16,

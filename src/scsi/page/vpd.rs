@@ -9,10 +9,13 @@ use std::sync::Arc;
 
 use crate::backstore::Capabilities;
 use crate::bytes::{put_u16, put_u32, put_u64};
-use crate::scsi::device::{Device, DeviceType, Itl};
+use crate::scsi::copy;
+use crate::scsi::device::{Device, DeviceType, Identity, Itl};
 use crate::scsi::limits;
 use crate::scsi::nexus::Nexus;
+use crate::scsi::ops::copy::{OPCODES as COPY_OPCODES, is_copy_manager};
 use crate::scsi::ops::inquiry::{ascii, peripheral};
+use crate::scsi::ops::rows_of;
 use crate::scsi::ops::same::is_thin;
 
 /// A page: its code, who has it, and what it says behind the four bytes of header.
@@ -35,6 +38,7 @@ static PAGES: &[Page] = &[
     Page { code: 0x80, applies: is_unit, body: |device, _| serial_number(device) },
     Page { code: 0x83, applies: is_unit, body: |device, nexus| identification(device, nexus) },
     Page { code: 0x86, applies: is_unit, body: |device, _| extended(device) },
+    Page { code: 0x8f, applies: is_copy_manager, body: |device, _| third_party_copy(device) },
     Page { code: 0xb0, applies: is_disk, body: |device, _| block_limits(device) },
     Page { code: 0xb1, applies: is_disk, body: |device, _| characteristics(device) },
     Page { code: 0xb2, applies: is_disk, body: |device, _| provisioning(device) },
@@ -78,6 +82,30 @@ fn name_string(name: &str) -> Vec<u8> {
     bytes
 }
 
+/// A designator of the unit itself (ASSOCIATION 00b).
+pub(crate) struct UnitDesignator {
+    /// CODE SET.
+    pub(crate) code_set: u8,
+    /// DESIGNATOR TYPE.
+    pub(crate) kind: u8,
+    /// DESIGNATOR.
+    pub(crate) value: Vec<u8>,
+}
+
+/// What VPD page 83h says of the unit itself, and by what a third-party copy finds it.
+pub(crate) fn unit_designators(identity: &Identity) -> Vec<UnitDesignator> {
+    let mut vendor = vec![0; 8];
+    let t10 = if identity.t10_vend_id.is_empty() { "SCST_FIO" } else { &identity.t10_vend_id };
+    ascii(&mut vendor, t10);
+    vendor.extend_from_slice(identity.vend_specific_id.as_bytes());
+    let all = [
+        UnitDesignator { code_set: 2, kind: 1, value: vendor },
+        UnitDesignator { code_set: 1, kind: 2, value: identity.eui64_id.clone() },
+        UnitDesignator { code_set: 1, kind: 3, value: identity.naa_id.clone() },
+    ];
+    all.into_iter().filter(|designator| !designator.value.is_empty()).collect()
+}
+
 fn identification(device: &Device, nexus: &Arc<Nexus>) -> Vec<u8> {
     let settings = device.settings();
     let identity = &settings.identity;
@@ -85,11 +113,11 @@ fn identification(device: &Device, nexus: &Arc<Nexus>) -> Vec<u8> {
     if !identity.scsi_device_name.is_empty() {
         designator(&mut out, 3, 2, 8, &name_string(&identity.scsi_device_name));
     }
-    let mut vendor = vec![0; 8];
-    let t10 = if identity.t10_vend_id.is_empty() { "SCST_FIO" } else { &identity.t10_vend_id };
-    ascii(&mut vendor, t10);
-    vendor.extend_from_slice(identity.vend_specific_id.as_bytes());
-    designator(&mut out, 2, 0, 1, &vendor);
+    let own = unit_designators(identity);
+    let (vendor, numbers) = own.split_at(1);
+    for vendor in vendor {
+        designator(&mut out, vendor.code_set, 0, vendor.kind, &vendor.value);
+    }
     let mut port = [0; 4];
     put_u16(&mut port, 2, nexus.target.relative_identifier);
     designator(&mut out, 1, 1, 4, &port);
@@ -100,11 +128,8 @@ fn identification(device: &Device, nexus: &Arc<Nexus>) -> Vec<u8> {
     }
     let portal_group = format!("{},t,0x{:04x}", nexus.target.name, nexus.target.portal_group_tag);
     designator(&mut out, 3, 1, 8, &name_string(&portal_group));
-    if !identity.eui64_id.is_empty() {
-        designator(&mut out, 1, 0, 2, &identity.eui64_id);
-    }
-    if !identity.naa_id.is_empty() {
-        designator(&mut out, 1, 0, 3, &identity.naa_id);
+    for number in numbers {
+        designator(&mut out, number.code_set, 0, number.kind, &number.value);
     }
     out
 }
@@ -120,6 +145,47 @@ fn extended(device: &Device) -> Vec<u8> {
     // LUICLR.
     body[3] = 0x01;
     body
+}
+
+/// A third-party copy descriptor, padded to four bytes.
+fn copy_descriptor(out: &mut Vec<u8>, kind: u16, content: &[u8]) {
+    let length = content.len().next_multiple_of(4);
+    out.extend_from_slice(&kind.to_be_bytes());
+    out.extend_from_slice(&u16::try_from(length).unwrap_or(u16::MAX).to_be_bytes());
+    out.extend_from_slice(content);
+    out.resize(out.len() + length - content.len(), 0);
+}
+
+/// Third-party copy (SPC-4, 7.8.17): the commands as the rows have them, the limits, the descriptors.
+fn third_party_copy(device: &Device) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut commands = vec![0];
+    for opcode in COPY_OPCODES {
+        let actions = rows_of(opcode).1.iter().filter(|row| device.supports(row));
+        let actions: Vec<u8> = actions.filter_map(|row| u8::try_from(row.service_action?).ok()).collect();
+        commands.extend_from_slice(&[opcode, u8::try_from(actions.len()).unwrap_or(0)]);
+        commands.extend(actions);
+    }
+    commands[0] = u8::try_from(commands.len() - 1).unwrap_or(0);
+    copy_descriptor(&mut out, 0x0001, &commands);
+    let mut limits = [0; 28];
+    put_u16(&mut limits, 4, u16::try_from(copy::MAX_CSCDS).unwrap_or(u16::MAX));
+    put_u16(&mut limits, 6, u16::try_from(copy::MAX_SEGMENTS).unwrap_or(u16::MAX));
+    put_u32(&mut limits, 8, u32::try_from(copy::MAX_DESCRIPTOR_BYTES).unwrap_or(u32::MAX));
+    copy_descriptor(&mut out, 0x0004, &limits);
+    let mut descriptors = vec![u8::try_from(copy::DESCRIPTOR_TYPES.len()).unwrap_or(0)];
+    descriptors.extend_from_slice(&copy::DESCRIPTOR_TYPES);
+    copy_descriptor(&mut out, 0x0008, &descriptors);
+    let [high, low] = copy::OWN_UNIT.to_be_bytes();
+    copy_descriptor(&mut out, 0x000c, &[0, 2, high, low]);
+    let mut general = [0; 32];
+    let copies = u32::try_from(copy::MAX_COPIES).unwrap_or(u32::MAX);
+    put_u32(&mut general, 0, copies);
+    put_u32(&mut general, 4, copies);
+    put_u32(&mut general, 8, u32::try_from(copy::MAX_SEGMENT_BYTES).unwrap_or(u32::MAX));
+    general[12] = copy::GRANULARITY;
+    copy_descriptor(&mut out, 0x8001, &general);
+    out
 }
 
 /// Block limits (SBC-3, 6.6.4; SBC-4 for the atomic fields).
