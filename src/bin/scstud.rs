@@ -4,13 +4,13 @@
 //! portal that cannot be opened, 4 anything else.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use log::{LevelFilter, error, info, warn};
-use scstu::mgmt::conf::apply;
+use scstu::mgmt::conf::{self, apply};
 use scstu::mgmt::metrics::{self, endpoint::Endpoint};
 use scstu::model::{Change, Model};
 use scstu::scsi::device::Dispatch;
@@ -148,8 +148,8 @@ fn state_directory(options: &Options) -> Option<PathBuf> {
     home.map(|directory| directory.join("scstu"))
 }
 
-fn read_config(path: &PathBuf) -> Result<String, Failure> {
-    std::fs::read_to_string(path).map_err(|error| failure(2, format!("{}: {error}", path.display())))
+fn read_config(path: &Path) -> Result<String, Failure> {
+    conf::read_file(path).map_err(|error| failure(2, format!("{}:{error}", path.display())))
 }
 
 fn configure(model: &Model, options: &Options) -> Result<(), Failure> {

@@ -1,9 +1,15 @@
 //! Words and braces of scst.conf, with their places.
 //!
-//! `#` begins a comment, unless it is in quotes, in the middle of a word, or escaped; a backslash takes the
-//! next character as it is; quotes keep blanks together.
+//! - Blanks separate words; `"` at the beginning of a word keeps blanks together up to the next `"`.
+//! - A backslash takes the next character as it is, in quotes and outside of them.
+//! - `{` and `}` outside of quotes open and close sections.
+//! - `#` at the beginning of a line or behind a blank begins a comment. Anywhere else SCST drops the
+//!   character before it with the rest of the line, so that `pass#word` becomes `pas`: here that is an error,
+//!   for no file can mean it.
+//!
+//! A `"` inside of a word that does not begin with one is an ordinary character, as in SCST.
 
-use crate::mgmt::conf::{Error, FILE_LIMIT, Place};
+use crate::mgmt::conf::{Error, FILE_LIMIT, Place, too_long};
 
 /// A piece of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,74 +24,144 @@ pub enum Token {
     Line,
 }
 
-/// Every token with its place.
-pub fn tokens(text: &str) -> Result<Vec<(Place, Token)>, Error> {
-    let start = Place { line: 1, column: 1 };
+/// Gives every token with its place to `take`, and stops at the first error.
+pub fn tokens(text: &str, take: &mut dyn FnMut(Place, Token) -> Result<(), Error>) -> Result<(), Error> {
     if text.len() > FILE_LIMIT {
-        return Err(Error::new(start, format!("the file is longer than {FILE_LIMIT} bytes")));
+        return Err(too_long(&format!("{} bytes", text.len())));
     }
-    let mut tokens = Vec::new();
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    for (index, line) in text.lines().enumerate() {
-        let place = |column: usize| Place { line: index + 1, column: column + 1 };
-        let line = line.strip_suffix('\r').unwrap_or(line);
-        line_tokens(line, &mut tokens, &place)?;
-        tokens.push((place(line.len()), Token::Line));
+    if text.starts_with('\u{feff}') {
+        let what = "the file begins with a byte order mark; save it as UTF-8 without one";
+        return Err(Error::new(Place::START, what));
     }
-    Ok(tokens)
-}
-
-fn line_tokens(
-    line: &str,
-    tokens: &mut Vec<(Place, Token)>,
-    place: &dyn Fn(usize) -> Place,
-) -> Result<(), Error> {
-    let mut characters = line.char_indices().peekable();
-    while let Some(&(at, character)) = characters.peek() {
-        match character {
-            ' ' | '\t' => {
-                characters.next();
-            }
-            '#' => return Ok(()),
-            '{' | '}' => {
-                characters.next();
-                let token = if character == '{' { Token::Open } else { Token::Close };
-                tokens.push((place(at), token));
-            }
-            _ => {
-                let word = word(&mut characters, place(at))?;
-                tokens.push((place(at), Token::Word(word)));
-            }
-        }
+    for (index, line) in text.split('\n').enumerate() {
+        let line = Line { text: line, number: index + 1 };
+        line.tokens(take)?;
+        take(line.place(line.text.len()), Token::Line)?;
     }
     Ok(())
 }
 
+struct Line<'a> {
+    text: &'a str,
+    number: usize,
+}
+
 type Characters<'a> = std::iter::Peekable<std::str::CharIndices<'a>>;
 
-fn word(characters: &mut Characters<'_>, place: Place) -> Result<String, Error> {
-    let mut word = String::new();
-    let mut quoted = false;
-    while let Some(&(_, character)) = characters.peek() {
-        match character {
-            '"' => quoted = !quoted,
-            '\\' => {
-                characters.next();
-                let Some(&(_, escaped)) = characters.peek() else {
-                    return Err(Error::new(place, "a backslash at the end of the line escapes nothing"));
-                };
-                word.push(escaped);
+fn is_blank(character: char) -> bool {
+    matches!(character, ' ' | '\t')
+}
+
+impl Line<'_> {
+    fn place(&self, at: usize) -> Place {
+        Place { line: self.number, column: at + 1 }
+    }
+
+    fn wrong(&self, at: usize, text: impl Into<String>) -> Error {
+        Error::new(self.place(at), text)
+    }
+
+    fn tokens(&self, take: &mut dyn FnMut(Place, Token) -> Result<(), Error>) -> Result<(), Error> {
+        let mut characters = self.text.char_indices().peekable();
+        while let Some(&(at, character)) = characters.peek() {
+            self.check(at, character)?;
+            match character {
+                ' ' | '\t' => {
+                    characters.next();
+                }
+                '#' if at == 0 || self.text[..at].ends_with(is_blank) => return self.comment(at),
+                '#' => return Err(self.hash(at)),
+                '{' | '}' => {
+                    characters.next();
+                    take(self.place(at), if character == '{' { Token::Open } else { Token::Close })?;
+                }
+                '"' => take(self.place(at), Token::Word(self.quoted(&mut characters)?))?,
+                _ => take(self.place(at), Token::Word(self.plain(&mut characters)?))?,
             }
-            ' ' | '\t' | '{' | '}' if !quoted => break,
-            other if other.is_control() && other != '\t' => {
-                return Err(Error::new(place, format!("a control character ({other:?}) in a word")));
-            }
-            other => word.push(other),
         }
-        characters.next();
+        Ok(())
     }
-    if quoted {
-        return Err(Error::new(place, "the quotes are not closed on this line"));
+
+    /// Comments may hold anything but what no text may.
+    fn comment(&self, from: usize) -> Result<(), Error> {
+        self.text[from..].char_indices().try_for_each(|(at, character)| self.check(from + at, character))
     }
-    Ok(word)
+
+    fn hash(&self, at: usize) -> Error {
+        let what = "# in the middle of a word: SCST would drop it, all that follows and the character before \
+                    it; write \\# for the character, or a blank before it for a comment";
+        self.wrong(at, what)
+    }
+
+    fn check(&self, at: usize, character: char) -> Result<(), Error> {
+        match character {
+            '\r' if at + 1 == self.text.len() => {
+                let what = "the line ends with a carriage return (CRLF); save the file with Unix line ends";
+                Err(self.wrong(at, what))
+            }
+            '\0' => Err(self.wrong(at, "a NUL byte; the file must be text")),
+            '\t' => Ok(()),
+            other if other.is_control() => {
+                Err(self.wrong(at, format!("the control character {other:?} is not allowed")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn plain(&self, characters: &mut Characters<'_>) -> Result<String, Error> {
+        let mut word = String::new();
+        while let Some(&(at, character)) = characters.peek() {
+            self.check(at, character)?;
+            match character {
+                ' ' | '\t' | '{' | '}' => break,
+                '#' => return Err(self.hash(at)),
+                '\\' => word.push(self.escaped(characters)?),
+                other => {
+                    word.push(other);
+                    characters.next();
+                }
+            }
+        }
+        Ok(word)
+    }
+
+    fn quoted(&self, characters: &mut Characters<'_>) -> Result<String, Error> {
+        let begin = characters.next().map_or(0, |(at, _)| at);
+        let mut word = String::new();
+        while let Some(&(at, character)) = characters.peek() {
+            self.check(at, character)?;
+            match character {
+                '"' => {
+                    characters.next();
+                    return match characters.peek() {
+                        Some(&(at, next)) if !is_blank(next) && !matches!(next, '{' | '}') => {
+                            let what = format!(
+                                "{next:?} behind the closing quote; a blank must follow, or \
+                                                write \\\" for a quote inside"
+                            );
+                            Err(self.wrong(at, what))
+                        }
+                        _ => Ok(word),
+                    };
+                }
+                '#' => return Err(self.hash(at)),
+                '\\' => word.push(self.escaped(characters)?),
+                other => {
+                    word.push(other);
+                    characters.next();
+                }
+            }
+        }
+        Err(self.wrong(begin, "the quotes are not closed on this line"))
+    }
+
+    /// The character behind a backslash.
+    fn escaped(&self, characters: &mut Characters<'_>) -> Result<char, Error> {
+        let at = characters.next().map_or(0, |(at, _)| at);
+        let Some((next, character)) = characters.next() else {
+            return Err(self.wrong(at, "the backslash at the end of the line escapes nothing"));
+        };
+        self.check(next, character)?;
+        Ok(character)
+    }
 }

@@ -1,25 +1,35 @@
-//! scst.conf: SCST's configuration file (sysfs grammar).
+//! scst.conf: SCST's configuration file, and what else can be turned into one.
 //!
 //! ```text
-//! config  := { attribute | section }
-//! section := NAME [VALUE [VALUE]] "{" config "}"
+//! config  := { line | section }
+//! line    := WORD [WORD [WORD]]
+//! section := WORD [WORD [WORD]] "{" config "}"
 //! ```
-//! [`lex`] makes lines of words, [`parse`] a tree of them, [`apply`] makes changes of the tree: devices,
-//! then targets with their attributes, LUNs and groups, and what enables them last.
+//! [`lex`] makes words of lines, [`parse`] a tree of words, [`write`](mod@write) a file of a tree;
+//! [`legacy`] makes such a tree of the files of SCST's older versions.
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
 
 pub mod apply;
+pub mod legacy;
 pub mod lex;
 pub mod parse;
+pub mod write;
 
-/// Longest file in bytes.
-pub const FILE_LIMIT: usize = 64 << 20;
-/// Deepest nesting of sections; the grammar needs six.
+/// Longest file in bytes: enough for every object that a model may have.
+pub const FILE_LIMIT: usize = 16 << 20;
+/// Deepest nesting of sections; the grammar needs five.
 pub const DEPTH_LIMIT: usize = 16;
+/// Most lines with words in a file.
+pub const LINE_LIMIT: usize = 1 << 20;
+/// Most words in a line: a name and two values.
+pub const WORD_LIMIT: usize = 3;
 
 /// A place in a file, both counted from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     /// Line.
     pub line: usize,
@@ -27,7 +37,19 @@ pub struct Place {
     pub column: usize,
 }
 
-/// What is wrong with a file, and where.
+impl Place {
+    /// The first byte.
+    pub const START: Place = Place { line: 1, column: 1 };
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.line, self.column)
+    }
+}
+
+/// What is wrong with a file, and where. Shown as `line:column: text`; the caller puts the file's name
+/// before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     /// Where.
@@ -46,6 +68,46 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: {}", self.place.line, self.place.column, self.text)
+        write!(f, "{}: {}", self.place, self.text)
     }
+}
+
+impl std::error::Error for Error {}
+
+/// Reads a file. One that is too long is refused without being read whole; so is what is not text.
+pub fn read_file(path: &Path) -> Result<String, Error> {
+    let failed = |error: std::io::Error| Error {
+        place: Place::START,
+        errno: error.raw_os_error().unwrap_or(libc::EIO),
+        text: error.to_string(),
+    };
+    let file = File::open(path).map_err(failed)?;
+    let length = file.metadata().map_err(failed)?.len();
+    if length > FILE_LIMIT as u64 {
+        return Err(too_long(&format!("{length} bytes")));
+    }
+    let mut bytes = Vec::new();
+    file.take(FILE_LIMIT as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
+    text(bytes)
+}
+
+fn too_long(what: &str) -> Error {
+    let text = format!("the file is too long ({what}); at most {FILE_LIMIT} bytes are allowed");
+    Error { errno: libc::EFBIG, ..Error::new(Place::START, text) }
+}
+
+/// The text of a file's bytes. What no configuration file may contain is refused here: more than
+/// [`FILE_LIMIT`] bytes, a byte order mark, NUL, bytes that are not UTF-8.
+pub fn text(bytes: Vec<u8>) -> Result<String, Error> {
+    if bytes.len() > FILE_LIMIT {
+        return Err(too_long(&format!("more than {FILE_LIMIT} bytes")));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error.utf8_error().valid_up_to();
+        let before = &error.as_bytes()[..good];
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
+        let byte = error.as_bytes()[good];
+        Error::new(Place { line, column }, format!("the byte {byte:#04x} is not UTF-8 text"))
+    })
 }

@@ -1,7 +1,7 @@
 //! The tree of a configuration file.
 
 use crate::mgmt::conf::lex::{Token, tokens};
-use crate::mgmt::conf::{DEPTH_LIMIT, Error, Place};
+use crate::mgmt::conf::{DEPTH_LIMIT, Error, LINE_LIMIT, Place, WORD_LIMIT};
 
 /// A line, and the section that it opens if it does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,13 +10,24 @@ pub struct Node {
     pub place: Place,
     /// Its first word.
     pub name: String,
-    /// Its other words.
+    /// Its other words, at most two.
     pub values: Vec<String>,
     /// What is between its braces; `None` without braces.
     pub children: Option<Vec<Node>>,
 }
 
 impl Node {
+    /// A line that no file contains (yet).
+    pub fn line<const N: usize>(name: &str, values: [&str; N]) -> Self {
+        let values = values.iter().map(|value| (*value).to_owned()).collect();
+        Node { place: Place::START, name: name.to_owned(), values, children: None }
+    }
+
+    /// A section that no file contains (yet).
+    pub fn section<const N: usize>(name: &str, values: [&str; N], children: Vec<Node>) -> Self {
+        Node { children: Some(children), ..Node::line(name, values) }
+    }
+
     /// The only value, or an error that says what it should be.
     pub fn value(&self, what: &str) -> Result<&str, Error> {
         match self.values.as_slice() {
@@ -35,83 +46,96 @@ impl Node {
     pub fn children(&self) -> &[Node] {
         self.children.as_deref().unwrap_or(&[])
     }
+
+    /// Whether both say the same, wherever they stand.
+    pub fn says_the_same(&self, other: &Node) -> bool {
+        self.name == other.name
+            && self.values == other.values
+            && self.children.is_some() == other.children.is_some()
+            && self.children().len() == other.children().len()
+            && self.children().iter().zip(other.children()).all(|(a, b)| a.says_the_same(b))
+    }
+}
+
+/// A file as far as it was read.
+#[derive(Default)]
+struct Parser {
+    /// Sections that are open, and what has come of the outermost level.
+    open: Vec<Node>,
+    top: Vec<Node>,
+    line: Option<Node>,
+    lines: usize,
 }
 
 /// Parses a file.
 pub fn parse(text: &str) -> Result<Vec<Node>, Error> {
-    let mut levels: Vec<Vec<Node>> = vec![Vec::new()];
-    let mut opened: Vec<Place> = Vec::new();
-    let mut line: Option<Node> = None;
-    for (place, token) in tokens(text)? {
-        match token {
-            Token::Word(word) => match &mut line {
-                None => line = Some(Node { place, name: word, values: Vec::new(), children: None }),
-                Some(node) => node.values.push(word),
-            },
-            Token::Line => finish(&mut line, &mut levels),
-            Token::Open => {
-                let node = line.take().ok_or_else(|| Error::new(place, "{ without a section's name"))?;
-                if opened.len() >= DEPTH_LIMIT {
-                    return Err(Error::new(place, format!("sections nest deeper than {DEPTH_LIMIT}")));
-                }
-                opened.push(node.place);
-                levels.last_mut().map(|level| level.push(node)).unwrap_or_default();
-                levels.push(Vec::new());
-            }
-            Token::Close => {
-                finish(&mut line, &mut levels);
-                opened.pop().ok_or_else(|| Error::new(place, "} without a { before it"))?;
-                let children = levels.pop().unwrap_or_default();
-                if let Some(node) = levels.last_mut().and_then(|level| level.last_mut()) {
-                    node.children = Some(children);
-                }
-            }
-        }
-    }
-    finish(&mut line, &mut levels);
-    match opened.pop() {
-        Some(place) => Err(Error::new(place, "the section is not closed with }")),
-        None => Ok(levels.pop().unwrap_or_default()),
+    let mut parser = Parser::default();
+    tokens(text, &mut |place, token| parser.take(place, token))?;
+    match parser.open.pop() {
+        Some(section) => Err(section.wrong(format!("the section {} is not closed with }}", section.name))),
+        None => Ok(parser.top),
     }
 }
 
-fn finish(line: &mut Option<Node>, levels: &mut [Vec<Node>]) {
-    if let (Some(node), Some(level)) = (line.take(), levels.last_mut()) {
-        level.push(node);
+impl Parser {
+    fn take(&mut self, place: Place, token: Token) -> Result<(), Error> {
+        match token {
+            Token::Word(word) => self.word(place, word),
+            Token::Line => {
+                self.end_line();
+                Ok(())
+            }
+            Token::Open => {
+                let node = self.line.take().ok_or_else(|| {
+                    Error::new(place, "{ without a name; it stands on the line of the section's name")
+                })?;
+                if self.open.len() >= DEPTH_LIMIT {
+                    let text = format!("sections may nest at most {DEPTH_LIMIT} deep");
+                    return Err(Error::new(place, text));
+                }
+                self.open.push(Node { children: Some(Vec::new()), ..node });
+                Ok(())
+            }
+            Token::Close => {
+                self.end_line();
+                let section = self.open.pop();
+                self.add(section.ok_or_else(|| Error::new(place, "} without a { before it"))?);
+                Ok(())
+            }
+        }
+    }
+
+    fn word(&mut self, place: Place, word: String) -> Result<(), Error> {
+        let Some(node) = &mut self.line else {
+            self.lines += 1;
+            if self.lines > LINE_LIMIT {
+                return Err(Error::new(place, format!("more than {LINE_LIMIT} lines are not allowed")));
+            }
+            self.line = Some(Node { place, name: word, values: Vec::new(), children: None });
+            return Ok(());
+        };
+        if node.values.len() + 1 >= WORD_LIMIT {
+            let name = &node.name;
+            return Err(Error::new(
+                place,
+                format!("too many words behind {name}; a value with blanks is written in quotes"),
+            ));
+        }
+        node.values.push(word);
+        Ok(())
+    }
+
+    fn end_line(&mut self) {
+        if let Some(node) = self.line.take() {
+            self.add(node);
+        }
+    }
+
+    fn add(&mut self, node: Node) {
+        let level = self.open.last_mut().and_then(|section| section.children.as_mut());
+        level.unwrap_or(&mut self.top).push(node);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sections_nest_and_words_keep_what_they_quote() {
-        let text =
-            "# comment\nHANDLER vdisk_fileio {\n\tDEVICE d { filename \"/a b\" # tail\n pass x\\#y#z } }\n";
-        let nodes = parse(text).unwrap();
-        assert_eq!(nodes.len(), 1);
-        let device = &nodes[0].children()[0];
-        assert_eq!(device.values, ["d"]);
-        assert_eq!(device.children()[0].value("a path"), Ok("/a b"));
-        assert_eq!(device.children()[1].values, ["x#y#z"]);
-        assert_eq!(device.children()[1].place, Place { line: 4, column: 2 });
-    }
-
-    #[test]
-    fn mistakes_have_a_place() {
-        for (text, line, column) in [
-            ("A {", 1, 1),
-            ("}", 1, 1),
-            ("A\n{ }", 2, 1),
-            ("a \"b", 1, 3),
-            ("a b\\", 1, 3),
-            ("a \u{1}", 1, 3),
-        ] {
-            let place = parse(text).unwrap_err().place;
-            assert_eq!((place.line, place.column), (line, column), "{text:?}");
-        }
-        assert!(parse(&"A {".repeat(100_000)).is_err());
-        assert!(parse("a b\r\n}").unwrap_err().place.line == 2);
-    }
-}
+mod tests;
