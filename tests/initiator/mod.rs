@@ -73,6 +73,7 @@ pub struct Initiator {
     next_itt: u32,
     pending: BTreeMap<u32, Pending>,
     answers: BTreeMap<u32, Answer>,
+    functions: BTreeMap<u32, u8>,
 }
 
 fn bad(text: impl Into<String>) -> io::Error {
@@ -96,6 +97,7 @@ impl Initiator {
             next_itt: 1,
             pending: BTreeMap::new(),
             answers: BTreeMap::new(),
+            functions: BTreeMap::new(),
         };
         session.negotiate(target)?;
         Ok(session)
@@ -250,6 +252,11 @@ impl Initiator {
                 self.data_out(itt, pdu.bhs[9], pdu.get(20), offset..offset + length)
             }
             0x20 => self.ping(&pdu),
+            0x22 => {
+                self.stat_sn(&pdu)?;
+                self.functions.insert(itt, pdu.bhs[2]);
+                Ok(())
+            }
             opcode => Err(bad(format!("opcode {opcode:#04x}"))),
         }
     }
@@ -302,6 +309,37 @@ impl Initiator {
         loop {
             if let Some(answer) = self.answers.remove(&itt) {
                 return Ok(answer);
+            }
+            self.pump()?;
+        }
+    }
+
+    /// Sends a task management function, for immediate delivery; returns its tag.
+    pub fn begin_function(&mut self, function: u8, lun: u8, referenced: u32) -> io::Result<u32> {
+        let itt = self.next_itt;
+        self.next_itt = self.next_itt.wrapping_add(1) & 0x7fff_ffff;
+        let mut pdu = Pdu::new(0x42);
+        pdu.bhs[1] = 0x80 | function;
+        pdu.bhs[9] = lun;
+        pdu.put(16, itt);
+        pdu.put(20, referenced);
+        pdu.put(24, self.cmd_sn);
+        pdu.put(28, self.exp_stat_sn);
+        pdu.put(32, self.cmd_sn);
+        self.send(&pdu)?;
+        Ok(itt)
+    }
+
+    /// The response to a function, if it has come with what was received so far.
+    pub fn function_result(&mut self, itt: u32) -> Option<u8> {
+        self.functions.get(&itt).copied()
+    }
+
+    /// The response to a function.
+    pub fn wait_function(&mut self, itt: u32) -> io::Result<u8> {
+        loop {
+            if let Some(response) = self.functions.remove(&itt) {
+                return Ok(response);
             }
             self.pump()?;
         }

@@ -11,7 +11,7 @@ use scstu::iscsi::directory::{Directory, Offer, Query, Refusal, TargetRecord, Wa
 use scstu::iscsi::login::SessionRequest;
 use scstu::iscsi::login_error::LoginStatus;
 use scstu::names::IscsiName;
-use scstu::scsi::device::{Device, DeviceType, Dispatch, NewDevice, Settings};
+use scstu::scsi::device::{Device, DeviceType, Dispatch, Identity, NewDevice, Settings};
 use scstu::scsi::lun::AddressingMethod;
 use scstu::scsi::nexus::{LunEntry, LunMap, Nexus};
 use scstu::server::pool::Pool;
@@ -119,10 +119,11 @@ impl Host for OneTarget {
 pub fn device(name: &str, store: Arc<dyn Backstore>, dispatch: &Arc<dyn Dispatch>) -> Arc<Device> {
     let gate = Arc::new(Gate::new(store));
     let block_size = gate.geometry().block_size;
+    let identity = Identity { vend_specific_id: name.to_owned(), ..Identity::default() };
     let new = NewDevice {
         name: name.to_owned(),
         device_type: DeviceType::Disk,
-        settings: Settings { thin_provisioned: true, allow_sanitize: true, ..Settings::default() },
+        settings: Settings { identity, thin_provisioned: true, allow_sanitize: true, ..Settings::default() },
         gate: Some(gate),
         block_size,
         task_set_type: 1,
