@@ -325,7 +325,11 @@ impl DeviceObject {
             task_set_type: config.tst,
             gate,
         };
-        let device = Device::new(new, Arc::clone(dispatch), store.cloned());
+        let device = match store {
+            Some(store) => Device::open(new, Arc::clone(dispatch), Arc::clone(store))
+                .map_err(|error| Error::new(libc::EIO, format!("device {name}: {error}")))?,
+            None => Device::new(new, Arc::clone(dispatch)),
+        };
         if !config.active {
             device.set_medium(None, MediumState::Closed);
         }

@@ -153,7 +153,7 @@ fn pseudo(device_type: DeviceType, dispatch: &Arc<dyn Dispatch>) -> Arc<Device> 
         block_size: 512,
         task_set_type: 1,
     };
-    Device::new(new, Arc::clone(dispatch), None)
+    Device::new(new, Arc::clone(dispatch))
 }
 
 impl Model {

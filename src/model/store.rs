@@ -1,4 +1,8 @@
 //! Files that survive a restart: saved mode pages, registrations, the installation's identity.
+//!
+//! A file is written whole beside the old one, made durable, put in place, and the directory is made durable:
+//! whatever a crash cuts, the old file is there or the new one. What the directory can do is behind
+//! [`Files`], so that a test can cut it at every step.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -11,10 +15,67 @@ use crate::scsi::device::StateStore;
 /// Longest file that is read back, in bytes.
 const LIMIT: u64 = 16 << 20;
 
-/// A directory of small files, each written whole or not at all.
-pub struct DirectoryStore {
-    directory: PathBuf,
+/// What a directory of files can do. Names have no slash.
+pub trait Files: Send + Sync {
+    /// Everything that is in a file; `NotFound` when there is none.
+    fn read(&self, name: &str) -> io::Result<Vec<u8>>;
+    /// Makes a file, readable by its owner only, or empties it, and fills it. A crash may leave any part.
+    fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
+    /// Makes what is in a file durable.
+    fn sync(&self, name: &str) -> io::Result<()>;
+    /// Gives a file another name, replacing the file of that name at once. A crash may undo it.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Removes a file. A crash may undo it.
+    fn remove(&self, name: &str) -> io::Result<()>;
+    /// Makes renaming and removing durable.
+    fn sync_names(&self) -> io::Result<()>;
 }
+
+/// A directory of the file system.
+pub struct Directory {
+    path: PathBuf,
+}
+
+impl Files for Directory {
+    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        File::open(self.path.join(name))?.take(LIMIT + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > LIMIT {
+            return Err(io::Error::from_raw_os_error(libc::EFBIG));
+        }
+        Ok(bytes)
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        let options = options.write(true).create(true).truncate(true).mode(0o600);
+        options.open(self.path.join(name))?.write_all(bytes)
+    }
+
+    fn sync(&self, name: &str) -> io::Result<()> {
+        File::open(self.path.join(name))?.sync_all()
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path.join(from), self.path.join(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.path.join(name))
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        File::open(&self.path)?.sync_all()
+    }
+}
+
+/// Small files, each written whole or not at all.
+pub struct FileStore<F> {
+    files: F,
+}
+
+/// Small files in a directory of the file system.
+pub type DirectoryStore = FileStore<Directory>;
 
 fn errno(error: &io::Error) -> i32 {
     error.raw_os_error().unwrap_or(libc::EIO)
@@ -31,51 +92,58 @@ impl DirectoryStore {
         DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|error| {
             Error::new(errno(&error), format!("state directory {}: {error}", directory.display()))
         })?;
-        Ok(DirectoryStore { directory: directory.to_owned() })
+        Ok(FileStore { files: Directory { path: directory.to_owned() } })
+    }
+}
+
+impl<F: Files> FileStore<F> {
+    /// A store in these files.
+    pub fn new(files: F) -> Self {
+        FileStore { files }
     }
 
     /// The number of this installation: made once, at random.
     pub fn setup_id(&self) -> Result<u64, Error> {
-        let kept = self.read("setup_id").and_then(|bytes| String::from_utf8(bytes).ok());
-        if let Some(id) = kept.and_then(|text| u64::from_str_radix(text.trim(), 16).ok()) {
-            return Ok(id);
+        let wrong = |what: String| Error::new(libc::EIO, format!("setup_id in the state directory: {what}"));
+        let kept = self.read("setup_id").map_err(|errno| wrong(text(errno)))?;
+        if let Some(kept) = kept {
+            let number = std::str::from_utf8(&kept).ok().and_then(|t| u64::from_str_radix(t.trim(), 16).ok());
+            return number.ok_or_else(|| wrong("it is no hexadecimal number".to_owned()));
         }
         let id = random_id()?;
-        self.write("setup_id", format!("{id:016x}\n").as_bytes()).map_err(|errno| {
-            let error = io::Error::from_raw_os_error(errno);
-            Error::new(errno, format!("state directory {}: {error}", self.directory.display()))
-        })?;
+        self.write("setup_id", format!("{id:016x}\n").as_bytes()).map_err(|errno| wrong(text(errno)))?;
         Ok(id)
     }
 
-    fn read(&self, name: &str) -> Option<Vec<u8>> {
-        let file = File::open(self.directory.join(name)).ok()?;
-        let mut bytes = Vec::new();
-        file.take(LIMIT).read_to_end(&mut bytes).ok()?;
-        Some(bytes)
+    fn read(&self, name: &str) -> Result<Option<Vec<u8>>, i32> {
+        match self.files.read(name) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(errno(&error)),
+        }
     }
 
-    /// Written beside, made durable, then put in place: a crash leaves the old file or the new one.
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), i32> {
-        let path = self.directory.join(name);
-        let beside = self.directory.join(format!("{name}.new"));
+        let beside = format!(".{name}.new"); // No kind begins with a dot.
         let written = || -> io::Result<()> {
-            let mut options = OpenOptions::new();
-            let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-            file.write_all(bytes)?;
-            file.sync_all()?;
-            fs::rename(&beside, &path)?;
-            File::open(&self.directory)?.sync_all()
+            self.files.write(&beside, bytes)?;
+            self.files.sync(&beside)?;
+            self.files.rename(&beside, name)?;
+            self.files.sync_names()
         };
         written().map_err(|error| errno(&error))
     }
 
     fn remove(&self, name: &str) -> Result<(), i32> {
-        match fs::remove_file(self.directory.join(name)) {
+        match self.files.remove(name) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(errno(&error)),
-            _ => File::open(&self.directory).and_then(|d| d.sync_all()).map_err(|error| errno(&error)),
+            _ => self.files.sync_names().map_err(|error| errno(&error)),
         }
     }
+}
+
+fn text(errno: i32) -> String {
+    io::Error::from_raw_os_error(errno).to_string()
 }
 
 /// Device names have no slash, so they are file names.
@@ -83,13 +151,13 @@ fn file_name(device: &str, kind: &str) -> String {
     format!("{kind}.{device}")
 }
 
-impl StateStore for DirectoryStore {
+impl<F: Files> StateStore for FileStore<F> {
     fn save(&self, device: &str, kind: &str, bytes: &[u8]) -> Result<(), i32> {
         let name = file_name(device, kind);
         if bytes.is_empty() { self.remove(&name) } else { self.write(&name, bytes) }
     }
 
-    fn load(&self, device: &str, kind: &str) -> Option<Vec<u8>> {
+    fn load(&self, device: &str, kind: &str) -> Result<Option<Vec<u8>>, i32> {
         self.read(&file_name(device, kind))
     }
 }

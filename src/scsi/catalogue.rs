@@ -61,6 +61,7 @@ fn order(order: Order) -> &'static str {
         Order::AsSent => "as sent",
         Order::AtOnce => "at once",
         Order::Ordered => "ordered",
+        Order::Exclusive => "one at a time",
         Order::Outlives => "ordered, outlives its task",
     }
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::scsi::device::Device;
+use crate::scsi::execute;
 use crate::scsi::task_set::TaskId;
 
 /// How often a claim that waits looks whether it is still wanted.
@@ -98,8 +99,6 @@ impl Drop for Claim {
     fn drop(&mut self) {
         let mut enabled = Vec::new();
         self.device.state().tasks.remove(self.id, &mut enabled);
-        for task in enabled {
-            self.device.dispatcher().dispatch(task);
-        }
+        execute::dispatch(&self.device, enabled);
     }
 }

@@ -18,7 +18,9 @@ use crate::scsi::mode_parameters::ModeParameters;
 use crate::scsi::nexus::PortPair;
 use crate::scsi::opcode::{OpCode, Types};
 use crate::scsi::ops::OpSet;
+pub use crate::scsi::ops::persistent::TargetPorts;
 use crate::scsi::reservation::Reservations;
+use crate::scsi::reservation::saved::NotAState;
 use crate::scsi::sense::Sense;
 use crate::scsi::task::Task;
 use crate::scsi::task_set::TaskSet;
@@ -168,9 +170,42 @@ pub trait Dispatch: Send + Sync {
 pub trait StateStore: Send + Sync {
     /// Stores `bytes` under the device's name and `kind`, atomically; empty removes it. Errors are errno.
     fn save(&self, device: &str, kind: &str, bytes: &[u8]) -> Result<(), i32>;
-    /// What was stored last.
-    fn load(&self, device: &str, kind: &str) -> Option<Vec<u8>>;
+    /// What was stored last, if anything was. Errors are errno: what is there and cannot be read is not
+    /// nothing.
+    fn load(&self, device: &str, kind: &str) -> Result<Option<Vec<u8>>, i32>;
 }
+
+/// What a store has kept of a unit cannot be used.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum StateError {
+    /// It cannot be read.
+    Unreadable {
+        /// Kind, as in [`StateStore::load`].
+        kind: &'static str,
+        /// Why.
+        errno: i32,
+    },
+    /// Mode pages that are no text.
+    ModePages,
+    /// Registrations that are damaged.
+    Reservations(NotAState),
+}
+
+impl std::fmt::Display for StateError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            StateError::Unreadable { kind, errno } => {
+                write!(f, "kept state \"{kind}\" cannot be read: errno {errno}")
+            }
+            StateError::ModePages => f.write_str("the kept mode pages are damaged"),
+            StateError::Reservations(error) => {
+                write!(f, "the kept persistent reservations are damaged: {error}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for StateError {}
 
 /// A logical unit.
 pub struct Device {
@@ -184,6 +219,7 @@ pub struct Device {
     dispatch: Arc<dyn Dispatch>,
     store: Option<Arc<dyn StateStore>>,
     pub(crate) alua: Alua,
+    pub(crate) ports: Mutex<Option<Arc<dyn TargetPorts>>>,
     /// `max_tgt_dev_commands`, where admission reads it without a lock.
     pub(crate) max_commands: AtomicU32,
     /// Set once a command of this unit has panicked: the unit's state is suspect.
@@ -217,8 +253,41 @@ fn default_mode(new: &NewDevice) -> ModeParameters {
 }
 
 impl Device {
-    /// A logical unit that nobody sees yet.
-    pub fn new(new: NewDevice, dispatch: Arc<dyn Dispatch>, store: Option<Arc<dyn StateStore>>) -> Arc<Self> {
+    /// A logical unit that nobody sees yet and that keeps nothing over a restart.
+    pub fn new(new: NewDevice, dispatch: Arc<dyn Dispatch>) -> Arc<Self> {
+        let mode = default_mode(&new);
+        Self::made(new, dispatch, None, (mode, Reservations::default()))
+    }
+
+    /// A logical unit that nobody sees yet, as `store` has kept it. What cannot be read is an error, and the
+    /// unit is not made: a reservation that is forgotten lets two hosts write at once.
+    pub fn open(
+        new: NewDevice,
+        dispatch: Arc<dyn Dispatch>,
+        store: Arc<dyn StateStore>,
+    ) -> Result<Arc<Self>, StateError> {
+        let load = |kind: &'static str| {
+            store.load(&new.name, kind).map_err(|errno| StateError::Unreadable { kind, errno })
+        };
+        let mut mode = default_mode(&new);
+        if let Some(saved) = load(crate::scsi::ops::mode::SAVED_AS)? {
+            let has_cache = mode.write_cache_enabled;
+            mode.read_text(std::str::from_utf8(&saved).map_err(|_| StateError::ModePages)?);
+            mode.write_cache_enabled &= has_cache;
+        }
+        let reservations = match load(crate::scsi::ops::persistent::SAVED_AS)? {
+            Some(saved) => Reservations::restore(&saved).map_err(StateError::Reservations)?,
+            None => Reservations::default(),
+        };
+        Ok(Self::made(new, dispatch, Some(store), (mode, reservations)))
+    }
+
+    fn made(
+        new: NewDevice,
+        dispatch: Arc<dyn Dispatch>,
+        store: Option<Arc<dyn StateStore>>,
+        (mode, reservations): (ModeParameters, Reservations),
+    ) -> Arc<Self> {
         let none = Geometry {
             block_size: new.block_size,
             blocks: 0,
@@ -229,17 +298,6 @@ impl Device {
         };
         let geometry = new.gate.as_ref().map_or(none, |gate| gate.geometry());
         let default_mode = default_mode(&new);
-        let mut mode = default_mode;
-        let saved = store.as_ref().and_then(|store| store.load(&new.name, crate::scsi::ops::mode::SAVED_AS));
-        if let Some(text) = saved.as_deref().and_then(|bytes| std::str::from_utf8(bytes).ok()) {
-            mode.read_text(text);
-            mode.write_cache_enabled &= default_mode.write_cache_enabled;
-        }
-        let reservations = store
-            .as_ref()
-            .and_then(|store| store.load(&new.name, crate::scsi::ops::persistent::SAVED_AS))
-            .and_then(|saved| Reservations::restore(&saved))
-            .unwrap_or_default();
         let state = State {
             tasks: TaskSet::new(new.task_set_type == 1),
             medium: if new.gate.is_some() { MediumState::Present } else { MediumState::TrayClosed },
@@ -263,6 +321,7 @@ impl Device {
             dispatch,
             store,
             alua: Alua::default(),
+            ports: Mutex::default(),
             faulted: AtomicBool::new(false),
         });
         device.refresh_operations();
@@ -533,8 +592,8 @@ impl StateStore for MemoryStore {
         Ok(())
     }
 
-    fn load(&self, device: &str, kind: &str) -> Option<Vec<u8>> {
+    fn load(&self, device: &str, kind: &str) -> Result<Option<Vec<u8>>, i32> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.get(&(device.to_owned(), kind.to_owned())).cloned()
+        Ok(kept.get(&(device.to_owned(), kind.to_owned())).cloned())
     }
 }

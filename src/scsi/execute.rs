@@ -13,6 +13,7 @@ use crate::scsi::device::Device;
 use crate::scsi::opcode::{Request, Run};
 use crate::scsi::sense::{Sense, SenseKey};
 use crate::scsi::task::{Completion, Context, Failure, SenseData, Task};
+use crate::scsi::task_set::Owed;
 
 /// What became of a task that has all its data.
 #[must_use]
@@ -23,20 +24,25 @@ pub enum Started {
     Settled,
 }
 
-/// The task's data has arrived (or it has none): runs it as soon as the task set lets it.
-pub fn start(mut task: Task) -> Started {
+/// The task's data has arrived (or it has none): runs it as soon as the task set lets it. A reservation made
+/// since it was admitted is looked at again (SPC-4, 5.13.1: when the task is enabled for the first time).
+pub fn start(task: Task) -> Started {
     let Some(id) = task.id else { return Started::Run(task) };
     let device = Arc::clone(&task.itl.device);
-    task.id = Some(id);
-    let outcome = device.state().tasks.start(id, task);
-    match outcome {
-        Ok(Some(task)) => Started::Run(task),
-        Ok(None) => Started::Settled,
-        Err(task) => {
-            drop_silently(task);
-            Started::Settled
-        }
+    let mut state = device.state();
+    if state.reservations.conflicts(task.nexus.id, task.row, &task.cdb) {
+        drop(state);
+        finish(task, Err(Failure::Status(Status::RESERVATION_CONFLICT)));
+        return Started::Settled;
     }
+    let outcome = state.tasks.start(id, task);
+    drop(state);
+    match outcome {
+        Ok(Some(task)) => return Started::Run(task),
+        Ok(None) => {}
+        Err(task) => finish(task, Err(Failure::Status(Status::BUSY))),
+    }
+    Started::Settled
 }
 
 /// How a thread that must not wait for a medium may run a task.
@@ -82,6 +88,10 @@ pub fn execute(task: Task, may_block: bool) -> Option<Task> {
 
 /// A panic in a command is our bug: it costs that command (HARDWARE ERROR), and the unit is marked.
 fn carry_out(mut task: Task, may_block: bool) -> Option<Task> {
+    if task.is_carried_out {
+        finish(task, Ok(()));
+        return None;
+    }
     if let Some(prepare) = task.row.submit.filter(|_| is_submitted(&task)) {
         match guarded(&mut task, may_block, prepare) {
             Ok(Some(request)) => {
@@ -101,8 +111,22 @@ fn carry_out(mut task: Task, may_block: bool) -> Option<Task> {
     if outcome == Err(Failure::WouldBlock) && !may_block {
         return Some(task);
     }
-    finish(task, outcome);
+    match task.is_carried_out {
+        false => finish(task, outcome),
+        true => await_aborted(task),
+    }
     None
+}
+
+/// The task has aborted others and ends when they have come back: the task set keeps it until then.
+fn await_aborted(task: Task) {
+    let Some(id) = task.id else { return finish(task, Ok(())) };
+    let device = Arc::clone(&task.itl.device);
+    let outcome = device.state().tasks.start(id, task);
+    match outcome {
+        Ok(None) => {}
+        Ok(Some(task)) | Err(task) => finish(task, Ok(())),
+    }
 }
 
 /// Runs `work` on the task; a panic is INTERNAL TARGET FAILURE.
@@ -165,24 +189,54 @@ fn submit(mut task: Task, request: &Request) {
 
 /// Ends a task with the outcome given: takes it out of the task set, answers it unless it was aborted, and
 /// dispatches tasks that waited for it.
-pub fn finish(mut task: Task, outcome: Result<(), Failure>) {
+pub fn finish(task: Task, outcome: Result<(), Failure>) {
     let device = Arc::clone(&task.itl.device);
     let mut enabled = Vec::new();
-    let wanted = match task.id.take() {
-        Some(id) => device.state().tasks.remove(id, &mut enabled),
-        None => true,
+    end(task, outcome, &mut enabled);
+    dispatch(&device, enabled);
+}
+
+fn end(mut task: Task, outcome: Result<(), Failure>, enabled: &mut Vec<Task>) {
+    let owed = match task.id.take() {
+        Some(id) => task.itl.device.state().tasks.remove(id, enabled),
+        None => Owed::Answer,
     };
     count(&task, outcome.is_ok());
     if let Err(Failure::Sense(sense)) = &outcome {
-        tell(&device, sense);
+        tell(&task.itl.device, sense);
     }
-    if wanted {
-        answer(&mut task, &device, outcome)
-    } else {
-        drop_silently(task)
+    settle(&mut task, owed, outcome);
+}
+
+/// Gives the initiator what it is owed for a task that is out of the task set.
+pub(crate) fn settle(task: &mut Task, owed: Owed, outcome: Result<(), Failure>) {
+    match owed {
+        Owed::Answer => answer(task, outcome),
+        Owed::TaskAborted => answer(task, Err(Failure::Status(Status::TASK_ABORTED))),
+        Owed::Nothing => {
+            if let Some(reply) = task.reply.take() {
+                reply.task_dropped(task.tag, task.is_immediate);
+            }
+        }
     }
-    for task in enabled {
-        device.dispatcher().dispatch(task);
+}
+
+/// Dispatches tasks that older ones have held up; those that a reservation made meanwhile forbids end here,
+/// and may enable others.
+pub(crate) fn dispatch(device: &Device, mut enabled: Vec<Task>) {
+    while !enabled.is_empty() {
+        let mut more = Vec::new();
+        for task in enabled {
+            let nexus = task.nexus.id;
+            let conflicts =
+                !task.is_carried_out && device.state().reservations.conflicts(nexus, task.row, &task.cdb);
+            if conflicts {
+                end(task, Err(Failure::Status(Status::RESERVATION_CONFLICT)), &mut more);
+            } else {
+                device.dispatcher().dispatch(task);
+            }
+        }
+        enabled = more;
     }
 }
 
@@ -207,7 +261,7 @@ fn count(task: &Task, good: bool) {
     }
 }
 
-fn answer(task: &mut Task, device: &Device, outcome: Result<(), Failure>) {
+fn answer(task: &mut Task, outcome: Result<(), Failure>) {
     let Some(reply) = task.reply.take() else { return };
     if let Err(failure) = &outcome {
         task.itl.counters.failed(failure);
@@ -216,7 +270,7 @@ fn answer(task: &mut Task, device: &Device, outcome: Result<(), Failure>) {
         Ok(()) => (Status::GOOD, SenseData::NONE),
         Err(Failure::Status(status)) => (status, SenseData::NONE),
         Err(Failure::Sense(sense)) => {
-            (Status::CHECK_CONDITION, SenseData::new(&sense, device.descriptor_sense()))
+            (Status::CHECK_CONDITION, SenseData::new(&sense, task.itl.device.descriptor_sense()))
         }
         Err(Failure::WouldBlock) => (Status::BUSY, SenseData::NONE),
     };
@@ -235,13 +289,6 @@ fn answer(task: &mut Task, device: &Device, outcome: Result<(), Failure>) {
     });
 }
 
-/// Ends a task whose initiator does not wait for it any more.
-pub(crate) fn drop_silently(mut task: Task) {
-    if let Some(reply) = task.reply.take() {
-        reply.task_dropped(task.tag, task.is_immediate);
-    }
-}
-
 /// What every task does when it goes. One that was not answered and not aborted is a bug of ours: the
 /// initiator still gets an answer.
 pub(crate) fn gone(task: &mut Task) {
@@ -251,16 +298,10 @@ pub(crate) fn gone(task: &mut Task) {
     }
     let device = Arc::clone(&task.itl.device);
     let mut enabled = Vec::new();
-    let wanted = match task.id.take() {
+    let owed = match task.id.take() {
         Some(id) => device.state().tasks.remove(id, &mut enabled),
-        None => true,
+        None => Owed::Answer,
     };
-    if wanted {
-        answer(task, &device, Err(Failure::Sense(Sense::INTERNAL_TARGET_FAILURE)));
-    } else if let Some(reply) = task.reply.take() {
-        reply.task_dropped(task.tag, task.is_immediate);
-    }
-    for task in enabled {
-        device.dispatcher().dispatch(task);
-    }
+    settle(task, owed, Err(Failure::Sense(Sense::INTERNAL_TARGET_FAILURE)));
+    dispatch(&device, enabled);
 }

@@ -25,6 +25,7 @@ pub mod sense;
 pub mod target;
 pub mod task;
 pub(crate) mod task_set;
+pub mod transport_id;
 pub mod unit_attention;
 
 /// Status codes (SAM-5, 5.3.1).

@@ -227,6 +227,8 @@ impl Nexus {
             itl.attention(Sense::INQUIRY_DATA_HAS_CHANGED);
         }
         for itl in self.itls() {
+            // A unit that went under one number may stay under another.
+            itl.device.state().reservations.attach(&self.ports, self.id);
             itl.attention(Sense::REPORTED_LUNS_DATA_HAS_CHANGED);
         }
     }

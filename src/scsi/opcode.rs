@@ -150,6 +150,8 @@ pub(crate) enum Order {
     AtOnce,
     /// As if it were ORDERED: it changes what other commands mean.
     Ordered,
+    /// As `Ordered`, and one at a time in the unit, whatever the nexus: it changes the reservations.
+    Exclusive,
     /// As `Ordered`; and what it began goes on, whatever becomes of the task: SANITIZE (SBC-3, 4.11).
     Outlives,
 }
@@ -201,6 +203,8 @@ pub(crate) struct OpCode {
     pub(crate) medium: Medium,
     /// When it may run.
     pub(crate) allow: Allow,
+    /// What it is allowed besides when its CDB says something harmless.
+    pub(crate) allow_also: fn(&Cdb) -> Allow,
     /// Place in the task set.
     pub(crate) order: Order,
     /// Thread.
@@ -226,6 +230,7 @@ impl OpCode {
         data: Data::None,
         medium: Medium::None,
         allow: Allow::NOWHERE,
+        allow_also: |_| Allow::NOWHERE,
         order: Order::AsSent,
         run: Run::Inline,
         supported: |_| true,

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use crate::backstore::buffer::Buffer;
 use crate::notice::Notice;
+use crate::scsi::cdb::Cdb;
 use crate::scsi::device::{Device, DeviceType, Itl, MediumState, State};
 use crate::scsi::execute;
 use crate::scsi::lun::LunField;
@@ -14,7 +15,7 @@ use crate::scsi::opcode::{Allow, Count, Medium, OpCode, Order};
 use crate::scsi::ops;
 use crate::scsi::sense::Sense;
 use crate::scsi::task::{Command, Completion, Failure, Reply, SenseData, Task};
-use crate::scsi::task_set::{Entry, Extent, Place, Rest, Selector, TaskId};
+use crate::scsi::task_set::{Abort, Entry, Extent, Place, Selector, TaskId, Waiter};
 use crate::scsi::{FunctionResult, Status, TaskAttribute, TaskManagementFunction};
 
 /// A command that was refused on admission: the answer is ready.
@@ -48,6 +49,7 @@ pub fn admit(nexus: &Arc<Nexus>, command: &Command, reply: &Arc<dyn Reply>) -> R
                 data_in: Buffer::empty(),
                 data_in_length: 0,
                 reply: Some(Arc::clone(reply)),
+                is_carried_out: false,
                 received: None,
                 itl,
             })
@@ -98,7 +100,7 @@ fn check(itl: &Arc<Itl>, command: &Command) -> Result<Admitted, Failure> {
     }
     itl.path.get().check(row)?;
     let mut state = device.state();
-    if state.reservations.conflicts(itl.nexus, row) {
+    if state.reservations.conflicts(itl.nexus, row, &command.cdb) {
         return Err(Failure::Status(Status::RESERVATION_CONFLICT));
     }
     if !row.allow.has(Allow::UNIT_ATTENTION) {
@@ -128,7 +130,7 @@ fn check(itl: &Arc<Itl>, command: &Command) -> Result<Admitted, Failure> {
 /// work that is no command of the unit. Nothing pending is reported by it.
 pub(crate) fn permit(itl: &Itl, state: &State, row: &OpCode) -> Result<(), Failure> {
     itl.path.get().check(row)?;
-    if state.reservations.conflicts(itl.nexus, row) {
+    if state.reservations.conflicts(itl.nexus, row, &Cdb::new(&[row.opcode])) {
         return Err(Failure::Status(Status::RESERVATION_CONFLICT));
     }
     check_ready(state, row)?;
@@ -202,6 +204,7 @@ fn insert(state: &mut State, itl: &Itl, command: &Command, row: &OpCode, extent:
     let place = match row.order {
         Order::AsSent => Place::Attribute(command.attribute),
         Order::AtOnce => Place::AtOnce,
+        Order::Exclusive => Place::Exclusive,
         Order::Ordered | Order::Outlives => Place::Attribute(TaskAttribute::Ordered),
     };
     // Task management does not wait for what it cannot end.
@@ -232,8 +235,10 @@ pub fn manage(
         }
         TaskManagementFunction::NexusReset => {
             for unit in nexus.touched_units() {
-                abort(&unit, Selector::Nexus(nexus.id), None, &pending);
-                lose_nexus_state(&unit, nexus.id);
+                abort(&unit, Selector::Nexus(nexus.id), nexus.id, Tell::Nobody, Some(&pending));
+                let mut state = unit.state();
+                state.reservations.nexus_reset(nexus.id);
+                state.prevented.retain(|holder| *holder != nexus.id);
             }
             for itl in nexus.itls() {
                 itl.attention(Sense::I_T_NEXUS_LOSS_OCCURRED);
@@ -271,20 +276,20 @@ fn manage_unit(
     match function {
         TaskManagementFunction::AbortTask { tag } => {
             let selector = Selector::Tag { nexus: nexus.id, tag };
-            if abort(device, selector, None, pending) == 0 {
+            if abort(device, selector, nexus.id, Tell::Nobody, Some(pending)) == 0 {
                 pending.answer(FunctionResult::TaskDoesNotExist);
             }
         }
         TaskManagementFunction::AbortTaskSet => {
-            abort(device, Selector::Nexus(nexus.id), None, pending);
+            abort(device, Selector::Nexus(nexus.id), nexus.id, Tell::Nobody, Some(pending));
         }
         TaskManagementFunction::ClearTaskSet => {
             // With a task set per nexus (TST 001b) there is nobody else's task in it.
             let per_nexus = device.state().mode.task_set_type == 1;
             let selector = if per_nexus { Selector::Nexus(nexus.id) } else { Selector::All };
-            abort(device, selector, Some(nexus.id), pending);
+            abort(device, selector, nexus.id, Tell::Cleared, Some(pending));
         }
-        TaskManagementFunction::LogicalUnitReset => reset_unit(device, pending),
+        TaskManagementFunction::LogicalUnitReset => reset_unit(device, nexus.id, pending),
         TaskManagementFunction::QueryTask { tag } => {
             query(device, Selector::Tag { nexus: nexus.id, tag }, pending);
         }
@@ -299,49 +304,66 @@ fn query(device: &Device, selector: Selector, pending: &PendingFunction) {
     }
 }
 
-/// Aborts tasks; those of other nexuses than `cleared_by` learn of it: TASK ABORTED status when TAS says so,
-/// else COMMANDS CLEARED BY ANOTHER INITIATOR. Answers how many were hit.
+/// What other nexuses than the one that asked learn of the end of their tasks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tell {
+    /// There are none, or the nexus is gone.
+    Nobody,
+    /// TASK ABORTED status when TAS says so, else COMMANDS CLEARED BY ANOTHER INITIATOR.
+    Cleared,
+    /// TASK ABORTED status when TAS says so; the unit attention of the reset comes anyway.
+    Reset,
+}
+
+/// Aborts tasks (SAM-5, 5.6 and 7). Answers how many were hit.
 fn abort(
     device: &Arc<Device>,
     selector: Selector,
-    cleared_by: Option<u64>,
-    pending: &Arc<PendingFunction>,
+    by: u64,
+    tell: Tell,
+    pending: Option<&Arc<PendingFunction>>,
 ) -> usize {
-    let aborted = device.state().tasks.abort(selector, Some(pending));
-    let hit = aborted.hit.len();
-    if let Some(by) = cleared_by {
+    let waiter = pending.map(|pending| Waiter::Function(Arc::clone(pending)));
+    abort_for(device, selector, by, tell, waiter)
+}
+
+fn abort_for(device: &Arc<Device>, selector: Selector, by: u64, tell: Tell, waiter: Option<Waiter>) -> usize {
+    let (aborted, has_status) = {
+        let mut state = device.state();
+        let has_status = state.mode.task_aborted_status && tell != Tell::Nobody;
+        let told_by = has_status.then_some(by);
+        (state.tasks.abort(&Abort { selector, waiter, told_by }), has_status)
+    };
+    if tell == Tell::Cleared && !has_status {
         for itl in device.itls() {
             if itl.nexus != by && aborted.hit.iter().any(|(nexus, _)| *nexus == itl.nexus) {
                 itl.attention(Sense::COMMANDS_CLEARED_BY_ANOTHER_INITIATOR);
             }
         }
     }
-    settle(device, aborted.rest());
-    hit
-}
-
-/// What an abort leaves to be done: backstores hear of it, tasks that waited end, others may run.
-fn settle(device: &Arc<Device>, (cancelled, waiting, enabled): Rest<Task>) {
-    for ticket in cancelled {
+    for ticket in aborted.cancelled {
         ticket.cancel();
     }
-    for mut task in waiting {
+    for (mut task, owed) in aborted.waiting {
         task.id = None;
-        end_aborted(task);
+        execute::settle(&mut task, owed, Ok(()));
     }
-    for task in enabled {
-        device.dispatcher().dispatch(task);
-    }
+    execute::dispatch(device, aborted.enabled);
+    aborted.hit.len()
 }
 
-fn end_aborted(task: Task) {
-    execute::drop_silently(task);
+/// PREEMPT AND ABORT: ends the tasks of a nexus whose registration is gone; `by` ends when those that are
+/// out have come back (SPC-4, 5.13.11.5).
+pub(crate) fn preempt_tasks(victim: &Itl, by: &mut Task) {
+    let waiter = by.id.map(Waiter::Task);
+    abort_for(&victim.device, Selector::Nexus(victim.nexus), by.nexus.id, Tell::Cleared, waiter);
+    by.is_carried_out = true;
 }
 
 /// LOGICAL UNIT RESET (SAM-5, 7.7): every task aborted, RESERVE and PREVENT gone, saved mode parameters
 /// back, a unit attention for every nexus, the sender's included.
-pub(crate) fn reset_unit(device: &Arc<Device>, pending: &Arc<PendingFunction>) {
-    abort(device, Selector::All, None, pending);
+pub(crate) fn reset_unit(device: &Arc<Device>, by: u64, pending: &Arc<PendingFunction>) {
+    abort(device, Selector::All, by, Tell::Reset, Some(pending));
     {
         let mut state = device.state();
         state.reservations.reset();
@@ -361,27 +383,18 @@ fn reset_target(nexus: &Arc<Nexus>, pending: &Arc<PendingFunction>) {
     for entry in map.entries() {
         if !done.contains(&Arc::as_ptr(&entry.device)) {
             done.push(Arc::as_ptr(&entry.device));
-            reset_unit(&entry.device, pending);
+            reset_unit(&entry.device, nexus.id, pending);
         }
     }
 }
 
-fn lose_nexus_state(device: &Device, nexus: u64) {
+/// The nexus no longer sees this unit: its tasks end without an answer, its reservation and PREVENT there
+/// are gone.
+pub(crate) fn leave_unit(nexus: u64, device: &Arc<Device>) {
+    abort(device, Selector::Nexus(nexus), nexus, Tell::Nobody, None);
     let mut state = device.state();
     state.reservations.nexus_lost(nexus);
     state.prevented.retain(|holder| *holder != nexus);
-}
-
-/// The nexus no longer sees this unit: its tasks, reservation and PREVENT there are gone.
-pub(crate) fn leave_unit(nexus: u64, device: &Arc<Device>) {
-    leave_tasks(nexus, device);
-    lose_nexus_state(device, nexus);
-}
-
-/// Aborts the tasks of a nexus without an answer.
-pub(crate) fn leave_tasks(nexus: u64, device: &Arc<Device>) {
-    let aborted = device.state().tasks.abort(Selector::Nexus(nexus), None);
-    settle(device, aborted.rest());
 }
 
 /// The session has ended: tasks are aborted without an answer, SPC-2 reservations and PREVENT released.

@@ -153,6 +153,8 @@ pub struct Task {
     pub(crate) data_in: Buffer,
     pub(crate) data_in_length: u32,
     pub(crate) reply: Option<Arc<dyn Reply>>,
+    /// All is done but to wait for tasks that this one has aborted.
+    pub(crate) is_carried_out: bool,
     pub(crate) received: Option<Instant>,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A pure state machine, generic over what waits in it. Two rules order tasks:
 //! * task attributes: ORDERED waits for everything older, everything waits for an older ORDERED or HEAD OF
-//!   QUEUE task (within one nexus when TST is 1);
+//!   QUEUE task (within one nexus when TST is 1); of tasks that change the reservations, one at a time runs;
 //! * blocks: of two tasks that touch the same blocks, one of them writing, the younger waits. That makes
 //!   COMPARE AND WRITE atomic, keeps overlapping writes in the order they were sent, and is the fence
 //!   around a write that was aborted but is still out: it holds its blocks until it comes back.
@@ -53,8 +53,20 @@ impl Extent {
 pub(crate) enum Place {
     /// By its task attribute.
     Attribute(TaskAttribute),
+    /// As ORDERED, and one at a time whatever the nexus.
+    Exclusive,
     /// Neither waits for attributes nor makes others wait.
     AtOnce,
+}
+
+impl Place {
+    fn attribute(self) -> Option<TaskAttribute> {
+        match self {
+            Place::Attribute(attribute) => Some(attribute),
+            Place::Exclusive => Some(TaskAttribute::Ordered),
+            Place::AtOnce => None,
+        }
+    }
 }
 
 /// What the set must know of a task.
@@ -70,6 +82,22 @@ pub(crate) struct Entry {
     pub(crate) extent: Extent,
     /// Whether the medium may change; an aborted task of this kind is waited for.
     pub(crate) writes: bool,
+}
+
+impl Entry {
+    /// What it changes cannot be called back: when it is aborted while it runs, it is waited for.
+    fn is_fenced(&self) -> bool {
+        self.writes || self.place == Place::Exclusive
+    }
+}
+
+/// Who waits for a task that was aborted but is still out.
+#[derive(Clone)]
+pub(crate) enum Waiter {
+    /// A task management function.
+    Function(Arc<PendingFunction>),
+    /// A task that runs: [`TaskSet::start`] will keep it until the last of those has come back.
+    Task(TaskId),
 }
 
 /// Where a task is.
@@ -93,7 +121,7 @@ struct Slot<T> {
     sequence: u64,
     blockers: u32,
     stage: Stage<T>,
-    functions: Vec<Arc<PendingFunction>>,
+    waiters: Vec<Waiter>,
     /// Names the command at the backstore that has it, if one does.
     ticket: Option<Ticket>,
 }
@@ -124,26 +152,38 @@ impl Selector {
     }
 }
 
+/// An abort.
+#[derive(Clone)]
+pub(crate) struct Abort {
+    /// Which tasks.
+    pub(crate) selector: Selector,
+    /// Who waits for those that are still out.
+    pub(crate) waiter: Option<Waiter>,
+    /// With TAS, the nexus that asked: tasks of others end with TASK ABORTED instead of silence.
+    pub(crate) told_by: Option<u64>,
+}
+
+/// What is owed to the initiator of a task that has come out of the set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Owed {
+    /// Its outcome.
+    Answer,
+    /// TASK ABORTED status.
+    TaskAborted,
+    /// Nothing: it was aborted.
+    Nothing,
+}
+
 /// What an abort did.
 pub(crate) struct Aborted<T> {
     /// Tasks hit, whatever their stage.
     pub(crate) hit: Vec<(u64, u32)>,
-    /// Tasks that were waiting; they are the caller's to end without an answer of their own.
-    pub(crate) waiting: Vec<T>,
+    /// Tasks that were waiting, and what is owed for them; they are the caller's to end.
+    pub(crate) waiting: Vec<(T, Owed)>,
     /// Tasks of others that may run now.
     pub(crate) enabled: Vec<T>,
     /// Commands that backstores have, to be told that nobody waits for them.
     pub(crate) cancelled: Vec<Ticket>,
-}
-
-/// The parts of [`Aborted`] that its caller must deal with.
-pub(crate) type Rest<T> = (Vec<Ticket>, Vec<T>, Vec<T>);
-
-impl<T> Aborted<T> {
-    /// Commands to cancel, tasks to end without an answer, tasks that may run.
-    pub(crate) fn rest(self) -> Rest<T> {
-        (self.cancelled, self.waiting, self.enabled)
-    }
 }
 
 /// Tasks of a logical unit that are not finished.
@@ -157,6 +197,8 @@ pub(crate) struct TaskSet<T> {
     barriers: u32,
     waiting: u32,
     per_nexus: bool,
+    /// Aborted tasks that have not come back and end with TASK ABORTED.
+    told: Vec<TaskId>,
 }
 
 impl<T> TaskSet<T> {
@@ -172,6 +214,7 @@ impl<T> TaskSet<T> {
             barriers: 0,
             waiting: 0,
             per_nexus,
+            told: Vec::new(),
         }
     }
 
@@ -204,7 +247,7 @@ impl<T> TaskSet<T> {
             sequence: self.sequence,
             blockers,
             stage: Stage::Receiving,
-            functions: Vec::new(),
+            waiters: Vec::new(),
             ticket: None,
         };
         self.count += 1;
@@ -225,7 +268,7 @@ impl<T> TaskSet<T> {
 
     /// Hits only when something in the set can hold the newcomer up; the common case costs two compares.
     fn count_blockers(&self, newer: &Entry) -> u32 {
-        let ordered = newer.place == Place::Attribute(TaskAttribute::Ordered);
+        let ordered = newer.place.attribute() == Some(TaskAttribute::Ordered);
         let by_blocks = newer.extent.blocks > 0 && (newer.writes || self.writers > 0);
         if self.count == 0 || (self.barriers == 0 && !ordered && !by_blocks) {
             return 0;
@@ -236,7 +279,8 @@ impl<T> TaskSet<T> {
     }
 
     /// The task has all it needs. Gives it back to be run now, or keeps it until older tasks are done.
-    /// `Err` when it was aborted meanwhile: nobody waits for it any more.
+    /// `Err` when it was aborted meanwhile. A task that has run and waits for tasks it aborted is started a
+    /// second time, and is given back when they have come back.
     pub(crate) fn start(&mut self, id: TaskId, task: T) -> Result<Option<T>, T> {
         let Some(slot) = self.slot_mut(id) else { return Err(task) };
         if slot.blockers == 0 {
@@ -259,49 +303,60 @@ impl<T> TaskSet<T> {
         true
     }
 
-    /// Takes a task out. Answers whether its initiator still waits for it, and which tasks may run now.
-    pub(crate) fn remove(&mut self, id: TaskId, enabled: &mut Vec<T>) -> bool {
+    /// Takes a task out. Answers what its initiator is owed, and which tasks may run now.
+    pub(crate) fn remove(&mut self, id: TaskId, enabled: &mut Vec<T>) -> Owed {
+        let told = self.told.iter().position(|told| *told == id).map(|at| self.told.swap_remove(at));
+        let aborted = if told.is_some() { Owed::TaskAborted } else { Owed::Nothing };
         if self.slot_mut(id).is_none() {
-            return false;
+            return aborted;
         }
-        let Some(slot) = self.take(id.slot) else { return false };
+        let Some(slot) = self.take(id.slot) else { return aborted };
         self.release(&slot, enabled);
-        for function in &slot.functions {
-            function.one_done();
+        for waiter in &slot.waiters {
+            match waiter {
+                Waiter::Function(function) => function.one_done(),
+                Waiter::Task(id) => self.one_back(*id, enabled),
+            }
         }
-        !matches!(slot.stage, Stage::Fenced)
+        if matches!(slot.stage, Stage::Fenced) { aborted } else { Owed::Answer }
     }
 
-    /// Aborts what `selector` hits. A task that is running and writes stays as a fence, and `function` is
-    /// told when it has come back; every other task is gone when this returns.
-    pub(crate) fn abort(
-        &mut self,
-        selector: Selector,
-        function: Option<&Arc<PendingFunction>>,
-    ) -> Aborted<T> {
+    fn one_back(&mut self, id: TaskId, enabled: &mut Vec<T>) {
+        if let Some(slot) = self.slot_mut(id) {
+            slot.blockers -= 1;
+            self.enable(id.slot, enabled);
+        }
+    }
+
+    /// Aborts tasks. One that is running and cannot be called back stays as a fence, and the waiter is told
+    /// when it has come back; every other task is gone when this returns.
+    pub(crate) fn abort(&mut self, abort: &Abort) -> Aborted<T> {
         let mut aborted =
             Aborted { hit: Vec::new(), waiting: Vec::new(), enabled: Vec::new(), cancelled: Vec::new() };
         let mut gone = Vec::new();
         let mut fences = Vec::new();
         for index in 0..self.slots.len() {
             let Some(slot) = &mut self.slots[index] else { continue };
-            if !selector.hits(&slot.entry) {
+            if !abort.selector.hits(&slot.entry) {
                 continue;
             }
+            let number = u32::try_from(index).unwrap_or(u32::MAX);
+            let id = TaskId { slot: number, generation: slot.generation };
             let fenced = matches!(slot.stage, Stage::Fenced);
             if !fenced {
                 aborted.hit.push((slot.entry.nexus, slot.entry.tag));
                 aborted.cancelled.extend(slot.ticket.take());
-            }
-            if fenced || (slot.is_out() && slot.entry.writes) {
-                if let Some(function) = function {
-                    function.one_more();
-                    slot.functions.push(Arc::clone(function));
+                let waits = matches!(slot.stage, Stage::Waiting(_));
+                if !waits && abort.told_by.is_some_and(|by| by != slot.entry.nexus) {
+                    self.told.push(id);
                 }
+            }
+            if fenced || (slot.is_out() && slot.entry.is_fenced()) {
+                self.wait_for(index, abort.waiter.as_ref());
                 if !fenced {
                     fences.push(index);
                 }
-            } else if let Some(slot) = self.take(u32::try_from(index).unwrap_or(u32::MAX)) {
+            } else if let Some(slot) = self.take(number) {
                 gone.push(slot);
             }
         }
@@ -312,7 +367,10 @@ impl<T> TaskSet<T> {
         for slot in gone {
             self.release(&slot, &mut aborted.enabled);
             match slot.stage {
-                Stage::Waiting(task) => aborted.waiting.push(task),
+                Stage::Waiting(task) => {
+                    let told = abort.told_by.is_some_and(|by| by != slot.entry.nexus);
+                    aborted.waiting.push((task, if told { Owed::TaskAborted } else { Owed::Nothing }));
+                }
                 Stage::Claimed(signal) => signal.set(Standing::Refused),
                 _ => {}
             }
@@ -320,12 +378,29 @@ impl<T> TaskSet<T> {
         aborted
     }
 
-    /// Turns a running task into a fence: it keeps its blocks and gives up its place in the order.
+    fn wait_for(&mut self, index: usize, waiter: Option<&Waiter>) {
+        let (Some(slot), Some(waiter)) = (&mut self.slots[index], waiter) else { return };
+        slot.waiters.push(waiter.clone());
+        match waiter {
+            Waiter::Function(function) => function.one_more(),
+            Waiter::Task(id) => {
+                if let Some(slot) = self.slot_mut(*id) {
+                    slot.blockers += 1;
+                }
+            }
+        }
+    }
+
+    /// Turns a running task into a fence: it keeps its blocks and gives up its place in the order, except one
+    /// that is exclusive.
     fn fence(&mut self, index: usize, enabled: &mut Vec<T>) {
         let per_nexus = self.per_nexus;
         let Some(slot) = &mut self.slots[index] else { return };
         let (entry, sequence) = (slot.entry, slot.sequence);
         slot.stage = Stage::Fenced;
+        if entry.place == Place::Exclusive {
+            return;
+        }
         self.barriers -= u32::from(is_barrier(&entry));
         if let Some(slot) = &mut self.slots[index] {
             slot.entry.place = Place::AtOnce;
@@ -378,24 +453,31 @@ impl<T> TaskSet<T> {
     }
 
     fn unblock(&mut self, enabled: &mut Vec<T>, held_up: impl Fn(&Slot<T>) -> bool) {
-        for slot in self.slots.iter_mut().flatten() {
+        for index in 0..self.slots.len() {
+            let Some(slot) = &mut self.slots[index] else { continue };
             if slot.blockers == 0 || !held_up(slot) {
                 continue;
             }
             slot.blockers -= 1;
-            if slot.blockers > 0 {
-                continue;
-            }
-            if let Stage::Claimed(signal) = &slot.stage {
-                signal.set(Standing::Granted);
-            }
-            if !matches!(slot.stage, Stage::Waiting(_)) {
-                continue;
-            }
-            if let Stage::Waiting(task) = std::mem::replace(&mut slot.stage, Stage::Running) {
-                self.waiting -= 1;
-                enabled.push(task);
-            }
+            self.enable(u32::try_from(index).unwrap_or(u32::MAX), enabled);
+        }
+    }
+
+    /// Gives a task out that has all it needs and nothing left to wait for.
+    fn enable(&mut self, index: u32, enabled: &mut Vec<T>) {
+        let Some(Some(slot)) = self.slots.get_mut(index as usize) else { return };
+        if slot.blockers > 0 {
+            return;
+        }
+        if let Stage::Claimed(signal) = &slot.stage {
+            signal.set(Standing::Granted);
+        }
+        if !matches!(slot.stage, Stage::Waiting(_)) {
+            return;
+        }
+        if let Stage::Waiting(task) = std::mem::replace(&mut slot.stage, Stage::Running) {
+            self.waiting -= 1;
+            enabled.push(task);
         }
     }
 }
@@ -412,7 +494,7 @@ impl<T> Slot<T> {
 }
 
 fn is_barrier(entry: &Entry) -> bool {
-    matches!(entry.place, Place::Attribute(TaskAttribute::Ordered | TaskAttribute::HeadOfQueue))
+    matches!(entry.place.attribute(), Some(TaskAttribute::Ordered | TaskAttribute::HeadOfQueue))
 }
 
 fn blocks<T>(older: &Slot<T>, newer: &Entry, per_nexus: bool) -> bool {
@@ -424,129 +506,19 @@ fn by_extent(older: &Entry, newer: &Entry) -> bool {
 }
 
 fn by_attribute(older: &Entry, newer: &Entry, per_nexus: bool) -> bool {
+    if older.place == Place::Exclusive && newer.place == Place::Exclusive {
+        return true;
+    }
     if per_nexus && older.nexus != newer.nexus {
         return false;
     }
-    match (older.place, newer.place) {
-        (Place::AtOnce, _) | (_, Place::AtOnce) => false,
-        (_, Place::Attribute(TaskAttribute::HeadOfQueue)) => false,
-        (_, Place::Attribute(TaskAttribute::Ordered)) => true,
-        (Place::Attribute(older), _) => matches!(older, TaskAttribute::Ordered | TaskAttribute::HeadOfQueue),
+    match (older.place.attribute(), newer.place.attribute()) {
+        (None, _) | (_, None) => false,
+        (_, Some(TaskAttribute::HeadOfQueue)) => false,
+        (_, Some(TaskAttribute::Ordered)) => true,
+        (Some(older), _) => matches!(older, TaskAttribute::Ordered | TaskAttribute::HeadOfQueue),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn entry(nexus: u64, tag: u32, attribute: TaskAttribute, lba: u64, writes: bool) -> Entry {
-        let extent = Extent { lba, blocks: 1 };
-        Entry { nexus, tag, place: Place::Attribute(attribute), extent, writes }
-    }
-
-    fn simple(tag: u32, lba: u64, writes: bool) -> Entry {
-        entry(1, tag, TaskAttribute::Simple, lba, writes)
-    }
-
-    fn runs(set: &mut TaskSet<u32>, entry: Entry) -> (TaskId, bool) {
-        let id = set.insert(entry);
-        let now = set.start(id, entry.tag).unwrap().is_some();
-        (id, now)
-    }
-
-    fn removed(set: &mut TaskSet<u32>, id: TaskId) -> Vec<u32> {
-        let mut enabled = Vec::new();
-        assert!(set.remove(id, &mut enabled));
-        enabled
-    }
-
-    #[test]
-    fn sam_8_ordered_waits_for_older_and_holds_up_younger() {
-        let mut set = TaskSet::new(true);
-        let (first, now) = runs(&mut set, simple(1, 10, false));
-        assert!(now);
-        let (ordered, now) = runs(&mut set, entry(1, 2, TaskAttribute::Ordered, 20, false));
-        assert!(!now);
-        let (_, now) = runs(&mut set, simple(3, 30, false));
-        assert!(!now);
-        let (_, now) = runs(&mut set, entry(1, 4, TaskAttribute::HeadOfQueue, 40, false));
-        assert!(now);
-        let (_, now) = runs(&mut set, entry(2, 5, TaskAttribute::Simple, 50, false));
-        assert!(now, "another nexus has a task set of its own when TST is 1");
-        assert_eq!(removed(&mut set, first), [2]);
-        assert_eq!(removed(&mut set, ordered), [3]);
-    }
-
-    #[test]
-    fn overlapping_writes_run_in_the_order_sent() {
-        let mut set = TaskSet::new(true);
-        let (write, _) = runs(&mut set, simple(1, 7, true));
-        let (read, now) = runs(&mut set, entry(9, 2, TaskAttribute::Simple, 7, false));
-        assert!(!now);
-        let (_, now) = runs(&mut set, simple(3, 8, true));
-        assert!(now);
-        let (_, now) = runs(&mut set, simple(4, 7, true));
-        assert!(!now);
-        assert_eq!(removed(&mut set, write), [2]);
-        assert_eq!(removed(&mut set, read), [4]);
-    }
-
-    #[test]
-    fn an_aborted_write_that_is_out_keeps_its_blocks() {
-        let mut set = TaskSet::new(true);
-        let (write, _) = runs(&mut set, simple(1, 7, true));
-        let (ordered, now) = runs(&mut set, entry(1, 2, TaskAttribute::Ordered, 100, false));
-        assert!(!now);
-        let (_, now) = runs(&mut set, entry(2, 3, TaskAttribute::Simple, 7, true));
-        assert!(!now);
-        let aborted = set.abort(Selector::Tag { nexus: 1, tag: 1 }, None);
-        assert_eq!(aborted.hit, [(1, 1)]);
-        assert_eq!(aborted.enabled, [2], "the order no longer waits for it");
-        assert!(!set.contains(Selector::Tag { nexus: 1, tag: 1 }));
-        let mut enabled = Vec::new();
-        assert!(!set.remove(write, &mut enabled), "nobody is to be answered");
-        assert_eq!(enabled, [3]);
-        assert!(removed(&mut set, ordered).is_empty());
-    }
-
-    #[test]
-    fn a_claim_waits_for_older_writes_and_holds_up_younger_ones() {
-        let claimed = |nexus, lba, writes| Entry {
-            place: Place::AtOnce,
-            ..entry(nexus, u32::MAX, TaskAttribute::Simple, lba, writes)
-        };
-        let mut set = TaskSet::new(true);
-        let (write, _) = runs(&mut set, simple(1, 7, true));
-        let (reading, writing) = (Signal::new(), Signal::new());
-        let source = set.claim(claimed(1, 7, false), &reading);
-        let destination = set.claim(claimed(1, 8, true), &writing);
-        assert_eq!((reading.standing(), writing.standing()), (Standing::Waiting, Standing::Granted));
-        let (_, now) = runs(&mut set, simple(2, 8, false));
-        assert!(!now);
-        assert!(removed(&mut set, write).is_empty());
-        assert_eq!(reading.standing(), Standing::Granted);
-        assert!(!set.contains(Selector::Tag { nexus: 1, tag: u32::MAX }), "it is no task");
-        let aborted = set.abort(Selector::All, None);
-        assert_eq!(reading.standing(), Standing::Refused);
-        assert!(set.holds(destination) && !set.holds(source), "what writes is a fence until it is back");
-        assert!(aborted.waiting.len() == 1 && !set.is_wanted(destination));
-        assert!(!set.remove(destination, &mut Vec::new()));
-        assert_eq!(set.len(), 0);
-    }
-
-    #[test]
-    fn an_abort_of_everything_starts_nothing_it_hit() {
-        let mut set = TaskSet::new(true);
-        let (first, _) = runs(&mut set, simple(1, 7, false));
-        runs(&mut set, simple(2, 7, true));
-        runs(&mut set, simple(3, 7, true));
-        let receiving = set.insert(simple(4, 9, true));
-        let aborted = set.abort(Selector::Nexus(1), None);
-        assert_eq!(aborted.hit.len(), 4);
-        assert_eq!(aborted.waiting, [2, 3]);
-        assert!(aborted.enabled.is_empty());
-        assert_eq!(set.start(receiving, 4), Err(4));
-        assert!(!set.remove(first, &mut Vec::new()));
-        assert_eq!(set.len(), 0);
-    }
-}
+mod tests;

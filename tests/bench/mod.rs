@@ -128,7 +128,10 @@ impl Bench {
             block_size,
             task_set_type: 0,
         };
-        let device = Device::new(new, Arc::clone(&dispatch), store);
+        let device = match store {
+            Some(store) => Device::open(new, Arc::clone(&dispatch), store).unwrap(),
+            None => Device::new(new, Arc::clone(&dispatch)),
+        };
         Bench { device, ready, dispatch, buffers: BufferPool::new(64 << 20), numbers: Mutex::new(0) }
     }
 

@@ -128,7 +128,7 @@ pub fn device(name: &str, store: Arc<dyn Backstore>, dispatch: &Arc<dyn Dispatch
         block_size,
         task_set_type: 1,
     };
-    Device::new(new, Arc::clone(dispatch), None)
+    Device::new(new, Arc::clone(dispatch))
 }
 
 /// A unit without a medium, for LUNs that are not there.
@@ -141,7 +141,7 @@ pub fn pseudo(device_type: DeviceType, dispatch: &Arc<dyn Dispatch>) -> Arc<Devi
         block_size: 512,
         task_set_type: 1,
     };
-    Device::new(new, Arc::clone(dispatch), None)
+    Device::new(new, Arc::clone(dispatch))
 }
 
 /// Serves these stores as LUN 0, 1, ... of [`TARGET`] on a free port of 127.0.0.1.

@@ -59,6 +59,11 @@ pub(crate) const START_STOP_UNIT: OpCode = OpCode {
     types: Types::ALL,
     usage: &[0x01, 0, 0x0f, 0xf7, CONTROL],
     allow: Allow::NO_MEDIUM,
+    // START alone disturbs nobody (SBC-3, table of reservations).
+    allow_also: |cdb| match (cdb.byte(4) >> 4, cdb.bit(4, LOEJ), cdb.bit(4, START)) {
+        (0, false, true) => Allow::PERSISTENT_RESERVATION,
+        _ => Allow::NOWHERE,
+    },
     order: Order::Ordered,
     run: Run::Worker,
     execute: start_stop_unit,
@@ -117,6 +122,11 @@ pub(crate) const PREVENT_ALLOW_MEDIUM_REMOVAL: OpCode = OpCode {
     types: Types::ALL,
     usage: &[0, 0, 0, 0x03, CONTROL],
     allow: Allow::NO_MEDIUM,
+    // To allow removal is always allowed (SPC-4, table of reservations).
+    allow_also: |cdb| match cdb.byte(4) & 3 {
+        0 => Allow::PERSISTENT_RESERVATION,
+        _ => Allow::NOWHERE,
+    },
     supported: is_removable,
     execute: prevent_allow,
     ..OpCode::BLANK
@@ -180,12 +190,12 @@ impl From<Refusal> for Failure {
 const SPC2: OpCode = OpCode {
     types: Types::ALL,
     allow: Allow::RESERVED.and(Allow::PERSISTENT_RESERVATION).and(Allow::NO_MEDIUM).and(Allow::STANDBY),
-    order: Order::Ordered,
+    order: Order::Exclusive,
     ..OpCode::BLANK
 };
 
 fn reserve(context: &mut Context<'_>) -> Result<(), Failure> {
-    Ok(context.device().state().reservations.reserve(context.nexus().id)?)
+    Ok(context.device().state().reservations.reserve_spc2(context.nexus().id)?)
 }
 
 fn release(context: &mut Context<'_>) -> Result<(), Failure> {

@@ -1,0 +1,162 @@
+//! Reservations as text: what APTPL keeps over power loss, and SCST's `pr_state`.
+//!
+//! ```text
+//! version 1
+//! generation 7
+//! aptpl 1
+//! reservation 5 0
+//! registrant 1 00000000deadbeef 1 60 450000...
+//! ```
+//!
+//! `reservation` has type and scope in hexadecimal; a registrant has its relative target port, its key, 1 if
+//! it holds the reservation, and its TransportID's length and bytes in hexadecimal. Lines of other kinds are
+//! refused: half a state is worse than none.
+
+use std::fmt;
+use std::fmt::Write as _;
+
+use crate::bytes::Take;
+use crate::scsi::nexus::PortPair;
+use crate::scsi::reservation::{REGISTRATION_LIMIT, Registration, ReservationType, Reservations};
+use crate::scsi::transport_id;
+
+/// Why a text is not the state of a unit's reservations.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NotAState {
+    /// Line, from 1; 0 when the lines do not fit each other.
+    pub line: usize,
+    /// What is wrong with it.
+    pub what: &'static str,
+}
+
+impl fmt::Display for NotAState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            0 => f.write_str(self.what),
+            line => write!(f, "line {line}: {}", self.what),
+        }
+    }
+}
+
+impl std::error::Error for NotAState {}
+
+impl Reservations {
+    /// The whole state, whether APTPL is set or not.
+    pub fn text(&self) -> String {
+        let mut text = format!("version 1\ngeneration {}\n", self.generation);
+        if self.persists {
+            text.push_str("aptpl 1\n");
+        }
+        if let Some(kind) = self.reservation {
+            text.push_str(&format!("reservation {:x} 0\n", kind.code()));
+        }
+        for r in &self.registrations {
+            let id = transport_id::encode(&r.ports.initiator);
+            let holds = u8::from(r.is_holder);
+            let head = format!("registrant {} {:016x} {holds} {} ", r.ports.relative_port, r.key, id.len());
+            text.push_str(&head);
+            for byte in id {
+                let _ = write!(text, "{byte:02x}");
+            }
+            text.push('\n');
+        }
+        text
+    }
+
+    /// What must be kept: nothing when APTPL is off or nobody is registered.
+    pub fn saved(&self) -> Vec<u8> {
+        if self.persists && !self.registrations.is_empty() { self.text().into_bytes() } else { Vec::new() }
+    }
+
+    /// What [`Reservations::text`] wrote, with no nexus attached.
+    pub fn parse(text: &str) -> Result<Self, NotAState> {
+        let mut state = Reservations::default();
+        let mut lines = text.lines().enumerate();
+        if lines.next().map(|(_, line)| line) != Some("version 1") {
+            return Err(NotAState { line: 1, what: "the first line must be \"version 1\"" });
+        }
+        for (index, line) in lines {
+            state.read_line(line).map_err(|what| NotAState { line: index + 1, what })?;
+        }
+        state.check().map_err(|what| NotAState { line: 0, what })?;
+        Ok(state)
+    }
+
+    /// What [`Reservations::saved`] wrote before the power went: PRGENERATION starts at 0 again.
+    pub fn restore(saved: &[u8]) -> Result<Self, NotAState> {
+        let text = std::str::from_utf8(saved).map_err(|_| NotAState { line: 0, what: "it is no text" })?;
+        Ok(Reservations { generation: 0, ..Self::parse(text)? })
+    }
+
+    fn read_line(&mut self, line: &str) -> Result<(), &'static str> {
+        let words: Vec<&str> = line.split(' ').collect();
+        match words.as_slice() {
+            ["generation", number] => {
+                self.generation = number.parse().map_err(|_| "generation wants a number of 32 bits")?;
+            }
+            ["aptpl", flag] => {
+                self.persists = holds(flag).ok_or("aptpl wants 0 or 1")?;
+            }
+            ["reservation", kind, "0"] => {
+                let code = u8::from_str_radix(kind, 16).ok().and_then(ReservationType::from_code);
+                self.reservation = Some(code.ok_or("the type must be 1, 3, 5, 6, 7 or 8")?);
+            }
+            ["reservation", ..] => return Err("reservation wants a type and scope 0"),
+            ["registrant", port, key, holds, length, id] => {
+                let registration = registrant((port, key), holds, (length, id));
+                self.registrations.push(registration.ok_or("this is no registrant")?);
+            }
+            _ => return Err("this line is not known"),
+        }
+        Ok(())
+    }
+
+    /// Nobody is registered twice, and the holders are those that the type wants.
+    fn check(&self) -> Result<(), &'static str> {
+        if self.registrations.len() > REGISTRATION_LIMIT {
+            return Err("there are too many registrants");
+        }
+        let mut names: Vec<_> = self
+            .registrations
+            .iter()
+            .map(|r| (&r.ports.initiator.name, r.ports.initiator.isid, r.ports.relative_port))
+            .collect();
+        names.sort_unstable();
+        if names.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err("a registrant is there twice");
+        }
+        let holders = self.registrations.iter().filter(|r| r.is_holder).count();
+        let fits = match self.reservation {
+            None => holders == 0,
+            Some(kind) if kind.is_held_by_all() => holders == self.registrations.len() && holders > 0,
+            Some(_) => holders == 1,
+        };
+        if fits { Ok(()) } else { Err("the holders do not fit the type of the reservation") }
+    }
+}
+
+fn holds(flag: &str) -> Option<bool> {
+    match flag {
+        "0" => Some(false),
+        "1" => Some(true),
+        _ => None,
+    }
+}
+
+fn registrant((port, key): (&str, &str), flag: &str, (length, id): (&str, &str)) -> Option<Registration> {
+    let length: usize = length.parse().ok()?;
+    if length > transport_id::MAX_LENGTH || id.len() != length * 2 || !id.is_ascii() {
+        return None;
+    }
+    let bytes: Option<Vec<u8>> =
+        (0..length).map(|at| u8::from_str_radix(&id[at * 2..at * 2 + 2], 16).ok()).collect();
+    let bytes = bytes?;
+    let mut take = Take::new(&bytes);
+    let initiator = transport_id::decode(&mut take)?.port()?;
+    Some(Registration {
+        ports: PortPair { initiator, relative_port: port.parse().ok()? },
+        key: u64::from_str_radix(key, 16).ok().filter(|key| *key != 0)?,
+        is_holder: holds(flag)?,
+        nexus: None,
+    })
+}
