@@ -17,16 +17,20 @@ use scstu::scsi::{FunctionResult, Status, TaskAttribute, TaskManagementFunction,
 
 use crate::support::{Memory, TARGET, pseudo};
 
-/// Tasks that may run; the bench decides when.
+type Job = Box<dyn FnOnce() + Send>;
+
+/// Tasks and long jobs that may run; the bench decides when.
 #[derive(Default)]
-pub struct Ready(Mutex<Vec<Task>>);
+pub struct Ready(Mutex<Vec<Task>>, Mutex<Vec<Job>>);
 
 impl Dispatch for Ready {
     fn dispatch(&self, task: Task) {
         self.0.lock().unwrap().push(task);
     }
 
-    fn background(&self, _job: Box<dyn FnOnce() + Send>) {}
+    fn background(&self, job: Job) {
+        self.1.lock().unwrap().push(job);
+    }
 
     fn rest(&self, _time: Duration) {}
 }
@@ -128,6 +132,22 @@ impl Bench {
             block_size,
             task_set_type: 0,
         };
+        Self::of(new, ready, dispatch, store)
+    }
+
+    /// A unit as `new` describes it.
+    pub fn made(new: NewDevice) -> Self {
+        let ready = Arc::new(Ready::default());
+        let dispatch: Arc<dyn Dispatch> = ready.clone();
+        Self::of(new, ready, dispatch, None)
+    }
+
+    fn of(
+        new: NewDevice,
+        ready: Arc<Ready>,
+        dispatch: Arc<dyn Dispatch>,
+        store: Option<Arc<dyn StateStore>>,
+    ) -> Self {
         let device = match store {
             Some(store) => Device::open(new, Arc::clone(&dispatch), store).unwrap(),
             None => Device::new(new, Arc::clone(&dispatch)),
@@ -176,6 +196,14 @@ impl Bench {
     pub fn run_ready(&self, index: usize) {
         let task = self.ready.0.lock().unwrap().remove(index);
         assert!(execute::execute(task, true).is_none());
+    }
+
+    /// Runs the long jobs that were begun.
+    pub fn run_jobs(&self) {
+        loop {
+            let Some(job) = self.ready.1.lock().unwrap().pop() else { break };
+            job();
+        }
     }
 
     /// Runs until nothing may run.

@@ -6,6 +6,7 @@ use crate::scsi::device::{DeviceType, Itl};
 use crate::scsi::opcode::{Allow, CONTROL, Data, OpCode, Order, Types};
 use crate::scsi::ops::copy::is_copy_manager;
 use crate::scsi::ops::groups;
+use crate::scsi::ops::unit::is_removable;
 use crate::scsi::page::vpd;
 use crate::scsi::sense::Sense;
 use crate::scsi::task::{Context, Failure};
@@ -86,7 +87,7 @@ fn standard(itl: &Itl) -> Vec<u8> {
     let identity = &settings.identity;
     let mut data = vec![0; STANDARD];
     data[0] = peripheral(itl);
-    data[1] = if settings.removable { 0x80 } else { 0 };
+    data[1] = if is_removable(device) { 0x80 } else { 0 };
     data[2] = 0x06;
     // HISUP and response data format 2; NORMACA is 0.
     data[3] = 0x12;

@@ -74,7 +74,8 @@ const START: u8 = 0x01;
 const LOEJ: u8 = 0x02;
 const NO_FLUSH: u8 = 0x04;
 
-fn is_removable(device: &Device) -> bool {
+/// RMB: a medium that comes and goes. That of a CD drive does.
+pub(super) fn is_removable(device: &Device) -> bool {
     device.settings().removable || device.device_type() == DeviceType::CdRom
 }
 
