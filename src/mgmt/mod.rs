@@ -2,4 +2,5 @@
 //! is there, and keeps nothing.
 
 pub mod conf;
+pub mod isns;
 pub mod metrics;

@@ -286,6 +286,7 @@ fn answer(task: &mut Task, outcome: Result<(), Failure>) {
         expected_in: task.expected_in,
         expected_out: task.expected_out,
         is_immediate: task.is_immediate,
+        times: task.times.map(|times| (times, Arc::clone(&task.itl))),
     });
 }
 

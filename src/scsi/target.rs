@@ -50,7 +50,7 @@ pub fn admit(nexus: &Arc<Nexus>, command: &Command, reply: &Arc<dyn Reply>) -> R
                 data_in_length: 0,
                 reply: Some(Arc::clone(reply)),
                 is_carried_out: false,
-                received: None,
+                times: None,
                 itl,
             })
         }
@@ -85,6 +85,7 @@ fn refusal(itl: &Itl, command: &Command, failure: Failure) -> Completion {
         expected_in: command.expected_in,
         expected_out: command.expected_out,
         is_immediate: command.is_immediate,
+        times: None,
     }
 }
 

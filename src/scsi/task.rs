@@ -70,6 +70,15 @@ impl std::ops::Deref for SenseData {
     }
 }
 
+/// When a command came and when it ran, in the words of a clock that this layer does not have.
+#[derive(Clone, Copy, Debug)]
+pub struct TaskTimes {
+    /// The command came.
+    pub received: Instant,
+    /// It ran.
+    pub started: Instant,
+}
+
 /// How a command ended.
 pub struct Completion {
     /// Initiator task tag.
@@ -90,6 +99,8 @@ pub struct Completion {
     pub expected_out: u32,
     /// As in [`Command::is_immediate`].
     pub is_immediate: bool,
+    /// Its times, and whose counters they belong to, if they are measured.
+    pub times: Option<(TaskTimes, Arc<Itl>)>,
 }
 
 /// Why a command cannot succeed.
@@ -155,7 +166,7 @@ pub struct Task {
     pub(crate) reply: Option<Arc<dyn Reply>>,
     /// All is done but to wait for tasks that this one has aborted.
     pub(crate) is_carried_out: bool,
-    pub(crate) received: Option<Instant>,
+    pub(crate) times: Option<TaskTimes>,
 }
 
 impl Task {
@@ -191,14 +202,21 @@ impl Task {
         &self.itl
     }
 
-    /// When the command came, if that is measured.
-    pub fn received(&self) -> Option<Instant> {
-        self.received
-    }
-
     /// Says when the command came: its times are measured.
     pub fn set_received(&mut self, at: Instant) {
-        self.received = Some(at);
+        self.times = Some(TaskTimes { received: at, started: at });
+    }
+
+    /// Whether its times are measured.
+    pub fn is_measured(&self) -> bool {
+        self.times.is_some()
+    }
+
+    /// Says that the task runs now; without meaning unless it is measured.
+    pub fn set_started(&mut self, at: Instant) {
+        if let Some(times) = &mut self.times {
+            times.started = at;
+        }
     }
 
     /// The name of the command, for logs.

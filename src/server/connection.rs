@@ -11,6 +11,7 @@ use crate::scsi::FunctionResult;
 use crate::scsi::task::{Completion, Reply};
 use crate::server::outbox::Outbox;
 use crate::server::sessions::{CloseReason, Closer};
+use crate::server::totals::record;
 
 /// What full feature phase adds to a connection.
 pub struct FullFeature {
@@ -77,6 +78,9 @@ impl Closer for Connection {
 
 impl Reply for Connection {
     fn task_done(&self, done: Completion) {
+        if let Some((times, itl)) = &done.times {
+            record(times, &itl.counters);
+        }
         let Some(full) = self.full.get() else { return };
         full.tags.free(done.tag);
         if !done.is_immediate {

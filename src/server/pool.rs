@@ -14,7 +14,6 @@ use log::warn;
 use crate::scsi::device::Dispatch;
 use crate::scsi::execute;
 use crate::scsi::task::Task;
-use crate::server::totals::Measured;
 use crate::sys::thread::spawn;
 
 /// A worker that has been busy with one task for this long is replaced; the replacement starts within
@@ -217,18 +216,15 @@ impl Shared {
     /// The life of a worker.
     fn work(&self, number: u64) {
         let mut schedule = self.lock();
-        // A task that was measured tells the time at which the next one starts.
-        let mut ended = None;
         loop {
-            let Some((key, task)) = self.next(&mut schedule) else {
+            let Some((key, mut task)) = self.next(&mut schedule) else {
                 if schedule.stopping || schedule.workers.len() - schedule.stuck > self.wanted {
                     break;
                 }
                 schedule = self.rest(schedule);
-                ended = None;
                 continue;
             };
-            let started = ended.take().unwrap_or_else(Instant::now);
+            let started = Instant::now();
             if let Some(worker) = schedule.workers.get_mut(&number) {
                 worker.busy_since = Some(started);
             }
@@ -236,13 +232,8 @@ impl Shared {
                 self.watch.notify_one();
             }
             drop(schedule);
-            let measured = Measured::begin(&task, started);
+            task.set_started(started);
             execute::execute(task, true);
-            if let Some(measured) = measured {
-                let now = Instant::now();
-                measured.end(now);
-                ended = Some(now);
-            }
             schedule = self.lock();
             self.done(&mut schedule, number, key);
         }

@@ -31,7 +31,6 @@ use crate::server::connection::Connection;
 use crate::server::input::Input;
 use crate::server::outbox::HIGH_WATER_BYTES;
 use crate::server::sessions::{CloseReason, Closer, Session};
-use crate::server::totals::Measured;
 use crate::sys::socket;
 use crate::wire::request::{LogoutRequest, ScsiCommand, TaskManagementRequest, TextRequest};
 use crate::wire::response::TextResponse;
@@ -270,20 +269,17 @@ impl<'a> Serving<'a> {
 
     /// Runs a task here when that cannot block, else gives it to the workers.
     fn start(&mut self, task: Task) {
-        let execute::Started::Run(task) = execute::start(task) else { return };
+        let execute::Started::Run(mut task) = execute::start(task) else { return };
         let inline = execute::inline(&task);
         if inline == execute::Inline::No {
             return self.shared.pool.submit(task);
         }
-        let measured = Measured::begin(&task, self.now);
-        match execute::execute(task, inline == execute::Inline::Freely) {
-            Some(undone) => self.shared.pool.submit(undone),
-            None => {
-                if let Some(measured) = measured {
-                    self.now = Instant::now();
-                    measured.end(self.now);
-                }
-            }
+        if task.is_measured() {
+            self.now = Instant::now();
+            task.set_started(self.now);
+        }
+        if let Some(undone) = execute::execute(task, inline == execute::Inline::Freely) {
+            self.shared.pool.submit(undone);
         }
     }
 

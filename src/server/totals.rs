@@ -1,14 +1,12 @@
 //! What the server counts beside the I_T_L nexuses: logins, task management. And the times of commands, if
 //! they are wanted.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
 
 use crate::iscsi::login_error::LoginStatus;
 use crate::scsi::TaskManagementFunction;
-use crate::scsi::device::Itl;
-use crate::scsi::task::Task;
+use crate::scsi::counters::Counters;
+use crate::scsi::task::TaskTimes;
 
 /// Names of the task management functions, for [`Totals::functions`].
 pub const FUNCTIONS: [&str; 11] = [
@@ -77,23 +75,8 @@ impl Totals {
     }
 }
 
-/// A task that runs and is measured.
-pub(super) struct Measured {
-    itl: Arc<Itl>,
-    received: Instant,
-    started: Instant,
-}
-
-impl Measured {
-    /// `None` for a task that is not measured: then no clock is read for it.
-    #[inline]
-    pub(super) fn begin(task: &Task, started: Instant) -> Option<Self> {
-        task.received().map(|received| Measured { itl: Arc::clone(task.itl()), received, started })
-    }
-
-    pub(super) fn end(self, ended: Instant) {
-        let counters = &self.itl.counters;
-        counters.queue_time.record(self.started.saturating_duration_since(self.received));
-        counters.backend_time.record(ended.saturating_duration_since(self.started));
-    }
+/// A measured task has ended just now.
+pub(super) fn record(times: &TaskTimes, counters: &Counters) {
+    counters.queue_time.record(times.started.saturating_duration_since(times.received));
+    counters.backend_time.record(times.started.elapsed());
 }

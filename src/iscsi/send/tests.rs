@@ -118,6 +118,7 @@ fn completion(status: Status, expected_in: u32, expected_out: u32) -> Completion
         expected_in,
         expected_out,
         is_immediate: false,
+        times: None,
     }
 }
 

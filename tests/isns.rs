@@ -1,0 +1,146 @@
+//! The iSNS client against a server of our own.
+
+#![allow(clippy::unwrap_used)] // A test panics to fail.
+
+mod isns_server;
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use isns_server::{IsnsServer, attribute};
+use scstu::mgmt::isns::client::{Target, Timing};
+use scstu::mgmt::isns::shell::{Host, Shell, Wanted};
+
+/// A configuration that the test changes.
+struct Configuration {
+    wanted: Mutex<Option<Wanted>>,
+    allowed: Mutex<Vec<(String, Vec<String>)>>,
+}
+
+impl Host for Configuration {
+    fn wanted(&self) -> Option<Wanted> {
+        self.wanted.lock().unwrap().clone()
+    }
+
+    fn allow(&self, target: &str, initiators: Vec<String>) {
+        self.allowed.lock().unwrap().push((target.to_owned(), initiators));
+    }
+}
+
+fn target(name: &str, alias: &str) -> Target {
+    Target { name: name.to_owned(), alias: alias.to_owned() }
+}
+
+/// A client of this server, in a hurry.
+fn client(server: &IsnsServer, access_control: bool) -> (Arc<Configuration>, Shell) {
+    let wanted = Wanted {
+        server: server.address.to_string(),
+        entity: "box.test".to_owned(),
+        portals: vec!["0.0.0.0:3260".parse().unwrap(), "10.9.8.7:3261".parse().unwrap()],
+        targets: vec![target("iqn.2026-01.test:a", "the first"), target("iqn.2026-01.test:b", "")],
+        access_control,
+    };
+    let configuration =
+        Arc::new(Configuration { wanted: Mutex::new(Some(wanted)), allowed: Mutex::default() });
+    let timing =
+        Timing { refresh: Duration::from_millis(50), rest: Duration::from_millis(20), ..Timing::default() };
+    let shell = Shell::start(configuration.clone(), timing).unwrap();
+    (configuration, shell)
+}
+
+#[test]
+fn targets_are_registered_kept_changed_and_withdrawn() {
+    let server = IsnsServer::start();
+    let (configuration, shell) = client(&server, false);
+    let known = server.wait("the registration", |known| known.targets.len() == 2);
+    assert_eq!(known.entity, "box.test");
+    assert_eq!(known.targets[0], ("iqn.2026-01.test:a".to_owned(), "the first".to_owned()));
+    let portals = ["127.0.0.1:3260", "10.9.8.7:3261"].map(|portal| portal.parse().unwrap());
+    assert_eq!(known.portals, portals, "a wildcard is where the server is reached from");
+    server.wait("the refresh", |known| known.refreshes >= 3);
+    configuration.wanted.lock().unwrap().as_mut().unwrap().targets = vec![target("iqn.2026-01.test:c", "")];
+    shell.look();
+    server.wait("the change", |known| {
+        known.targets == [("iqn.2026-01.test:c".to_owned(), String::new())] && known.registrations == 2
+    });
+    shell.stop();
+    assert!(server.known().entity.is_empty(), "deregistered: {:?}", server.known());
+}
+
+#[test]
+fn the_servers_inquiries_are_answered() {
+    let server = IsnsServer::start();
+    let (_configuration, shell) = client(&server, false);
+    server.wait("the registration", |known| known.inquiry_port != 0);
+    for round in 0..3 {
+        let body = [attribute(4, &[0, 0, 0, 0, 0, 0, 0, round]), attribute(1, b"box.test\0\0\0\0")].concat();
+        let answer = server.ask(0x000d, &body);
+        assert_eq!(answer.body, [&[0; 4][..], &body].concat(), "success, and the inquiry repeated");
+    }
+    shell.stop();
+}
+
+#[test]
+fn a_server_that_goes_away_is_found_again() {
+    let server = IsnsServer::start();
+    let (_configuration, shell) = client(&server, false);
+    server.wait("the registration", |known| known.registrations == 1);
+    server.hang_up();
+    server.wait("another registration", |known| known.registrations == 2);
+    server.known().status = 6;
+    server.hang_up();
+    server.wait("a refused attempt", |known| known.registrations >= 4);
+    server.known().status = 0;
+    let before = server.known().registrations;
+    server.wait("a good one", |known| known.registrations > before);
+    shell.stop();
+}
+
+#[test]
+fn another_server_gets_the_registration_and_the_old_one_loses_it() {
+    let (first, second) = (IsnsServer::start(), IsnsServer::start());
+    let (configuration, shell) = client(&first, false);
+    first.wait("the registration", |known| known.targets.len() == 2);
+    configuration.wanted.lock().unwrap().as_mut().unwrap().server = second.address.to_string();
+    shell.look();
+    second.wait("the registration", |known| known.targets.len() == 2);
+    first.wait("the withdrawal", |known| known.entity.is_empty());
+    *configuration.wanted.lock().unwrap() = None;
+    shell.look();
+    second.wait("the withdrawal", |known| known.entity.is_empty());
+    shell.stop();
+}
+
+#[test]
+fn the_server_decides_who_may_log_in() {
+    let server = IsnsServer::start();
+    server.known().initiators = vec!["iqn.2026-01.test:friend".to_owned()];
+    let (configuration, shell) = client(&server, true);
+    let allowed = |target: &str, names: &[&str]| {
+        let until = Instant::now() + Duration::from_secs(20);
+        let wanted = (target.to_owned(), names.iter().map(|name| (*name).to_owned()).collect());
+        while !configuration.allowed.lock().unwrap().contains(&wanted) {
+            assert!(Instant::now() < until, "{wanted:?}: {:?}", configuration.allowed.lock().unwrap());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    allowed("iqn.2026-01.test:b", &["iqn.2026-01.test:friend"]);
+    assert_eq!(server.known().subscriptions, ["iqn.2026-01.test:a", "iqn.2026-01.test:b"]);
+    server.known().initiators.push("iqn.2026-01.test:other".to_owned());
+    let name = attribute(32, b"iqn.2026-01.test:a\0\0");
+    let answer = server.ask(0x0008, &[name.clone(), attribute(35, &[0, 0, 0, 8])].concat());
+    assert_eq!(answer.body, [&[0; 4][..], &name].concat());
+    allowed("iqn.2026-01.test:a", &["iqn.2026-01.test:friend", "iqn.2026-01.test:other"]);
+    shell.stop();
+}
+
+#[test]
+fn thousands_of_targets_are_registered() {
+    let server = IsnsServer::start();
+    let (configuration, shell) = client(&server, false);
+    let many = (0..3000).map(|n| target(&format!("iqn.2026-01.test.longer.name:{n}"), "an alias")).collect();
+    configuration.wanted.lock().unwrap().as_mut().unwrap().targets = many;
+    shell.look();
+    server.wait("the registration", |known| known.targets.len() == 3000);
+    shell.stop();
+}
