@@ -4,6 +4,8 @@
 //! literal offsets into buffers whose length the caller has fixed; anything whose length a peer chose is
 //! read through [`Take`].
 
+pub mod number_map;
+
 /// Reads two bytes at `at`. Panics when the slice is too short: for buffers of fixed size only.
 #[inline]
 pub fn get_u16(bytes: &[u8], at: usize) -> u16 {

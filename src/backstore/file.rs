@@ -157,6 +157,9 @@ impl FileStore {
         } else if !options.write_through && !options.nv_cache && self.kind != Kind::Character {
             all = all.with(Capabilities::VOLATILE_CACHE);
         }
+        if self.kind == Kind::Regular && file::is_memory(&self.file) {
+            all = all.with(Capabilities::NEVER_BLOCKS);
+        }
         if options.direct {
             all = all.with(Capabilities::ALIGNED);
         } else if self.kind != Kind::Character {

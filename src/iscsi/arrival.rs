@@ -1,10 +1,10 @@
 //! The commands of a connection whose data is arriving: where Data-Out goes, what is asked for next, and
 //! which initiator has stopped sending.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::backstore::buffer::Buffer;
+use crate::bytes::number_map::NumberMap;
 use crate::iscsi::error::ProtocolError;
 use crate::iscsi::parameters::Parameters;
 use crate::iscsi::transfer::{Landing, Transfer};
@@ -22,7 +22,7 @@ struct Arriving<T> {
 /// Data phases in progress, by initiator task tag.
 #[derive(Debug)]
 pub struct Arrivals<T> {
-    transfers: HashMap<u32, Arriving<T>>,
+    transfers: NumberMap<u32, Arriving<T>>,
     /// When they are to be looked through for one that has stopped.
     due: Option<Instant>,
     last_ttt: u32,
@@ -30,7 +30,7 @@ pub struct Arrivals<T> {
 
 impl<T> Default for Arrivals<T> {
     fn default() -> Self {
-        Arrivals { transfers: HashMap::new(), due: None, last_ttt: 0 }
+        Arrivals { transfers: NumberMap::default(), due: None, last_ttt: 0 }
     }
 }
 

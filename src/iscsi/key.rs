@@ -218,7 +218,7 @@ keys! {
     }
     FirstBurstLength "FirstBurstLength" "13.14" {
         irrelevant_in_discovery: true, kind: Kind::Min, range: (512, LENGTH_MAX),
-        rfc_default: 65536, offer: 65536, is_attribute: true, insist: true,
+        rfc_default: 65536, offer: 1 << 20, is_attribute: true, insist: true,
         help: "most unsolicited data of a command, in bytes",
     }
     DefaultTime2Wait "DefaultTime2Wait" "13.15" {
@@ -296,7 +296,7 @@ keys! {
         help: "longest data segment the target sends, in bytes",
     }
     QueuedCommands "QueuedCommands" "" {
-        used: Use::Local, kind: Kind::LocalNumber, range: (1, 2048), rfc_default: 32, offer: 32,
+        used: Use::Local, kind: Kind::LocalNumber, range: (1, 2048), rfc_default: 128, offer: 128,
         is_attribute: true,
         help: "command window of a session",
     }
@@ -527,8 +527,8 @@ mod tests {
     #[test]
     fn attributes_are_the_ones_of_scst_with_its_defaults() {
         let expected = "HeaderDigest=None DataDigest=None InitialR2T=No ImmediateData=Yes \
-            MaxRecvDataSegmentLength=1048576 MaxBurstLength=1048576 FirstBurstLength=65536 \
-            MaxOutstandingR2T=32 RDMAExtensions=No MaxXmitDataSegmentLength=1048576 QueuedCommands=32 \
+            MaxRecvDataSegmentLength=1048576 MaxBurstLength=1048576 FirstBurstLength=1048576 \
+            MaxOutstandingR2T=32 RDMAExtensions=No MaxXmitDataSegmentLength=1048576 QueuedCommands=128 \
             RspTimeout=90 NopInInterval=30 NopInTimeout=30 MaxSessions=0";
         let ours: Vec<String> =
             Key::attributes().map(|key| format!("{}={}", key.name, key.format(key.offer))).collect();

@@ -484,6 +484,11 @@ impl<T> Receiver<T> {
         self.current
     }
 
+    /// Commands whose data is arriving.
+    pub fn arriving(&self) -> usize {
+        self.arrivals.len()
+    }
+
     /// Takes back a command whose data is arriving: it was aborted. Late data is discarded.
     pub fn forget(&mut self, itt: u32) -> Option<T> {
         self.arrivals.forget(itt)

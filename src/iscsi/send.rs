@@ -1,8 +1,8 @@
 //! The sending half of a connection in full feature phase: sequence numbers, Data-In, residuals.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::bytes::number_map::NumberMap;
 use crate::iscsi::parameters::Parameters;
 use crate::iscsi::queue::{Digests, Queue};
 use crate::iscsi::session::CommandWindow;
@@ -81,7 +81,7 @@ pub struct Sender {
     time2wait: u16,
     time2retain: u16,
     /// R2Ts sent for each command in progress, for its ExpDataSN.
-    r2ts: HashMap<u32, u32>,
+    r2ts: NumberMap<u32, u32>,
 }
 
 impl Sender {
@@ -95,7 +95,7 @@ impl Sender {
             burst: parameters.max_burst_length.max(512) as usize,
             time2wait: parameters.default_time2wait,
             time2retain: parameters.default_time2retain,
-            r2ts: HashMap::new(),
+            r2ts: NumberMap::default(),
         }
     }
 

@@ -2,11 +2,11 @@
 //!
 //! Kept apart from the connection, so that a session may have several.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::bytes::number_map::NumberMap;
 use crate::limits::MAX_IMMEDIATE_COMMANDS;
 use crate::wire::serial::{is_before, is_within};
 
@@ -113,7 +113,7 @@ pub struct LiveTags {
 
 #[derive(Debug, Default)]
 struct Table {
-    tags: HashMap<u32, bool>,
+    tags: NumberMap<u32, bool>,
     immediate: u32,
 }
 

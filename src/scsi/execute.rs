@@ -28,15 +28,19 @@ pub enum Started {
 /// since it was admitted is looked at again (SPC-4, 5.13.1: when the task is enabled for the first time).
 pub fn start(task: Task) -> Started {
     let Some(id) = task.id else { return Started::Run(task) };
-    let device = Arc::clone(&task.itl.device);
-    let mut state = device.state();
+    let mut state = task.itl.device.state();
     if state.reservations.conflicts(task.nexus.id, task.row, &task.cdb) {
         drop(state);
         finish(task, Err(Failure::Status(Status::RESERVATION_CONFLICT)));
         return Started::Settled;
     }
-    let outcome = state.tasks.start(id, task);
+    let may_run = state.tasks.begin(id);
     drop(state);
+    if may_run == Some(true) {
+        return Started::Run(task);
+    }
+    let device = Arc::clone(&task.itl.device);
+    let outcome = device.state().tasks.start(id, task);
     match outcome {
         Ok(Some(task)) => return Started::Run(task),
         Ok(None) => {}
@@ -135,10 +139,10 @@ fn guarded<T>(
     may_block: bool,
     work: fn(&mut Context<'_>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let device = Arc::clone(&task.itl.device);
     let mut context = Context { task, may_block };
-    catch_unwind(AssertUnwindSafe(|| work(&mut context))).unwrap_or_else(|_| {
-        device.faulted.store(true, Ordering::Relaxed);
+    let outcome = catch_unwind(AssertUnwindSafe(|| work(&mut context)));
+    outcome.unwrap_or_else(|_| {
+        task.itl.device.faulted.store(true, Ordering::Relaxed);
         Err(Failure::Sense(Sense::INTERNAL_TARGET_FAILURE))
     })
 }
@@ -189,23 +193,24 @@ fn submit(mut task: Task, request: &Request) {
 
 /// Ends a task with the outcome given: takes it out of the task set, answers it unless it was aborted, and
 /// dispatches tasks that waited for it.
-pub fn finish(task: Task, outcome: Result<(), Failure>) {
-    let device = Arc::clone(&task.itl.device);
+pub fn finish(mut task: Task, outcome: Result<(), Failure>) {
     let mut enabled = Vec::new();
-    end(task, outcome, &mut enabled);
-    dispatch(&device, enabled);
+    end(&mut task, outcome, &mut enabled);
+    if !enabled.is_empty() {
+        dispatch(&task.itl.device, enabled);
+    }
 }
 
-fn end(mut task: Task, outcome: Result<(), Failure>, enabled: &mut Vec<Task>) {
+fn end(task: &mut Task, outcome: Result<(), Failure>, enabled: &mut Vec<Task>) {
     let owed = match task.id.take() {
         Some(id) => task.itl.device.state().tasks.remove(id, enabled),
         None => Owed::Answer,
     };
-    count(&task, outcome.is_ok());
+    count(task, outcome.is_ok());
     if let Err(Failure::Sense(sense)) = &outcome {
         tell(&task.itl.device, sense);
     }
-    settle(&mut task, owed, outcome);
+    settle(task, owed, outcome);
 }
 
 /// Gives the initiator what it is owed for a task that is out of the task set.
@@ -226,12 +231,12 @@ pub(crate) fn settle(task: &mut Task, owed: Owed, outcome: Result<(), Failure>) 
 pub(crate) fn dispatch(device: &Device, mut enabled: Vec<Task>) {
     while !enabled.is_empty() {
         let mut more = Vec::new();
-        for task in enabled {
+        for mut task in enabled {
             let nexus = task.nexus.id;
             let conflicts =
                 !task.is_carried_out && device.state().reservations.conflicts(nexus, task.row, &task.cdb);
             if conflicts {
-                end(task, Err(Failure::Status(Status::RESERVATION_CONFLICT)), &mut more);
+                end(&mut task, Err(Failure::Status(Status::RESERVATION_CONFLICT)), &mut more);
             } else {
                 device.dispatcher().dispatch(task);
             }

@@ -1,10 +1,10 @@
 //! The I_T nexus: one initiator port and one target port, and the logical units it sees.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::backstore::buffer::BufferPool;
+use crate::bytes::number_map::NumberMap;
 use crate::scsi::device::{Device, Itl};
 use crate::scsi::lun::{Address, AddressingMethod, LunField};
 use crate::scsi::sense::Sense;
@@ -81,7 +81,7 @@ pub struct TargetPort {
 /// What a nexus sees at the moment, and the I_T_L nexuses made so far (at first use).
 struct View {
     map: Arc<LunMap>,
-    itls: HashMap<u16, Arc<Itl>>,
+    itls: NumberMap<u16, Arc<Itl>>,
 }
 
 /// An I_T nexus.
@@ -140,7 +140,7 @@ impl Nexus {
             target: new.target,
             buffers: new.buffers,
             first_attention,
-            view: RwLock::new(View { map: new.map, itls: HashMap::new() }),
+            view: RwLock::new(View { map: new.map, itls: NumberMap::default() }),
             absent: Itl::new((new.id, &ports), 0, true, &new.absent, None),
             well_known: Itl::new((new.id, &ports), 0, true, &new.well_known, None),
             ports,

@@ -105,8 +105,8 @@ pub(crate) enum Waiter {
 enum Stage<T> {
     /// Its Data-Out is arriving.
     Receiving,
-    /// Complete, waiting for older tasks.
-    Waiting(T),
+    /// Complete, waiting for older tasks; boxed, so that the slots of those that need not wait stay small.
+    Waiting(Box<T>),
     /// Being carried out.
     Running,
     /// Aborted while being carried out: it only holds its blocks.
@@ -195,7 +195,8 @@ pub(crate) struct TaskSet<T> {
     count: u32,
     writers: u32,
     barriers: u32,
-    waiting: u32,
+    /// Tasks and claims that others hold up.
+    held_up: u32,
     per_nexus: bool,
     /// Aborted tasks that have not come back and end with TASK ABORTED.
     told: Vec<TaskId>,
@@ -212,7 +213,7 @@ impl<T> TaskSet<T> {
             count: 0,
             writers: 0,
             barriers: 0,
-            waiting: 0,
+            held_up: 0,
             per_nexus,
             told: Vec::new(),
         }
@@ -253,6 +254,7 @@ impl<T> TaskSet<T> {
         self.count += 1;
         self.writers += u32::from(entry.writes);
         self.barriers += u32::from(is_barrier(&entry));
+        self.held_up += u32::from(blockers > 0);
         let index = match self.free.pop() {
             Some(index) => {
                 self.slots[index as usize] = Some(slot);
@@ -278,17 +280,28 @@ impl<T> TaskSet<T> {
         u32::try_from(blockers).unwrap_or(u32::MAX)
     }
 
-    /// The task has all it needs. Gives it back to be run now, or keeps it until older tasks are done.
+    /// The task has all it needs, and runs from now on unless others come first: `Some(false)`. `None` when
+    /// it was aborted meanwhile.
+    pub(crate) fn begin(&mut self, id: TaskId) -> Option<bool> {
+        let slot = self.slot_mut(id)?;
+        if slot.blockers == 0 {
+            slot.stage = Stage::Running;
+        }
+        Some(slot.blockers == 0)
+    }
+
+    /// As [`TaskSet::begin`]. Gives the task back to be run now, or keeps it until older tasks are done.
     /// `Err` when it was aborted meanwhile. A task that has run and waits for tasks it aborted is started a
     /// second time, and is given back when they have come back.
     pub(crate) fn start(&mut self, id: TaskId, task: T) -> Result<Option<T>, T> {
-        let Some(slot) = self.slot_mut(id) else { return Err(task) };
-        if slot.blockers == 0 {
-            slot.stage = Stage::Running;
-            return Ok(Some(task));
+        match self.begin(id) {
+            None => return Err(task),
+            Some(true) => return Ok(Some(task)),
+            Some(false) => {}
         }
-        slot.stage = Stage::Waiting(task);
-        self.waiting += 1;
+        if let Some(slot) = self.slot_mut(id) {
+            slot.stage = Stage::Waiting(Box::new(task));
+        }
         Ok(None)
     }
 
@@ -369,7 +382,7 @@ impl<T> TaskSet<T> {
             match slot.stage {
                 Stage::Waiting(task) => {
                     let told = abort.told_by.is_some_and(|by| by != slot.entry.nexus);
-                    aborted.waiting.push((task, if told { Owed::TaskAborted } else { Owed::Nothing }));
+                    aborted.waiting.push((*task, if told { Owed::TaskAborted } else { Owed::Nothing }));
                 }
                 Stage::Claimed(signal) => signal.set(Standing::Refused),
                 _ => {}
@@ -384,9 +397,10 @@ impl<T> TaskSet<T> {
         match waiter {
             Waiter::Function(function) => function.one_more(),
             Waiter::Task(id) => {
-                if let Some(slot) = self.slot_mut(*id) {
-                    slot.blockers += 1;
-                }
+                let Some(slot) = self.slot_mut(*id) else { return };
+                slot.blockers += 1;
+                let is_first = slot.blockers == 1;
+                self.held_up += u32::from(is_first);
             }
         }
     }
@@ -441,7 +455,7 @@ impl<T> TaskSet<T> {
         self.count -= 1;
         self.writers -= u32::from(slot.entry.writes);
         self.barriers -= u32::from(is_barrier(&slot.entry));
-        self.waiting -= u32::from(matches!(slot.stage, Stage::Waiting(_)));
+        self.held_up -= u32::from(slot.blockers > 0);
         Some(slot)
     }
 
@@ -453,6 +467,9 @@ impl<T> TaskSet<T> {
     }
 
     fn unblock(&mut self, enabled: &mut Vec<T>, held_up: impl Fn(&Slot<T>) -> bool) {
+        if self.held_up == 0 {
+            return;
+        }
         for index in 0..self.slots.len() {
             let Some(slot) = &mut self.slots[index] else { continue };
             if slot.blockers == 0 || !held_up(slot) {
@@ -463,12 +480,13 @@ impl<T> TaskSet<T> {
         }
     }
 
-    /// Gives a task out that has all it needs and nothing left to wait for.
+    /// One less holds a task up: gives it out if it has all it needs and nothing left to wait for.
     fn enable(&mut self, index: u32, enabled: &mut Vec<T>) {
         let Some(Some(slot)) = self.slots.get_mut(index as usize) else { return };
         if slot.blockers > 0 {
             return;
         }
+        self.held_up -= 1;
         if let Stage::Claimed(signal) = &slot.stage {
             signal.set(Standing::Granted);
         }
@@ -476,8 +494,7 @@ impl<T> TaskSet<T> {
             return;
         }
         if let Stage::Waiting(task) = std::mem::replace(&mut slot.stage, Stage::Running) {
-            self.waiting -= 1;
-            enabled.push(task);
+            enabled.push(*task);
         }
     }
 }

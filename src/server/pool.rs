@@ -4,13 +4,14 @@
 //! backstore hangs cannot hold the last of them; and a worker that has been in one task for longer than
 //! [`STUCK_AFTER`] is counted as lost and replaced until it comes back.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use log::warn;
 
+use crate::bytes::number_map::NumberMap;
 use crate::scsi::device::Dispatch;
 use crate::scsi::execute;
 use crate::scsi::task::Task;
@@ -45,9 +46,9 @@ struct Worker {
 
 #[derive(Default)]
 struct Schedule {
-    lanes: HashMap<usize, Lane>,
+    lanes: NumberMap<usize, Lane>,
     ready: VecDeque<usize>,
-    workers: HashMap<u64, Worker>,
+    workers: NumberMap<u64, Worker>,
     next_worker: u64,
     idle: usize,
     calls: usize,

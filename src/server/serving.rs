@@ -234,10 +234,10 @@ impl<'a> Serving<'a> {
 
     /// Admits a SCSI command and tells the receiver what becomes of its data.
     fn command(&mut self, pdu: &ScsiCommand) -> Result<(), End> {
-        let nexus = self.established.as_ref().and_then(|e| e.nexus.clone());
+        let nexus = self.established.as_ref().and_then(|e| e.nexus.as_ref());
         let Some(nexus) = nexus else { return Err(End::Protocol(ProtocolError::LoginAgain)) };
         let command = command(pdu);
-        let mut task = match target::admit(&nexus, &command, &self.reply) {
+        let mut task = match target::admit(nexus, &command, &self.reply) {
             Ok(task) => task,
             Err(refused) => {
                 self.reply.task_done(refused.0);
@@ -369,7 +369,9 @@ impl<'a> Serving<'a> {
             self.look_at_functions();
             let blocked = full.outbox.is_blocked();
             self.check_blocked(blocked)?;
-            if !blocked && self.functions.is_empty() && full.tags.is_empty() {
+            // Nothing is out that could leave output behind: the socket is all there is to wait for.
+            let is_alone = full.tags.len() <= self.receiver.arriving();
+            if !blocked && self.functions.is_empty() && is_alone {
                 if self.receive(true)? {
                     break;
                 }

@@ -127,6 +127,18 @@ pub fn copy_range(source: &File, from: u64, target: &File, to: u64, length: u64)
     true
 }
 
+/// Whether the file's blocks are memory of this machine (tmpfs, ramfs): nothing on it waits for a device,
+/// but for swap, as any memory may.
+pub fn is_memory(file: &File) -> bool {
+    // SAFETY: statfs is plain data for which all zeros is valid.
+    let mut found: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: `found` is a statfs to fill.
+    let result = unsafe { libc::fstatfs(file.as_raw_fd(), &raw mut found) };
+    const RAMFS: u64 = 0x8584_58f6;
+    let kind = u64::try_from(found.f_type).unwrap_or(0);
+    result == 0 && (kind == u64::try_from(libc::TMPFS_MAGIC).unwrap_or(0) || kind == RAMFS)
+}
+
 const BLKGETSIZE64: libc::Ioctl = 0x8008_1272u32 as libc::Ioctl;
 const BLKSSZGET: libc::Ioctl = 0x1268;
 const BLKPBSZGET: libc::Ioctl = 0x127b;
