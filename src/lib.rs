@@ -7,7 +7,8 @@
 //! A module names only itself and modules to its left (`tests/layers.rs` checks it):
 //!
 //! ```text
-//! bytes limits names attr notice sys < wire < backstore < scsi < iscsi < model < server < mgmt < capi < bin
+//! bytes limits names attr notice sys < wire < backstore < scsi < iscsi < model < server < mgmt
+//! < instance < capi < bin
 //! ```
 //!
 //! The path of a command is another: socket, `server`, `iscsi`, `scsi`, `backstore`. In SAM the transport
@@ -91,3 +92,7 @@ pub mod model;
 pub mod server;
 
 pub mod mgmt;
+
+pub mod instance;
+
+pub mod capi;

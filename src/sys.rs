@@ -4,6 +4,7 @@
 #![allow(unsafe_code)] // Raw system calls and aligned memory have no safe spelling in std.
 
 pub mod file;
+pub mod given;
 pub mod socket;
 pub mod thread;
 

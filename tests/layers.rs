@@ -8,8 +8,10 @@ use source::{File, files, without_comment};
 
 /// The modules in the order of the map at the head of `src/lib.rs`.
 fn order(map: &File) -> Vec<String> {
-    let line = map.lines.iter().find(|line| line.starts_with("//! bytes ")).expect("the map of layers");
-    line.trim_start_matches("//!").split_whitespace().filter(|word| *word != "<").map(str::to_owned).collect()
+    let first = map.lines.iter().position(|line| line.starts_with("//! bytes ")).expect("the map of layers");
+    let lines = map.lines.iter().skip(first).take_while(|line| !line.starts_with("//! ```"));
+    let words = lines.flat_map(|line| line.trim_start_matches("//!").split_whitespace());
+    words.filter(|word| *word != "<").map(str::to_owned).collect()
 }
 
 /// The module that a file belongs to; none for the map itself and for the programs.

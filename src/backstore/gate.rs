@@ -1,7 +1,7 @@
 //! The one way to a backstore: checks range and alignment, counts.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::backstore::io::{Io, Ticket};
 use crate::backstore::{Backstore, BlockError, Capabilities, Geometry, Provisioning};
@@ -19,10 +19,18 @@ pub struct Counts {
     pub errors: AtomicU64,
 }
 
+impl Counts {
+    /// Operations and errors.
+    pub fn totals(&self) -> (u64, u64) {
+        (self.operations.load(Ordering::Relaxed), self.errors.load(Ordering::Relaxed))
+    }
+}
+
 /// A backstore behind its checks.
 pub struct Gate {
     store: Arc<dyn Backstore>,
     capabilities: Capabilities,
+    outstanding: AtomicUsize,
     /// What has happened.
     pub counts: Counts,
 }
@@ -31,7 +39,7 @@ impl Gate {
     /// A gate before `store`.
     pub fn new(store: Arc<dyn Backstore>) -> Self {
         let capabilities = store.capabilities();
-        Gate { store, capabilities, counts: Counts::default() }
+        Gate { store, capabilities, outstanding: AtomicUsize::new(0), counts: Counts::default() }
     }
 
     /// Size and shape.
@@ -141,13 +149,20 @@ impl Gate {
 
     /// [`Backstore::submit`]; whoever completes `io` calls [`Gate::settle`].
     pub fn submit(&self, io: Io) -> Option<Ticket> {
+        self.outstanding.fetch_add(1, Ordering::Relaxed);
         let number = self.store.submit(io)?;
         Some(Ticket::new(Arc::clone(&self.store), number))
     }
 
     /// Counts the end of a command that was submitted.
     pub fn settle(&self, result: Result<(), BlockError>) -> Result<(), BlockError> {
+        self.outstanding.fetch_sub(1, Ordering::Relaxed);
         self.counted(result)
+    }
+
+    /// Commands that were submitted and are not completed.
+    pub fn outstanding(&self) -> usize {
+        self.outstanding.load(Ordering::Relaxed)
     }
 
     /// Whether a range may be submitted.

@@ -1,0 +1,1326 @@
+/*
+ * scstu: an iSCSI target in user mode, embedded in a C or C++ program.
+ *
+ * Made from the source by cbindgen; do not edit. SPDX-License-Identifier: MIT OR Apache-2.0
+ *
+ * Instances. scstu_new() gives a handle; everything of an instance is reached through it, and several
+ * instances in a process share nothing. A handle is looked up and never followed: a wrong or freed one is
+ * -EBADF.
+ *
+ * Errors. Functions answer 0 or a negative errno. scstu_error() then tells in words what was wrong and what
+ * is allowed, scstu_error_call() the name of the call; both are the calling thread's own. Every pointer is
+ * checked for NULL, every struct for its size. A failed call has changed nothing, unless it says so.
+ *
+ * Threads. All functions may be called from any thread, several at once, except from within callbacks as
+ * each of these says; then they answer -EDEADLK. Callbacks run on threads of the instance, with all signals
+ * blocked. They must not throw C++ exceptions and not longjmp() out.
+ *
+ * Fork. Threads do not come along with fork(): make instances in the child. In the child, handles of the
+ * parent answer -ECHILD; sockets are close-on-exec.
+ *
+ * The process stays the program's: the library installs no signal handler, raises no SIGPIPE, never exits,
+ * writes nothing to standard output or error, sets no locale, environment, umask or directory. Errors of its
+ * own come as -EIO "internal error", never as a crash.
+ *
+ * Growth. Structs begin with their size and grow at the end. What the program's struct does not have counts
+ * as zero; what the library does not know must be zero (-E2BIG). Numbers are never given another meaning.
+ * Symbols have versions in the packaged library. Strings are UTF-8 and end with NUL; the library keeps copies.
+ */
+
+#ifndef SCSTU_H
+#define SCSTU_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+/**
+ * The version of struct scstu_backstore_ops that this header describes. @since 0.1
+ */
+#define SCSTU_BACKSTORE_VERSION 1
+
+/**
+ * scstu_disk.flags: unmap frees blocks. @since 0.1
+ */
+#define SCSTU_DISK_UNMAP 1
+
+/**
+ * scstu_disk.flags: unmapped blocks read as zeros, always. @since 0.1
+ */
+#define SCSTU_DISK_UNMAP_READS_ZERO (1 << 1)
+
+/**
+ * scstu_disk.flags: no function ever waits: they run on the thread that has received the command, which
+ * saves two changes of threads. Not together with submit. @since 0.1
+ */
+#define SCSTU_DISK_NEVER_BLOCKS (1 << 2)
+
+/**
+ * scstu_disk.flags: every write fails; write may be NULL. @since 0.1
+ */
+#define SCSTU_DISK_READ_ONLY (1 << 3)
+
+/**
+ * scstu_disk.flags: what was written may be lost with the power until flush returns. Initiators are told
+ * (WCE). @since 0.1
+ */
+#define SCSTU_DISK_VOLATILE_CACHE (1 << 4)
+
+/**
+ * scstu_disk.flags: the functions may be called several at once. Without it the library calls them one after
+ * the other. @since 0.1
+ */
+#define SCSTU_DISK_CONCURRENT (1 << 5)
+
+/**
+ * scstu_open.flags: the device was asked to refuse writes. @since 0.1
+ */
+#define SCSTU_OPEN_READ_ONLY 1
+
+/**
+ * scstu_open.flags: every write is to be on stable storage before it is answered. @since 0.1
+ */
+#define SCSTU_OPEN_WRITE_THROUGH (1 << 1)
+
+/**
+ * scstu_open.flags: the cache counts as non-volatile. @since 0.1
+ */
+#define SCSTU_OPEN_NV_CACHE (1 << 2)
+
+/**
+ * scstu_open.flags: the device was asked to free blocks. @since 0.1
+ */
+#define SCSTU_OPEN_THIN (1 << 3)
+
+/**
+ * Write flag: the data is on stable storage when the write is done (FUA). @since 0.1
+ */
+#define SCSTU_WRITE_DURABLE 1
+
+/**
+ * compare_and_write: the medium differs, nothing was written. @since 0.1
+ */
+#define SCSTU_MISCOMPARE 1
+
+/**
+ * scstu_request.operation: fill the buffers from the medium. @since 0.1
+ */
+#define SCSTU_READ 1
+
+/**
+ * scstu_request.operation: write the buffers to the medium. @since 0.1
+ */
+#define SCSTU_WRITE 2
+
+/**
+ * scstu_request.operation: make stable what was completed before. @since 0.1
+ */
+#define SCSTU_FLUSH 3
+
+/**
+ * scstu_request.operation: free the range. @since 0.1
+ */
+#define SCSTU_UNMAP 4
+
+/**
+ * Log level: something is lost. @since 0.1
+ */
+#define SCSTU_LOG_ERROR 1
+
+/**
+ * Log level: something is wrong and was dealt with. @since 0.1
+ */
+#define SCSTU_LOG_WARN 2
+
+/**
+ * Log level: what an administrator wants to see, such as sessions. @since 0.1
+ */
+#define SCSTU_LOG_INFO 3
+
+/**
+ * Log level: for those who look for a fault. @since 0.1
+ */
+#define SCSTU_LOG_DEBUG 4
+
+/**
+ * Log level: everything. @since 0.1
+ */
+#define SCSTU_LOG_TRACE 5
+
+/**
+ * Event: an initiator has logged in. Set are session, initiator, target, peer. @since 0.1
+ */
+#define SCSTU_EVENT_SESSION_OPENED 1
+
+/**
+ * Event: a session is over. Set are session, initiator, target, peer, text (why). @since 0.1
+ */
+#define SCSTU_EVENT_SESSION_CLOSED 2
+
+/**
+ * Event: a login did not succeed. Set are peer, text (why). @since 0.1
+ */
+#define SCSTU_EVENT_LOGIN_REFUSED 3
+
+/**
+ * Event: LOGICAL UNIT RESET or a target reset has hit a device. Set is device. @since 0.1
+ */
+#define SCSTU_EVENT_UNIT_RESET 4
+
+/**
+ * Event: a device has another size. Set are device, bytes. @since 0.1
+ */
+#define SCSTU_EVENT_CAPACITY_CHANGED 5
+
+/**
+ * Event: a backstore has failed a command. Set are device, text (the sense data). @since 0.1
+ */
+#define SCSTU_EVENT_BACKSTORE_FAILED 6
+
+/**
+ * scstu_add_lun(): the LUN is mapped read-only. @since 0.1
+ */
+#define SCSTU_LUN_READ_ONLY 1
+
+/**
+ * An instance: configuration, portals, sessions, threads. Several in one process share nothing.
+ *
+ * The pointer is a name, not an address: it must not be followed.
+ *
+ * @since 0.1
+ */
+struct scstu;
+
+/**
+ * Releases a context of the program. Called exactly once, from any thread, when the context will not be used
+ * any more. It must not call the library, except scstu_error() and scstu_version().
+ *
+ * @param context the context
+ *
+ * @since 0.1
+ */
+typedef void (*scstu_free_fn)(void *context);
+
+/**
+ * What a device that is to be opened was given.
+ *
+ * The library sets `size`; a program that was built with a newer header must not look beyond it.
+ *
+ * @since 0.1
+ */
+struct scstu_open {
+  /**
+   * Bytes of this struct that the library knows.
+   */
+  size_t size;
+  /**
+   * Name of the device; valid during the call, as all strings here.
+   */
+  const char *device;
+  /**
+   * Parameter filename, an absolute path; NULL when it was not given.
+   */
+  const char *filename;
+  /**
+   * Parameter options: text that only the handler knows the meaning of; empty when it was not given.
+   */
+  const char *options;
+  /**
+   * Parameter size in bytes; 0 when it was not given.
+   */
+  uint64_t bytes;
+  /**
+   * Parameter blocksize in bytes; 0 when it was not given.
+   */
+  uint32_t block_size;
+  /**
+   * SCSTU_OPEN_... together.
+   */
+  uint32_t flags;
+};
+
+/**
+ * A device that open has opened. The library sets everything to zero, and `size`; open fills the rest.
+ *
+ * @since 0.1
+ */
+struct scstu_disk {
+  /**
+   * Bytes of this struct that the library knows: do not write beyond it.
+   */
+  size_t size;
+  /**
+   * The handler's own; passed to all other functions.
+   */
+  void *device;
+  /**
+   * Size in bytes, a positive multiple of block_size.
+   */
+  uint64_t bytes;
+  /**
+   * Logical block length in bytes: 512, 1024, 2048 or 4096; 0 for 512.
+   */
+  uint32_t block_size;
+  /**
+   * SCSTU_DISK_... together.
+   */
+  uint32_t flags;
+  /**
+   * A physical block is 2 to this power logical ones, 0 to 15.
+   */
+  uint32_t physical_block_exponent;
+  /**
+   * Bytes that are best moved at once; 0 when unknown.
+   */
+  uint32_t optimal_transfer_bytes;
+  /**
+   * Bytes that are freed at once; 0 for a block.
+   */
+  uint32_t unmap_granularity_bytes;
+  /**
+   * Where the first such piece begins, in bytes.
+   */
+  uint32_t unmap_alignment_bytes;
+};
+
+/**
+ * A command of an asynchronous handler. It stays as it is until it is completed, its buffers too.
+ *
+ * The library sets `size`; a program that was built with a newer header must not look beyond it.
+ *
+ * @since 0.1
+ */
+struct scstu_request {
+  /**
+   * Bytes of this struct that the library knows.
+   */
+  size_t size;
+  /**
+   * Names the command in scstu_complete(); never 0, never used again.
+   */
+  uint64_t token;
+  /**
+   * SCSTU_READ, SCSTU_WRITE, SCSTU_FLUSH or SCSTU_UNMAP.
+   */
+  uint32_t operation;
+  /**
+   * For a write: 0 or SCSTU_WRITE_DURABLE.
+   */
+  uint32_t flags;
+  /**
+   * First byte, a multiple of the block size.
+   */
+  uint64_t offset;
+  /**
+   * Number of bytes, a multiple of the block size, inside the medium.
+   */
+  uint64_t length;
+  /**
+   * The buffers, `length` bytes in all; NULL for a flush and an unmap. A read fills them, a write must not
+   * change them.
+   */
+  const struct iovec *iov;
+  /**
+   * Number of buffers.
+   */
+  size_t iov_count;
+};
+
+/**
+ * A kind of backstore. Set everything to zero, then `size` to sizeof, `version` to SCSTU_BACKSTORE_VERSION,
+ * then the functions.
+ *
+ * Functions answer 0 or a negative errno; -ENOSPC (no space left), -EROFS (read-only) and -EOPNOTSUPP have a
+ * meaning to the initiator, all others are medium errors. Offsets and lengths are bytes, multiples of the
+ * block size, inside the medium: they need no check. Buffers come as iovecs, are the library's, are not
+ * copied, and are valid until the function returns.
+ *
+ * Functions are called on threads of the instance with all signals blocked, several at once for different
+ * devices, and for one device if SCSTU_DISK_CONCURRENT says so. They may block, unless they promise not to.
+ * They must not call the library, except scstu_complete(), scstu_error() and scstu_version(); must not throw
+ * C++ exceptions, longjmp() out or end the thread.
+ *
+ * A handler has read, write and what else it can (blocking), or submit (asynchronous), or both: then submit
+ * takes reads, writes, flushes and unmaps, and the others are done by the functions.
+ *
+ * @since 0.1
+ */
+struct scstu_backstore_ops {
+  /**
+   * sizeof(struct scstu_backstore_ops).
+   */
+  size_t size;
+  /**
+   * SCSTU_BACKSTORE_VERSION.
+   */
+  uint32_t version;
+  /**
+   * 0.
+   */
+  uint32_t reserved;
+  /**
+   * Name of the handler: 1 to 223 printable characters without blanks and /. Copied.
+   */
+  const char *name;
+  /**
+   * What it is, in one line; may be NULL. Copied.
+   */
+  const char *help;
+  /**
+   * Passed to open.
+   */
+  void *context;
+  /**
+   * Releases context when the last device of the handler is closed and the handler is gone; also when
+   * registering fails. May be NULL.
+   */
+  scstu_free_fn free_context;
+  /**
+   * Opens a device: fills disk.
+   */
+  int (*open)(void *context, const struct scstu_open *open, struct scstu_disk *disk);
+  /**
+   * Closes a device, from any thread. No other function of it is running, none will be called. May be
+   * NULL.
+   */
+  void (*close)(void *device);
+  /**
+   * Fills the buffers from offset.
+   */
+  int (*read)(void *device, uint64_t offset, const struct iovec *iov, size_t iov_count);
+  /**
+   * Writes the buffers at offset. flags are 0 or SCSTU_WRITE_DURABLE.
+   */
+  int (*write)(void *device,
+               uint64_t offset,
+               const struct iovec *iov,
+               size_t iov_count,
+               uint32_t flags);
+  /**
+   * Makes stable what was written before. NULL when everything is at once.
+   */
+  int (*flush)(void *device);
+  /**
+   * Frees length bytes from offset. NULL when it cannot.
+   */
+  int (*unmap)(void *device, uint64_t offset, uint64_t length);
+  /**
+   * Writes one block, which iov holds, over and over, to length bytes from offset. NULL to have it done by
+   * write.
+   */
+  int (*write_same)(void *device,
+                    uint64_t offset,
+                    uint64_t length,
+                    const struct iovec *iov,
+                    size_t iov_count,
+                    uint32_t flags);
+  /**
+   * In one step for everybody: if the medium from offset holds what compare holds, writes what write
+   * holds, as long. Answers 0, or SCSTU_MISCOMPARE with the first byte that differs, counted from offset,
+   * in *difference, or a negative errno. NULL to have it done by read and write, with commands to the same
+   * blocks held back.
+   */
+  int (*compare_and_write)(void *device,
+                           uint64_t offset,
+                           const struct iovec *compare,
+                           size_t compare_count,
+                           const struct iovec *write,
+                           size_t write_count,
+                           uint32_t flags,
+                           uint64_t *difference);
+  /**
+   * Tells the size in bytes as it is now, a positive multiple of the block size. NULL when it does not
+   * change by itself.
+   */
+  int (*get_size)(void *device, uint64_t *bytes);
+  /**
+   * Makes the device bytes long. NULL when it cannot.
+   */
+  int (*resize)(void *device, uint64_t bytes);
+  /**
+   * Takes a command and returns at once: 0 when it was taken, and then scstu_complete() must be called
+   * exactly once, by any thread, before or after this returns; a negative errno when it was not. Must not
+   * block. Called on any thread of the instance.
+   */
+  int (*submit)(void *device, const struct scstu_request *request);
+  /**
+   * Nobody waits for this command any more (it was aborted, its session is over). It must still be
+   * completed, with any result; until then its buffers stay valid, and if it writes, its blocks stay
+   * reserved. It may have been completed a moment ago. Must not block; may call scstu_complete(). May be
+   * NULL.
+   */
+  void (*cancel)(void *device, uint64_t token);
+};
+
+/**
+ * Takes a log line.
+ *
+ * Called from any thread of the instance and from the threads that call it, several at once; whoever logs
+ * waits for it, so it must be quick. It must not call the library, except scstu_error() and scstu_version().
+ *
+ * @param context what scstu_options.log_context says
+ * @param level one of SCSTU_LOG_ERROR to SCSTU_LOG_TRACE
+ * @param module where it comes from, such as "scstu::server"; valid during the call
+ * @param message one line in UTF-8, without newline; valid during the call
+ *
+ * @since 0.1
+ */
+typedef void (*scstu_log_fn)(void *context, int level, const char *module, const char *message);
+
+/**
+ * What has happened. What a kind does not set is an empty string or 0.
+ *
+ * The library sets `size`; a program that was built with a newer header must not look beyond it.
+ *
+ * @since 0.1
+ */
+struct scstu_event {
+  /**
+   * Bytes of this struct that the library knows.
+   */
+  size_t size;
+  /**
+   * One of SCSTU_EVENT_...; others may come with newer versions and are to be ignored.
+   */
+  uint32_t kind;
+  /**
+   * 0.
+   */
+  uint32_t reserved;
+  /**
+   * Number of the session, never used again in this instance.
+   */
+  uint64_t session;
+  /**
+   * Bytes.
+   */
+  uint64_t bytes;
+  /**
+   * Events that were dropped just before this one, because the callback did not take them in time.
+   */
+  uint64_t lost;
+  /**
+   * Initiator name; valid during the call, as all strings here; never NULL.
+   */
+  const char *initiator;
+  /**
+   * Target name; empty for a discovery session.
+   */
+  const char *target;
+  /**
+   * Address and port of the initiator, such as "192.0.2.1:40000"; an IPv6 address is in brackets.
+   */
+  const char *peer;
+  /**
+   * Name of the device.
+   */
+  const char *device;
+  /**
+   * Why, in words.
+   */
+  const char *text;
+};
+
+/**
+ * Takes an event.
+ *
+ * Called on a thread of the instance that does nothing else, one event after the other. It may take its time
+ * (4096 events wait, more are dropped and counted) and may call the library, except scstu_stop() and
+ * scstu_free().
+ *
+ * @param context what scstu_options.event_context says
+ * @param event the event; valid during the call
+ *
+ * @since 0.1
+ */
+typedef void (*scstu_event_fn)(void *context, const struct scstu_event *event);
+
+/**
+ * How an instance is to be. Set everything to zero, then `size` to sizeof, then what is wanted.
+ *
+ * @since 0.1
+ */
+struct scstu_options {
+  /**
+   * sizeof(struct scstu_options).
+   */
+  size_t size;
+  /**
+   * Worker threads, 2 to 1024; 0 for the default: four for each processor, 16 to 256.
+   */
+  uint32_t workers;
+  /**
+   * Milliseconds that a login may take in all, 100 to 3600000; 0 for the default of 15000.
+   */
+  uint32_t login_timeout_ms;
+  /**
+   * Memory for the data of commands in bytes, at least 1048576; 0 for the default of 512 MiB. Commands
+   * beyond it are answered with BUSY.
+   */
+  uint64_t buffer_bytes;
+  /**
+   * A directory for reservations, mode pages and the identity of the installation, made if it is missing;
+   * NULL to keep nothing. Copied.
+   */
+  const char *state_directory;
+  /**
+   * Takes log lines; NULL for none.
+   */
+  scstu_log_fn log;
+  /**
+   * Passed to `log`.
+   */
+  void *log_context;
+  /**
+   * Releases log_context; may be NULL.
+   */
+  scstu_free_fn log_free;
+  /**
+   * Least severe level that is logged, SCSTU_LOG_ERROR to SCSTU_LOG_TRACE; 0 for SCSTU_LOG_INFO.
+   */
+  uint32_t log_level;
+  /**
+   * 0.
+   */
+  uint32_t reserved;
+  /**
+   * Takes events; NULL for none.
+   */
+  scstu_event_fn event;
+  /**
+   * Passed to `event`.
+   */
+  void *event_context;
+  /**
+   * Releases event_context; may be NULL.
+   */
+  scstu_free_fn event_free;
+};
+
+/**
+ * What commands there were. All but in_flight only grow.
+ *
+ * @since 0.1
+ */
+struct scstu_traffic {
+  /**
+   * Commands with data to the initiator.
+   */
+  uint64_t read_commands;
+  /**
+   * Commands with data from the initiator.
+   */
+  uint64_t write_commands;
+  /**
+   * Commands without data.
+   */
+  uint64_t other_commands;
+  /**
+   * Bytes to the initiator.
+   */
+  uint64_t read_bytes;
+  /**
+   * Bytes from the initiator.
+   */
+  uint64_t write_bytes;
+  /**
+   * Commands that ended with CHECK CONDITION.
+   */
+  uint64_t check_conditions;
+  /**
+   * Commands that are not finished.
+   */
+  uint64_t in_flight;
+};
+
+/**
+ * A session, as it was when it was asked for.
+ *
+ * The library sets `size`; a program that was built with a newer header must not look beyond it.
+ *
+ * @since 0.1
+ */
+struct scstu_session {
+  /**
+   * Bytes of this struct that the library knows.
+   */
+  size_t size;
+  /**
+   * Number, never used again in this instance; for scstu_kick().
+   */
+  uint64_t id;
+  /**
+   * For how long it has been open, in milliseconds.
+   */
+  uint64_t age_ms;
+  /**
+   * Initiator name; valid during the call, as all strings here; never NULL.
+   */
+  const char *initiator;
+  /**
+   * Target name; empty for a discovery session.
+   */
+  const char *target;
+  /**
+   * Address and port of the initiator.
+   */
+  const char *peer;
+  /**
+   * Address and port of the portal.
+   */
+  const char *portal;
+  /**
+   * Initiator session identifier.
+   */
+  uint8_t isid[6];
+  /**
+   * Target session identifying handle.
+   */
+  uint16_t tsih;
+  /**
+   * What its commands were.
+   */
+  struct scstu_traffic traffic;
+};
+
+/**
+ * Takes a session.
+ *
+ * Called on the thread that has called scstu_sessions(), which may call the library again from within.
+ *
+ * @param context what was passed to scstu_sessions()
+ * @param session the session; valid during the call
+ * @return 0 to go on; anything else ends scstu_sessions(), which answers it
+ *
+ * @since 0.1
+ */
+typedef int (*scstu_session_fn)(void *context, const struct scstu_session *session);
+
+/**
+ * Figures of an instance.
+ *
+ * @since 0.1
+ */
+struct scstu_statistics {
+  /**
+   * sizeof(struct scstu_statistics), set by the program. What the library does not know becomes 0.
+   */
+  size_t size;
+  /**
+   * Connections, logged in or not.
+   */
+  uint64_t connections;
+  /**
+   * Sessions.
+   */
+  uint64_t sessions;
+  /**
+   * Devices.
+   */
+  uint64_t devices;
+  /**
+   * Targets.
+   */
+  uint64_t targets;
+  /**
+   * Worker threads.
+   */
+  uint64_t workers;
+  /**
+   * Worker threads that wait for work.
+   */
+  uint64_t idle_workers;
+  /**
+   * Worker threads that a backstore has not given back for two seconds and more.
+   */
+  uint64_t stuck_workers;
+  /**
+   * Commands that wait for a worker.
+   */
+  uint64_t queued_commands;
+  /**
+   * Memory that commands hold, in bytes.
+   */
+  uint64_t buffer_bytes;
+  /**
+   * The most that they may hold, in bytes.
+   */
+  uint64_t buffer_budget;
+  /**
+   * What the commands of the sessions that exist were.
+   */
+  struct scstu_traffic traffic;
+};
+
+/**
+ * State and figures of a device.
+ *
+ * @since 0.1
+ */
+struct scstu_device_statistics {
+  /**
+   * sizeof(struct scstu_device_statistics), set by the program. What the library does not know becomes 0.
+   */
+  size_t size;
+  /**
+   * Size of the medium in bytes; 0 without one.
+   */
+  uint64_t bytes;
+  /**
+   * Logical block length in bytes.
+   */
+  uint32_t block_size;
+  /**
+   * I_T nexuses that use it.
+   */
+  uint32_t nexuses;
+  /**
+   * What the commands of those nexuses were.
+   */
+  struct scstu_traffic traffic;
+  /**
+   * Calls of its backstore.
+   */
+  uint64_t operations;
+  /**
+   * Calls that failed.
+   */
+  uint64_t errors;
+};
+
+/**
+ * Takes a piece of text, or one line of several.
+ *
+ * Called on the thread that has called the library, which may call the library again from within.
+ *
+ * @param context what was passed along with the function
+ * @param text in UTF-8, without newline at its end; valid during the call
+ * @return 0 to go on; anything else ends the call that has called this, which answers it
+ *
+ * @since 0.1
+ */
+typedef int (*scstu_text_fn)(void *context, const char *text);
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/**
+ * Registers a kind of backstore. Devices of it can then be added, with the parameters filename, size,
+ * blocksize, read_only, nv_cache, write_through, thin_provisioned, rotational, removable, tst, active and
+ * options; it appears in the tree as handlers/NAME.
+ *
+ * @param handle the instance
+ * @param ops the functions. Copied. Its context is released also when this fails, unless it could not be
+ * read because of its size, or the handle is wrong
+ * @return 0, or
+ * -EEXIST there is a handler of this name;
+ * -EINVAL a NULL pointer, a size that cannot be, a name that cannot be, functions that do not go together;
+ * -ENOTSUP another version;
+ * -E2BIG the struct is longer than the library's and not zero there;
+ * -ENOSPC too many handlers;
+ * -EBADF, -ECHILD, -EDEADLK as scstu_start()
+ *
+ * Thread-safe.
+ *
+ * @since 0.1
+ */
+int scstu_backstore_register(struct scstu *handle,
+                             const struct scstu_backstore_ops *ops);
+
+/**
+ * Takes a kind of backstore out again.
+ *
+ * @param handle the instance
+ * @param name name of the handler
+ * @return 0, or
+ * -ENOENT there is no such handler;
+ * -EBUSY there are devices of it, or it is one of the library's own;
+ * -EINVAL a NULL pointer;
+ * -EBADF, -ECHILD, -EDEADLK as scstu_start()
+ *
+ * Thread-safe.
+ *
+ * @since 0.1
+ */
+int scstu_backstore_unregister(struct scstu *handle, const char *name);
+
+/**
+ * Completes a command of an asynchronous backstore: its answer leaves at once, on this thread. The request
+ * and its buffers must not be touched any more.
+ *
+ * @param token the command, as scstu_request says it
+ * @param result 0, or a negative errno as the functions of struct scstu_backstore_ops answer it
+ * @return 0, or
+ * -ENOENT there is no such command: it is completed already, or never was one;
+ * -EINVAL result is positive; the command is still to be completed
+ *
+ * Thread-safe; from any thread and any callback.
+ *
+ * @since 0.1
+ */
+int scstu_complete(uint64_t token,
+                   int result);
+
+/**
+ * What was wrong with the last call of the calling thread that failed, and what is allowed.
+ *
+ * @return a text without newline, in UTF-8; empty when no call of this thread has failed yet. It belongs to
+ * the library and is valid until the next call of this thread fails, or the thread ends. Never NULL.
+ *
+ * Thread-safe; may be called from every callback.
+ *
+ * @since 0.1
+ */
+const char *scstu_error(void);
+
+/**
+ * The name of the function that scstu_error() speaks of.
+ *
+ * @return a text such as "scstu_start"; empty when no call of this thread has failed yet. It belongs to the
+ * library and is valid for ever. Never NULL.
+ *
+ * Thread-safe; may be called from every callback.
+ *
+ * @since 0.1
+ */
+const char *scstu_error_call(void);
+
+/**
+ * The version of the library that runs, which may be newer than the header that the program was built with.
+ *
+ * @return a text such as "0.1.0". It belongs to the library and is valid for ever. Never NULL.
+ *
+ * Thread-safe; may be called from every callback, and before and after everything else.
+ *
+ * @since 0.1
+ */
+const char *scstu_version(void);
+
+/**
+ * Makes an instance: without configuration, not started.
+ *
+ * In a program that forks, make it after forking: its threads do not come along, and calls in the child fail
+ * with -ECHILD.
+ *
+ * @param options how it is to be; NULL for the defaults. Copied. Its contexts are released also when this
+ * fails, unless it could not be read because of its size
+ * @param out the handle; free it with scstu_free(). Set to NULL when this fails
+ * @return 0, or
+ * -EINVAL a NULL pointer, a size that cannot be, a value out of its range;
+ * -E2BIG the struct is longer than the library's and not zero there;
+ * -EDEADLK called from a callback;
+ * another negative errno of the state directory
+ *
+ * Thread-safe.
+ *
+ * @since 0.1
+ */
+int scstu_new(const struct scstu_options *options,
+              struct scstu **out);
+
+/**
+ * Starts an instance: from now on portals can be opened and connections served. Nothing listens before
+ * scstu_listen(), scstu_listen_fd() or scstu_serve_fd().
+ *
+ * @param handle the instance
+ * @return 0, or
+ * -EINVAL the handle is NULL;
+ * -EBADF the handle is freed, or never was one;
+ * -EALREADY it is started;
+ * -ESHUTDOWN it was stopped: make a new one;
+ * -ECHILD the handle was made before fork();
+ * -EDEADLK called from a callback
+ *
+ * Thread-safe.
+ *
+ * @since 0.1
+ */
+int scstu_start(struct scstu *handle);
+
+/**
+ * Stops an instance: portals are closed, initiators are asked to log out and have `drain_ms` for it, then
+ * their connections are closed and their commands aborted; at the end every device is flushed. The
+ * configuration can be read and saved until scstu_free(). Stopping twice is no error.
+ *
+ * Asynchronous backstores are told to cancel; keep completing commands until this returns.
+ *
+ * @param handle the instance
+ * @param drain_ms milliseconds for the logout, 0 to 4294967295. It returns as soon as all are gone
+ * @return 0, or
+ * -ETIMEDOUT backstores still hold threads or commands. It is stopped, but not flushed;
+ * -EINVAL the handle is NULL;
+ * -EBADF the handle is freed, or never was one;
+ * -ECHILD the handle was made before fork();
+ * -EDEADLK called from a callback
+ *
+ * Thread-safe; not from the event callback, whose instance it would wait for.
+ *
+ * @since 0.1
+ */
+int scstu_stop(struct scstu *handle,
+               uint32_t drain_ms);
+
+/**
+ * Frees an instance, after stopping it without drain time if it runs. Devices are closed and contexts
+ * released before this returns 0; nothing of the program's is called or used any more then.
+ *
+ * It waits 10 seconds for calls of other threads, for backstores and callbacks. The handle is no longer
+ * valid for anything but scstu_free() when it begins.
+ *
+ * @param handle the instance; NULL is no error
+ * @return 0, or
+ * -EBUSY functions or commands of the program are still out: complete them, then call again;
+ * -EBADF the handle is freed, or never was one;
+ * -ECHILD the handle was made before fork();
+ * -EDEADLK called from a callback
+ *
+ * Thread-safe; not from the event callback, whose instance it would wait for.
+ *
+ * @since 0.1
+ */
+int scstu_free(struct scstu *handle);
+
+/**
+ * Adds a device.
+ *
+ * @param handle the instance
+ * @param handler a kind of backstore, such as "vdisk_fileio", or one that was registered
+ * @param name name of the device: 1 to 223 printable characters without blanks and /
+ * @param parameters "NAME=VALUE; NAME=VALUE", such as "filename=/srv/disk1; blocksize=4096"; NULL for none
+ * @return 0, or
+ * -ENOENT no such handler or parameter;
+ * -EEXIST there is such a device;
+ * -EINVAL a NULL pointer, or a bad value;
+ * -EBADF, -ECHILD, -EDEADLK as scstu_start(); another negative errno of opening the medium
+ *
+ * Thread-safe.
+ *
+ * @since 0.1
+ */
+int scstu_add_device(struct scstu *handle,
+                     const char *handler,
+                     const char *name,
+                     const char *parameters);
+
+/**
+ * Takes a device out and closes it, when its last command is done.
+ *
+ * @param handle the instance
+ * @param name name of the device
+ * @return 0, or
+ * -ENOENT there is no such device;
+ * -EBUSY a target maps it;
+ * -EINVAL a NULL pointer;
+ * -EBADF, -ECHILD, -EDEADLK as scstu_start()
+ *
+ * Thread-safe.
+ *
+ * @since 0.1
+ */
+int scstu_remove_device(struct scstu *handle, const char *name);
+
+/**
+ * Makes a device longer or shorter. Its initiators are told.
+ *
+ * @param handle the instance
+ * @param name name of the device
+ * @param bytes the new size in bytes, a positive multiple of the block size
+ * @return 0, or
+ * -ENOENT there is no such device;
+ * -EINVAL a NULL pointer, a size that cannot be, a medium that cannot be resized;
+ * -EBADF, -ECHILD, -EDEADLK as scstu_start(); another negative errno of the medium
+ *
+ * Thread-safe.
+ *
+ * @since 0.1
+ */
+int scstu_resize_device(struct scstu *handle, const char *name, uint64_t bytes);
+
+/**
+ * Looks at the size of a device's medium again (it grew behind our back). Its initiators are told when it is
+ * another.
+ *
+ * @param handle the instance
+ * @param name name of the device
+ * @param bytes gets the size in bytes; may be NULL
+ * @return 0, or
+ * -ENOENT there is no such device;
+ * -EMEDIUMTYPE it has no medium;
+ * -EIO the medium does not say;
+ * -EINVAL a NULL pointer;
+ * -EBADF, -ECHILD, -EDEADLK as scstu_start()
+ *
+ * Thread-safe.
+ *
+ * @since 0.1
+ */
+int scstu_resync_device(struct scstu *handle,
+                        const char *name,
+                        uint64_t *bytes);
+
+/**
+ * Adds a target: disabled, without LUNs.
+ *
+ * @param handle the instance
+ * @param name an iSCSI name, such as "iqn.2026-01.org.example:disk1"
+ * @return 0, or
+ * -EEXIST there is such a target;
+ * -EINVAL a NULL pointer, or no iSCSI name;
+ * -EBADF, -ECHILD, -EDEADLK as scstu_start()
+ *
+ * Thread-safe.
+ *
+ * @since 0.1
+ */
+int scstu_add_target(struct scstu *handle, const char *name);
+
+/**
+ * Takes a target out, with its LUNs and groups.
+ *
+ * @param handle the instance
+ * @param name name of the target
+ * @return 0, or
+ * -ENOENT there is no such target;
+ * -EINVAL a NULL pointer;
+ * -EBADF, -ECHILD, -EDEADLK as scstu_start()
+ *
+ * Thread-safe.
+ *
+ * @since 0.1
+ */
+int scstu_remove_target(struct scstu *handle, const char *name);
+
+/**
+ * Has a target accept logins, or no more.
+ *
+ * @param handle the instance
+ * @param name name of the target
+ * @param on 1 for yes, 0 for no
+ * @return 0, or
+ * -ENOENT there is no such target;
+ * -EINVAL a NULL pointer, or `on` is neither;
+ * -EBADF, -ECHILD, -EDEADLK as scstu_start()
+ *
+ * Thread-safe.
+ *
+ * @since 0.1
+ */
+int scstu_enable_target(struct scstu *handle, const char *name, int on);
+
+/**
+ * Shows a device as a LUN of a target. Sessions see it at once.
+ *
+ * @param handle the instance
+ * @param target name of the target
+ * @param group name of one of its groups, whose initiators see it; NULL for those that are in no group
+ * @param lun its number, 0 to 16383; initiators want one to have 0
+ * @param device name of the device
+ * @param flags 0 or SCSTU_LUN_READ_ONLY
+ * @return 0, or
+ * -ENOENT no such target, group or device;
+ * -EEXIST the number is taken;
+ * -EINVAL a NULL pointer, a number out of range, an unknown flag;
+ * -EBADF, -ECHILD, -EDEADLK as scstu_start()
+ *
+ * Thread-safe.
+ *
+ * @since 0.1
+ */
+int scstu_add_lun(struct scstu *handle,
+                  const char *target,
+                  const char *group,
+                  uint32_t lun,
+                  const char *device,
+                  uint32_t flags);
+
+/**
+ * Takes a LUN out. Its commands are aborted.
+ *
+ * @param handle the instance
+ * @param target name of the target
+ * @param group name of one of its groups; NULL for the LUNs of those that are in no group
+ * @param lun its number, 0 to 16383
+ * @return 0, or
+ * -ENOENT no such target, group or LUN;
+ * -EINVAL a NULL pointer, a number out of range;
+ * -EBADF, -ECHILD, -EDEADLK as scstu_start()
+ *
+ * Thread-safe.
+ *
+ * @since 0.1
+ */
+int scstu_remove_lun(struct scstu *handle, const char *target, const char *group, uint32_t lun);
+
+/**
+ * Names the sessions, oldest first.
+ *
+ * @param handle the instance
+ * @param function called with each
+ * @param context passed to function
+ * @return 0, what function answered if that was not 0, or
+ * -EINVAL a NULL pointer;
+ * -EBADF, -ECHILD, -EDEADLK as scstu_start()
+ *
+ * Thread-safe.
+ *
+ * @since 0.1
+ */
+int scstu_sessions(struct scstu *handle, scstu_session_fn function, void *context);
+
+/**
+ * Closes a session: its commands are aborted. The initiator may log in again; remove it from its group, or
+ * disable the target, to keep it out.
+ *
+ * @param handle the instance
+ * @param session number of the session, as scstu_session and scstu_event say it
+ * @return 0, or
+ * -ENOENT there is no such session (any more);
+ * -EINVAL the handle is NULL;
+ * -EBADF, -ECHILD, -EDEADLK as scstu_start()
+ *
+ * Thread-safe.
+ *
+ * @since 0.1
+ */
+int scstu_kick(struct scstu *handle,
+               uint64_t session);
+
+/**
+ * Tells figures of an instance.
+ *
+ * @param handle the instance
+ * @param statistics gets the figures; its size must be set
+ * @return 0, or
+ * -EINVAL a NULL pointer, or a size that cannot be;
+ * -EBADF, -ECHILD, -EDEADLK as scstu_start()
+ *
+ * Thread-safe.
+ *
+ * @since 0.1
+ */
+int scstu_read_statistics(struct scstu *handle, struct scstu_statistics *statistics);
+
+/**
+ * Tells state and figures of a device.
+ *
+ * @param handle the instance
+ * @param name name of the device
+ * @param statistics gets the figures; its size must be set
+ * @return 0, or
+ * -ENOENT there is no such device;
+ * -EINVAL a NULL pointer, or a size that cannot be;
+ * -EBADF, -ECHILD, -EDEADLK as scstu_start()
+ *
+ * Thread-safe.
+ *
+ * @since 0.1
+ */
+int scstu_read_device_statistics(struct scstu *handle,
+                                 const char *name,
+                                 struct scstu_device_statistics *statistics);
+
+/**
+ * Opens a portal: a listening socket of the library's own.
+ *
+ * @param handle the instance, which is started
+ * @param portal numeric address and port, such as "0.0.0.0:3260"; an IPv6 address is in brackets, and takes
+ * IPv6 only; port 0 for any free one
+ * @param buffer gets where it listens, as text; NULL when that is not wanted
+ * @param length bytes of buffer; 64 are enough
+ * @return 0, or
+ * -EINVAL a NULL pointer, or no address;
+ * -ERANGE the buffer is too short (the portal is open);
+ * -EADDRINUSE, -EADDRNOTAVAIL, -EACCES as bind(2);
+ * -ENOTCONN the instance is not started, -ESHUTDOWN it is stopped;
+ * -EBADF, -ECHILD, -EDEADLK as scstu_start()
+ *
+ * Thread-safe.
+ *
+ * @since 0.1
+ */
+int scstu_listen(struct scstu *handle,
+                 const char *portal,
+                 char *buffer,
+                 size_t length);
+
+/**
+ * Takes over a TCP socket that listens already (socket activation, a helper with more rights).
+ *
+ * @param handle the instance, which is started
+ * @param fd the socket. With success it belongs to the library, which sets it to blocking and close-on-exec,
+ * and closes it; after a failure it is the program's as before
+ * @return 0, or
+ * -EBADF no descriptor, or a handle that is freed;
+ * -ENOTSOCK no socket;
+ * -EPROTONOSUPPORT no TCP socket;
+ * -EINVAL it does not listen, or the handle is NULL;
+ * -ENOTCONN the instance is not started, -ESHUTDOWN it is stopped;
+ * -ECHILD, -EDEADLK as scstu_start()
+ *
+ * Thread-safe.
+ *
+ * @since 0.1
+ */
+int scstu_listen_fd(struct scstu *handle,
+                    int fd);
+
+/**
+ * Serves a TCP connection that the program has accepted (or connected). The login comes next on it.
+ *
+ * @param handle the instance, which is started
+ * @param fd the socket. With success it belongs to the library, which sets it to blocking and close-on-exec,
+ * and closes it; after a failure it is the program's as before
+ * @return 0, or
+ * -EBADF no descriptor, or a handle that is freed;
+ * -ENOTSOCK no socket;
+ * -EPROTONOSUPPORT no TCP socket;
+ * -ENOTCONN it is not connected, or the instance is not started;
+ * -EINVAL it listens, or the handle is NULL;
+ * -ESHUTDOWN the instance is stopped;
+ * -ECHILD, -EDEADLK as scstu_start()
+ *
+ * Thread-safe.
+ *
+ * @since 0.1
+ */
+int scstu_serve_fd(struct scstu *handle,
+                   int fd);
+
+/**
+ * Closes a portal; its connections stay.
+ *
+ * @param handle the instance
+ * @param portal where it listens, as scstu_listen() or scstu_portals() say it
+ * @return 0, or
+ * -ENOENT there is no such portal;
+ * -EINVAL a NULL pointer, or no address;
+ * -EBADF, -ECHILD, -EDEADLK as scstu_start()
+ *
+ * Thread-safe.
+ *
+ * @since 0.1
+ */
+int scstu_close_portal(struct scstu *handle, const char *portal);
+
+/**
+ * Names the portals that are open.
+ *
+ * @param handle the instance
+ * @param function called with each, such as "127.0.0.1:3260"
+ * @param context passed to function
+ * @return 0, what function answered if that was not 0, or
+ * -EINVAL a NULL pointer;
+ * -EBADF, -ECHILD, -EDEADLK as scstu_start()
+ *
+ * Thread-safe.
+ *
+ * @since 0.1
+ */
+int scstu_portals(struct scstu *handle, scstu_text_fn function, void *context);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* SCSTU_H */

@@ -1,0 +1,388 @@
+//! A device of a handler written in C, as a backstore.
+
+use std::ffi::{c_int, c_void};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use libc::iovec;
+use log::warn;
+
+use crate::backstore::io::{Io, Operation};
+use crate::backstore::registry::OpenError;
+use crate::backstore::{Backstore, BlockError, Capabilities, Geometry};
+use crate::capi::backstore::{
+    SCSTU_DISK_CONCURRENT, SCSTU_DISK_NEVER_BLOCKS, SCSTU_DISK_READ_ONLY, SCSTU_DISK_UNMAP,
+    SCSTU_DISK_UNMAP_READS_ZERO, SCSTU_DISK_VOLATILE_CACHE, SCSTU_MISCOMPARE, SCSTU_WRITE_DURABLE,
+    scstu_backstore_ops, scstu_disk, scstu_request,
+};
+use crate::capi::commands::{self, Waiter, Work};
+use crate::capi::error::{Callback, within};
+use crate::capi::log::Context;
+use crate::sys::thread::owner;
+
+/// A handler of the program's.
+pub(super) struct Kind {
+    pub(super) name: String,
+    pub(super) ops: scstu_backstore_ops,
+    pub(super) context: Context,
+}
+
+// SAFETY: functions, and pointers that the header allows to be used on any thread; the strings that `ops`
+// points to are not used after registering.
+unsafe impl Send for Kind {}
+// SAFETY: as above.
+unsafe impl Sync for Kind {}
+
+/// The handler's own pointer to a device.
+#[derive(Clone, Copy)]
+struct Device(*mut c_void);
+
+// SAFETY: the header allows its use on any thread; Rust only passes it on.
+unsafe impl Send for Device {}
+// SAFETY: as above; calls at once are the handler's choice (SCSTU_DISK_CONCURRENT).
+unsafe impl Sync for Device {}
+
+/// An open device.
+pub(super) struct Disk {
+    kind: Arc<Kind>,
+    device: Device,
+    geometry: Geometry,
+    bytes: AtomicU64,
+    capabilities: Capabilities,
+    /// Held during a call unless the handler takes several at once.
+    one_by_one: Option<Mutex<()>>,
+    /// The instance that the device belongs to.
+    pub(super) owner: u64,
+    own: Weak<Disk>,
+}
+
+/// What a function of the handler has answered.
+fn outcome(result: c_int) -> Result<(), BlockError> {
+    match result.saturating_neg() {
+        0 => Ok(()),
+        libc::ENOSPC | libc::EDQUOT => Err(BlockError::NoSpace),
+        libc::EROFS => Err(BlockError::ReadOnly),
+        libc::EOPNOTSUPP => Err(BlockError::Unsupported),
+        errno if errno > 0 => Err(BlockError::Io(errno)),
+        _ => Err(BlockError::Io(libc::EIO)),
+    }
+}
+
+/// As [`outcome`], for what scstu_complete() is given.
+pub(super) fn completed(result: c_int) -> Result<(), BlockError> {
+    outcome(result)
+}
+
+fn writable(data: &mut [u8]) -> iovec {
+    iovec { iov_base: data.as_mut_ptr().cast(), iov_len: data.len() }
+}
+
+/// The header forbids the handler to write to it.
+fn readable(data: &[u8]) -> iovec {
+    iovec { iov_base: data.as_ptr().cast_mut().cast(), iov_len: data.len() }
+}
+
+fn flags(durable: bool) -> u32 {
+    if durable { SCSTU_WRITE_DURABLE } else { 0 }
+}
+
+fn wrong(kind: &Kind, what: impl std::fmt::Display) -> OpenError {
+    OpenError::new(libc::EINVAL, format!("handler {} has opened a device with {what}", kind.name))
+}
+
+fn check(kind: &Kind, disk: &scstu_disk) -> Result<Geometry, OpenError> {
+    const KNOWN: u32 = (SCSTU_DISK_CONCURRENT << 1) - 1;
+    let block_size = match disk.block_size {
+        0 => 512,
+        size @ (512 | 1024 | 2048 | 4096) => size,
+        size => {
+            return Err(wrong(kind, format_args!("block_size {size}: 512, 1024, 2048 or 4096 are possible")));
+        }
+    };
+    if disk.bytes == 0 || disk.bytes % u64::from(block_size) != 0 {
+        return Err(wrong(kind, format_args!("bytes {}: no positive multiple of {block_size}", disk.bytes)));
+    }
+    if disk.flags & !KNOWN != 0 {
+        return Err(wrong(kind, format_args!("unknown flags {:#x}", disk.flags & !KNOWN)));
+    }
+    let exponent = u8::try_from(disk.physical_block_exponent).ok().filter(|exponent| *exponent <= 15);
+    let exponent = exponent.ok_or_else(|| {
+        wrong(kind, format_args!("physical_block_exponent {}: 0 to 15", disk.physical_block_exponent))
+    })?;
+    let has = |flag: u32| disk.flags & flag != 0;
+    let ops = &kind.ops;
+    if has(SCSTU_DISK_NEVER_BLOCKS) && ops.submit.is_some() {
+        return Err(wrong(kind, "SCSTU_DISK_NEVER_BLOCKS although it has submit"));
+    }
+    if !has(SCSTU_DISK_READ_ONLY) && ops.write.is_none() && ops.submit.is_none() {
+        return Err(wrong(kind, "no SCSTU_DISK_READ_ONLY although write and submit are NULL"));
+    }
+    if has(SCSTU_DISK_UNMAP) && ops.unmap.is_none() && ops.submit.is_none() {
+        return Err(wrong(kind, "SCSTU_DISK_UNMAP although unmap and submit are NULL"));
+    }
+    Ok(Geometry {
+        block_size,
+        blocks: disk.bytes / u64::from(block_size),
+        physical_block_exponent: exponent,
+        optimal_transfer_bytes: disk.optimal_transfer_bytes,
+        unmap_granularity_bytes: disk.unmap_granularity_bytes,
+        unmap_alignment_bytes: disk.unmap_alignment_bytes,
+    })
+}
+
+impl Disk {
+    /// A device that the handler has opened; one that makes no sense is closed again.
+    pub(super) fn new(kind: &Arc<Kind>, disk: &scstu_disk) -> Result<Self, OpenError> {
+        let geometry = check(kind, disk);
+        let mut capabilities = Capabilities::NONE;
+        for (flag, capability) in [
+            (SCSTU_DISK_UNMAP, Capabilities::UNMAP),
+            (SCSTU_DISK_UNMAP_READS_ZERO, Capabilities::UNMAP_READS_ZERO),
+            (SCSTU_DISK_NEVER_BLOCKS, Capabilities::NEVER_BLOCKS),
+            (SCSTU_DISK_READ_ONLY, Capabilities::READ_ONLY),
+            (SCSTU_DISK_VOLATILE_CACHE, Capabilities::VOLATILE_CACHE),
+        ] {
+            if disk.flags & flag != 0 {
+                capabilities = capabilities.with(capability);
+            }
+        }
+        if kind.ops.submit.is_some() {
+            capabilities = capabilities.with(Capabilities::ASYNCHRONOUS);
+        }
+        let is_concurrent = disk.flags & SCSTU_DISK_CONCURRENT != 0;
+        let opened = Disk {
+            kind: Arc::clone(kind),
+            device: Device(disk.device),
+            geometry: geometry.clone().unwrap_or(NOWHERE),
+            bytes: AtomicU64::new(disk.bytes),
+            capabilities,
+            one_by_one: (!is_concurrent).then(Mutex::default),
+            owner: owner(),
+            own: Weak::new(),
+        };
+        geometry.map(|_| opened)
+    }
+
+    /// The same without offering to free blocks.
+    pub(super) fn thick(mut self) -> Self {
+        self.capabilities = self.capabilities.without(Capabilities::UNMAP);
+        self
+    }
+
+    /// The device as others see it.
+    pub(super) fn shared(mut self) -> Arc<Self> {
+        Arc::new_cyclic(|own| {
+            self.own = own.clone();
+            self
+        })
+    }
+
+    /// Runs a function of the handler; one after the other unless it takes several at once.
+    fn run<T>(&self, function: impl FnOnce(*mut c_void) -> T) -> T {
+        let _turn = self.one_by_one.as_ref().map(|turn| turn.lock().unwrap_or_else(PoisonError::into_inner));
+        within(Callback::Backstore, || function(self.device.0))
+    }
+
+    /// Hands a command over; answers its token.
+    fn hand_over(&self, work: Work, (operation, offset, length): (Operation, u64, u64)) -> Option<u64> {
+        let (Some(submit), Some(own)) = (self.kind.ops.submit, self.own.upgrade()) else {
+            work.end(Err(BlockError::Gone));
+            return None;
+        };
+        let (token, request) = commands::enter(work, own, operation, offset, length);
+        // SAFETY: the program gave function and device; the request stays until it is completed.
+        let result = self.run(|device| unsafe { submit(device, request) });
+        if result != 0 {
+            if result > 0 {
+                warn!(
+                    "handler {}: submit answers {result}; 0 or a negative errno is possible",
+                    self.kind.name
+                );
+            }
+            // Nothing happens if it was completed all the same.
+            commands::refused(token, outcome(if result > 0 { -libc::EIO } else { result }));
+            return None;
+        }
+        Some(token)
+    }
+
+    /// Hands a command over and waits for it.
+    fn wait(&self, what: (Operation, u64, u64), data: iovec) -> Result<(), BlockError> {
+        let waiter = Arc::new(Waiter::default());
+        self.hand_over(Work::Wait(Arc::clone(&waiter), data), what);
+        waiter.wait()
+    }
+}
+
+const NOWHERE: Geometry = Geometry {
+    block_size: 512,
+    blocks: 0,
+    physical_block_exponent: 0,
+    optimal_transfer_bytes: 0,
+    unmap_granularity_bytes: 0,
+    unmap_alignment_bytes: 0,
+};
+const NO_DATA: iovec = iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        if let Some(close) = self.kind.ops.close {
+            let device = self.device.0;
+            // SAFETY: the program gave both; nobody else has the device any more.
+            within(Callback::Backstore, || unsafe { close(device) });
+        }
+    }
+}
+
+impl Backstore for Disk {
+    fn geometry(&self) -> Geometry {
+        let blocks = self.bytes.load(Ordering::Relaxed) / u64::from(self.geometry.block_size);
+        Geometry { blocks, ..self.geometry }
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), BlockError> {
+        let length = into.len() as u64;
+        let data = writable(into);
+        let Some(read) = self.kind.ops.read else {
+            return self.wait((Operation::Read, offset, length), data);
+        };
+        // SAFETY: the program gave function and device; the buffer is borrowed until the call returns.
+        outcome(self.run(|device| unsafe { read(device, offset, &raw const data, 1) }))
+    }
+
+    fn write(&self, offset: u64, from: &[u8], durable: bool) -> Result<(), BlockError> {
+        let data = readable(from);
+        let Some(write) = self.kind.ops.write else {
+            if self.kind.ops.submit.is_none() {
+                return Err(BlockError::ReadOnly);
+            }
+            return self.wait((Operation::Write { durable }, offset, from.len() as u64), data);
+        };
+        // SAFETY: the program gave function and device; the buffer is borrowed until the call returns.
+        outcome(self.run(|device| unsafe { write(device, offset, &raw const data, 1, flags(durable)) }))
+    }
+
+    fn flush(&self) -> Result<(), BlockError> {
+        match self.kind.ops.flush {
+            // SAFETY: the program gave function and device.
+            Some(flush) => outcome(self.run(|device| unsafe { flush(device) })),
+            None if self.kind.ops.submit.is_some() => self.wait((Operation::Flush, 0, 0), NO_DATA),
+            None => Ok(()),
+        }
+    }
+
+    fn unmap(&self, offset: u64, length: u64) -> Result<(), BlockError> {
+        match self.kind.ops.unmap {
+            // SAFETY: the program gave function and device.
+            Some(unmap) => outcome(self.run(|device| unsafe { unmap(device, offset, length) })),
+            None if self.capabilities.contains(Capabilities::UNMAP) => {
+                self.wait((Operation::Unmap, offset, length), NO_DATA)
+            }
+            None => Err(BlockError::Unsupported),
+        }
+    }
+
+    fn write_zeroes(&self, offset: u64, length: u64, may_unmap: bool) -> Result<(), BlockError> {
+        let frees = Capabilities::UNMAP.with(Capabilities::UNMAP_READS_ZERO);
+        if may_unmap && self.capabilities.contains(frees) {
+            return self.unmap(offset, length);
+        }
+        let zeros = [0; 4096];
+        let block = usize::try_from(self.geometry.block_size).unwrap_or(zeros.len());
+        self.write_same(offset, length, &zeros[..block], false)
+    }
+
+    fn write_same(&self, offset: u64, length: u64, block: &[u8], durable: bool) -> Result<(), BlockError> {
+        let write_same = self.kind.ops.write_same.ok_or(BlockError::Unsupported)?;
+        let (data, flags) = (readable(block), flags(durable));
+        // SAFETY: the program gave function and device; the buffer is borrowed until the call returns.
+        outcome(self.run(|device| unsafe { write_same(device, offset, length, &raw const data, 1, flags) }))
+    }
+
+    fn compare_and_write(
+        &self,
+        offset: u64,
+        old: &[u8],
+        new: &[u8],
+        durable: bool,
+    ) -> Result<Option<u64>, BlockError> {
+        let function = self.kind.ops.compare_and_write.ok_or(BlockError::Unsupported)?;
+        let (old, new, flags) = (readable(old), readable(new), flags(durable));
+        let mut difference = 0;
+        let place = &raw mut difference;
+        let result = self.run(|device| {
+            // SAFETY: the program gave function and device; what is passed lives until the call returns.
+            unsafe { function(device, offset, &raw const old, 1, &raw const new, 1, flags, place) }
+        });
+        if result == SCSTU_MISCOMPARE { Ok(Some(difference)) } else { outcome(result).map(|()| None) }
+    }
+
+    fn submit(&self, mut io: Io) -> Option<u64> {
+        let what = (io.operation(), io.offset(), io.length());
+        let data = if io.data().is_empty() { NO_DATA } else { writable(io.data()) };
+        self.hand_over(Work::Io(io, data), what)
+    }
+
+    fn cancel(&self, number: u64) {
+        let Some(cancel) = self.kind.ops.cancel.filter(|_| commands::is_out(number)) else { return };
+        let device = self.device.0;
+        // SAFETY: the program gave both. Not one by one: it may be what ends a call that has the turn.
+        within(Callback::Backstore, || unsafe { cancel(device, number) });
+    }
+
+    fn resize(&self, bytes: u64) -> Result<(), BlockError> {
+        let resize = self.kind.ops.resize.ok_or(BlockError::Unsupported)?;
+        // SAFETY: the program gave function and device.
+        outcome(self.run(|device| unsafe { resize(device, bytes) }))?;
+        self.bytes.store(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn resync(&self) -> Result<Geometry, BlockError> {
+        let Some(get_size) = self.kind.ops.get_size else { return Ok(self.geometry()) };
+        let mut bytes = 0;
+        let place = &raw mut bytes;
+        // SAFETY: the program gave function and device; the place lives until the call returns.
+        outcome(self.run(|device| unsafe { get_size(device, place) }))?;
+        if bytes == 0 || bytes % u64::from(self.geometry.block_size) != 0 {
+            warn!(
+                "handler {}: get_size tells {bytes}, no positive multiple of the block size",
+                self.kind.name
+            );
+            return Err(BlockError::Io(libc::EINVAL));
+        }
+        self.bytes.store(bytes, Ordering::Relaxed);
+        Ok(self.geometry())
+    }
+}
+
+/// What C is shown of a request.
+pub(super) fn request(
+    token: u64,
+    operation: Operation,
+    (offset, length): (u64, u64),
+    iov: *const iovec,
+    has_data: bool,
+) -> scstu_request {
+    use crate::capi::backstore::{SCSTU_FLUSH, SCSTU_READ, SCSTU_UNMAP, SCSTU_WRITE};
+    let (operation, flags) = match operation {
+        Operation::Read => (SCSTU_READ, 0),
+        Operation::Write { durable } => (SCSTU_WRITE, flags(durable)),
+        Operation::Flush => (SCSTU_FLUSH, 0),
+        Operation::Unmap => (SCSTU_UNMAP, 0),
+    };
+    scstu_request {
+        size: size_of::<scstu_request>(),
+        token,
+        operation,
+        flags,
+        offset,
+        length,
+        iov: if has_data { iov } else { std::ptr::null() },
+        iov_count: usize::from(has_data),
+    }
+}

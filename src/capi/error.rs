@@ -1,0 +1,127 @@
+//! The last error of the calling thread, the boundary that no panic crosses, and who is calling whom.
+
+use std::cell::{Cell, RefCell};
+use std::ffi::{CStr, CString, c_char, c_int};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::model::Error;
+
+struct Last {
+    call: &'static CStr,
+    text: CString,
+}
+
+thread_local! {
+    static LAST: RefCell<Last> = RefCell::new(Last { call: c"", text: CString::default() });
+    static CALLBACK: Cell<Callback> = const { Cell::new(Callback::None) };
+}
+
+/// Which of the host's functions the calling thread is in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Callback {
+    /// None.
+    None,
+    /// The one that takes events: it has a thread of its own and may call back.
+    Event,
+    /// The one that takes log lines: whoever logs may hold a lock.
+    Log,
+    /// One of a backstore: others wait for its thread.
+    Backstore,
+}
+
+/// From where a function may be called.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum From {
+    /// From no callback.
+    Outside,
+    /// Also from the callback that takes events.
+    Event,
+    /// From anywhere.
+    Anywhere,
+}
+
+/// Runs one of the host's functions.
+pub(super) fn within<T>(callback: Callback, run: impl FnOnce() -> T) -> T {
+    struct Restore(Callback);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            CALLBACK.set(self.0);
+        }
+    }
+    let _restore = Restore(CALLBACK.replace(callback));
+    run()
+}
+
+/// Whether the calling thread is in the callback that takes log lines.
+pub(super) fn is_logging() -> bool {
+    CALLBACK.get() == Callback::Log
+}
+
+fn check(from: From) -> Result<(), Error> {
+    let what = match (CALLBACK.get(), from) {
+        (Callback::None, _) | (_, From::Anywhere) | (Callback::Event, From::Event) => return Ok(()),
+        (Callback::Event, _) => "the event callback",
+        (Callback::Log, _) => "the log callback",
+        (Callback::Backstore, _) => "a backstore's function",
+    };
+    Err(Error::new(libc::EDEADLK, format!("called from within {what}, which would wait for itself")))
+}
+
+/// The body of an entry point: refuses what may not be called from where it is called, keeps panics on this
+/// side, remembers the error. Answers what `body` does, or a negative errno.
+pub(super) fn call(name: &'static CStr, from: From, body: impl FnOnce() -> Result<c_int, Error>) -> c_int {
+    let result = catch_unwind(AssertUnwindSafe(|| check(from).and_then(|()| body())));
+    let error = match result {
+        Ok(Ok(value)) => return value,
+        Ok(Err(error)) => error,
+        Err(_) => Error::new(libc::EIO, "internal error"),
+    };
+    let errno = if error.errno > 0 { error.errno } else { libc::EIO };
+    let bytes: Vec<u8> = error.text.bytes().filter(|byte| *byte != 0).collect();
+    let text = CString::new(bytes).unwrap_or_default();
+    LAST.with_borrow_mut(|last| *last = Last { call: name, text });
+    -errno
+}
+
+/// What was wrong with the last call of the calling thread that failed, and what is allowed.
+///
+/// @return a text without newline, in UTF-8; empty when no call of this thread has failed yet. It belongs to
+/// the library and is valid until the next call of this thread fails, or the thread ends. Never NULL.
+///
+/// Thread-safe; may be called from every callback.
+///
+/// @since 0.1
+#[unsafe(no_mangle)]
+pub extern "C" fn scstu_error() -> *const c_char {
+    LAST.with_borrow(|last| last.text.as_ptr())
+}
+
+/// The name of the function that scstu_error() speaks of.
+///
+/// @return a text such as "scstu_start"; empty when no call of this thread has failed yet. It belongs to the
+/// library and is valid for ever. Never NULL.
+///
+/// Thread-safe; may be called from every callback.
+///
+/// @since 0.1
+#[unsafe(no_mangle)]
+pub extern "C" fn scstu_error_call() -> *const c_char {
+    LAST.with_borrow(|last| last.call.as_ptr())
+}
+
+/// The version of the library that runs, which may be newer than the header that the program was built with.
+///
+/// @return a text such as "0.1.0". It belongs to the library and is valid for ever. Never NULL.
+///
+/// Thread-safe; may be called from every callback, and before and after everything else.
+///
+/// @since 0.1
+#[unsafe(no_mangle)]
+pub extern "C" fn scstu_version() -> *const c_char {
+    const VERSION: &CStr =
+        match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
+            Ok(version) => version,
+            Err(_) => c"",
+        };
+    VERSION.as_ptr()
+}

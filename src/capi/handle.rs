@@ -1,0 +1,181 @@
+//! Which instance a handle means. A handle is a number that looks like a pointer: it is looked up, never
+//! followed, and never used again, so that a wrong one is an error whatever the program did with it.
+
+use std::collections::BTreeMap;
+use std::ffi::c_int;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::instance::Instance;
+use crate::model::Error;
+
+/// An instance: configuration, portals, sessions, threads. Several in one process share nothing.
+///
+/// The pointer is a name, not an address: it must not be followed.
+///
+/// @since 0.1
+pub struct scstu {
+    _opaque: [u8; 0],
+}
+
+/// How long scstu_free() waits for the program's own functions to come back.
+const FREE_TIMEOUT: Duration = Duration::from_secs(10);
+/// What a handle looks like, so that it is told apart from an address.
+const BASE: usize = 0x5c57 << (usize::BITS - 16);
+
+/// Counts what the program's contexts are still used by.
+#[derive(Default)]
+pub(super) struct Openings {
+    count: Mutex<usize>,
+    changed: Condvar,
+}
+
+/// One use; ends when it is dropped.
+pub(super) struct Opening(Arc<Openings>);
+
+impl Opening {
+    pub(super) fn new(openings: &Arc<Openings>) -> Self {
+        *openings.lock() += 1;
+        Opening(Arc::clone(openings))
+    }
+}
+
+impl Clone for Opening {
+    fn clone(&self) -> Self {
+        Opening::new(&self.0)
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        *self.0.lock() -= 1;
+        self.0.changed.notify_all();
+    }
+}
+
+impl Openings {
+    fn lock(&self) -> MutexGuard<'_, usize> {
+        self.count.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until nothing is used any more, for a while; answers what still is.
+    fn wait(&self) -> usize {
+        let until = Instant::now() + FREE_TIMEOUT;
+        let mut count = self.lock();
+        while *count > 0 {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            count = self.changed.wait_timeout(count, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        *count
+    }
+}
+
+/// An instance with what the C API keeps beside it. Fields are dropped in this order.
+pub(super) struct Host {
+    pub(super) instance: Instance,
+    _log: Option<super::log::Registration>,
+    pub(super) opening: Opening,
+}
+
+enum State {
+    Live(Arc<Host>),
+    /// Freed, but functions of the program have not come back.
+    Ending,
+}
+
+struct Entry {
+    state: State,
+    openings: Arc<Openings>,
+    process: u32,
+}
+
+static TABLE: Mutex<BTreeMap<usize, Entry>> = Mutex::new(BTreeMap::new());
+
+fn table() -> MutexGuard<'static, BTreeMap<usize, Entry>> {
+    TABLE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Enters an instance and answers its handle.
+pub(super) fn enter(
+    instance: Instance,
+    log: Option<super::log::Registration>,
+    openings: Arc<Openings>,
+) -> *mut scstu {
+    let number = usize::try_from(instance.id()).unwrap_or(0);
+    let handle = BASE | (number << 4);
+    let opening = Opening::new(&openings);
+    let host = Arc::new(Host { instance, _log: log, opening });
+    table().insert(handle, Entry { state: State::Live(host), openings, process: std::process::id() });
+    std::ptr::without_provenance_mut(handle)
+}
+
+fn bad() -> Error {
+    Error::new(libc::EBADF, "the handle is not one that scstu_new gave, or it is freed")
+}
+
+fn null() -> Error {
+    Error::new(libc::EINVAL, "the handle is NULL")
+}
+
+fn check_process(entry: &Entry) -> Result<(), Error> {
+    if entry.process == std::process::id() {
+        return Ok(());
+    }
+    let text =
+        format!("the handle belongs to process {}; its threads did not come along with fork", entry.process);
+    Err(Error::new(libc::ECHILD, text))
+}
+
+/// The instance of a handle.
+fn find(handle: *const scstu) -> Result<Arc<Host>, Error> {
+    if handle.is_null() {
+        return Err(null());
+    }
+    let table = table();
+    let entry = table.get(&handle.addr()).ok_or_else(bad)?;
+    check_process(entry)?;
+    match &entry.state {
+        State::Live(host) => Ok(Arc::clone(host)),
+        State::Ending => Err(bad()),
+    }
+}
+
+/// Runs `body` with the instance of a handle.
+pub(super) fn with(
+    handle: *const scstu,
+    body: impl FnOnce(&Host) -> Result<c_int, Error>,
+) -> Result<c_int, Error> {
+    body(&*find(handle)?)
+}
+
+/// Ends an instance: stops it, waits until none of the program's functions is used, forgets the handle.
+pub(super) fn free(handle: *mut scstu) -> Result<c_int, Error> {
+    if handle.is_null() {
+        return Ok(0);
+    }
+    let (host, openings) = {
+        let mut table = table();
+        let entry = table.get_mut(&handle.addr()).ok_or_else(bad)?;
+        check_process(entry)?;
+        let state = std::mem::replace(&mut entry.state, State::Ending);
+        (state, Arc::clone(&entry.openings))
+    };
+    if let State::Live(host) = host {
+        let _ = host.instance.stop(Duration::ZERO);
+    }
+    match openings.wait() {
+        0 => {
+            table().remove(&handle.addr());
+            Ok(0)
+        }
+        left => {
+            let text = format!(
+                "{left} functions, devices or commands of the program are out; call again when they are back"
+            );
+            Err(Error::new(libc::EBUSY, text))
+        }
+    }
+}

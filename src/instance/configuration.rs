@@ -1,0 +1,131 @@
+//! What is said to an instance: the common changes of its configuration, one method each.
+//!
+//! Every method is one [`Change`] of the model, carried out whole or not at all. The errors are the model's:
+//! ENOENT no such object, EEXIST there is one, EINVAL a bad value, EBUSY in use, EACCES not writable.
+
+use crate::instance::Instance;
+use crate::mgmt::conf::apply;
+use crate::model::{Change, Error};
+
+impl Instance {
+    /// Carries out one change of the configuration.
+    pub fn apply(&self, change: &Change) -> Result<(), Error> {
+        self.own(|| self.model.apply(change))
+    }
+
+    /// Adds what a configuration (the text of an scst.conf) names to what is there. The error's text begins
+    /// with line and column; what comes before the line is in force.
+    pub fn load(&self, text: &str) -> Result<(), Error> {
+        let loaded = self.own(|| apply::load(&self.model, text));
+        loaded.map_err(|error| Error::new(error.errno, error.to_string()))
+    }
+
+    /// Adds a device of a handler, with its parameters in order.
+    pub fn add_device(&self, handler: &str, name: &str, parameters: &[(&str, &str)]) -> Result<(), Error> {
+        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        self.apply(&Change::AddDevice {
+            handler: handler.to_owned(),
+            name: name.to_owned(),
+            parameters: parameters.iter().map(own).collect(),
+        })
+    }
+
+    /// Takes a device out. EBUSY while it is mapped.
+    pub fn remove_device(&self, name: &str) -> Result<(), Error> {
+        self.apply(&Change::RemoveDevice(name.to_owned()))
+    }
+
+    /// Makes a device `bytes` long and tells its initiators.
+    pub fn resize_device(&self, name: &str, bytes: u64) -> Result<(), Error> {
+        self.apply(&Change::SetDevice(name.to_owned(), "size".to_owned(), bytes.to_string()))
+    }
+
+    /// Looks at the size of a device's backing again, and tells its initiators when it is another. Answers
+    /// the size in bytes.
+    pub fn resync_device(&self, name: &str) -> Result<u64, Error> {
+        let device = self.device(name)?;
+        let gate = device
+            .gate()
+            .ok_or_else(|| Error::new(libc::EMEDIUMTYPE, format!("device {name} has no medium")))?;
+        let geometry = self.own(|| gate.resync());
+        let geometry = geometry.map_err(|error| Error::new(libc::EIO, format!("device {name}: {error}")))?;
+        self.own(|| device.refresh_geometry());
+        Ok(geometry.bytes())
+    }
+
+    /// Adds a target, disabled and without LUNs. `name` is an iSCSI name (iqn., eui., naa.).
+    pub fn add_target(&self, name: &str) -> Result<(), Error> {
+        self.apply(&Change::AddTarget(name.to_owned()))
+    }
+
+    /// Takes a target out.
+    pub fn remove_target(&self, name: &str) -> Result<(), Error> {
+        self.apply(&Change::RemoveTarget(name.to_owned()))
+    }
+
+    /// Has a target accept logins, or no more.
+    pub fn enable_target(&self, name: &str, on: bool) -> Result<(), Error> {
+        let value = u8::from(on).to_string();
+        self.apply(&Change::SetTarget(name.to_owned(), "enabled".to_owned(), value))
+    }
+
+    /// Shows a device as a LUN (0 to 16383) of a target, or of one of its groups.
+    pub fn add_lun(
+        &self,
+        target: &str,
+        group: Option<&str>,
+        lun: u16,
+        device: &str,
+        read_only: bool,
+    ) -> Result<(), Error> {
+        self.apply(&Change::AddLun {
+            target: target.to_owned(),
+            group: group.map(str::to_owned),
+            lun,
+            device: device.to_owned(),
+            read_only,
+        })
+    }
+
+    /// Takes a LUN out.
+    pub fn remove_lun(&self, target: &str, group: Option<&str>, lun: u16) -> Result<(), Error> {
+        let (target, group) = (target.to_owned(), group.map(str::to_owned));
+        self.apply(&Change::RemoveLun { target, group, lun })
+    }
+
+    /// Adds a group of initiators to a target.
+    pub fn add_group(&self, target: &str, group: &str) -> Result<(), Error> {
+        self.apply(&Change::AddGroup(target.to_owned(), group.to_owned()))
+    }
+
+    /// Takes a group out.
+    pub fn remove_group(&self, target: &str, group: &str) -> Result<(), Error> {
+        self.apply(&Change::RemoveGroup(target.to_owned(), group.to_owned()))
+    }
+
+    /// Adds an initiator name, or a pattern with `*` and `?`, to a group.
+    pub fn add_initiator(&self, target: &str, group: &str, initiator: &str) -> Result<(), Error> {
+        self.apply(&Change::AddInitiator(target.to_owned(), group.to_owned(), initiator.to_owned()))
+    }
+
+    /// Adds a name and secret (12 to 255 characters) with which initiators must log in to a target.
+    pub fn add_incoming_user(&self, target: &str, user: &str, secret: &str) -> Result<(), Error> {
+        self.set_user(target, "IncomingUser", user, secret)
+    }
+
+    /// Sets the name and secret with which a target answers initiators that ask it to authenticate itself.
+    pub fn set_outgoing_user(&self, target: &str, user: &str, secret: &str) -> Result<(), Error> {
+        self.set_user(target, "OutgoingUser", user, secret)
+    }
+
+    fn set_user(&self, target: &str, attribute: &str, user: &str, secret: &str) -> Result<(), Error> {
+        if user.is_empty() || user.contains(' ') {
+            return Err(Error::new(
+                libc::EINVAL,
+                format!("\"{user}\" is no user name: no blanks, not empty"),
+            ));
+        }
+        let value = format!("{user} {secret}");
+        self.apply(&Change::SetTarget(target.to_owned(), attribute.to_owned(), value))
+    }
+}

@@ -1,0 +1,287 @@
+//! A target as one object: configuration, server, worker pool, kinds of backstore. What a program embeds.
+//!
+//! An [`Instance`] owns everything; several in one process share nothing but the process. The C API
+//! (`capi`) is a translation of this module and has no way around it.
+//!
+//! ```
+//! use std::time::Duration;
+//! use scstu::instance::{Instance, Options};
+//!
+//! let instance = Instance::new(Options::default())?;
+//! instance.add_device("vdisk_ram", "disk1", &[("size", "16M")])?;
+//! instance.add_target("iqn.2026-01.org.example:disk1")?;
+//! instance.add_lun("iqn.2026-01.org.example:disk1", None, 0, "disk1", false)?;
+//! instance.enable_target("iqn.2026-01.org.example:disk1", true)?;
+//! instance.start()?;
+//! let address = instance.listen("127.0.0.1:0".parse().unwrap())?;
+//! assert_ne!(address.port(), 0);
+//! instance.stop(Duration::from_secs(1))?;
+//! # Ok::<(), scstu::model::Error>(())
+//! ```
+//!
+//! All methods may be called from any thread, also at once. None may be called from a backstore, whose
+//! thread others wait for. Errors carry an errno and a text that says what was wrong and what is allowed.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::backstore::registry::Handler;
+use crate::model::{Error, Model};
+use crate::notice::Notice;
+use crate::scsi::device::{Device, Dispatch};
+use crate::scsi::task::Task;
+use crate::server::pool::Pool;
+use crate::server::{Server, ServerOptions};
+use crate::sys::thread::on_behalf_of;
+
+pub mod configuration;
+pub mod events;
+pub mod observation;
+
+use events::{EventSink, Events};
+
+/// How an instance is to be.
+#[derive(Default)]
+pub struct Options {
+    /// Threads, memory, time-outs.
+    pub server: ServerOptions,
+    /// Where reservations, mode pages and the identity of the installation are kept; without it they are
+    /// forgotten, and the identifiers of devices differ from run to run.
+    pub state_directory: Option<PathBuf>,
+    /// Takes events, on a thread of its own.
+    pub events: Option<EventSink>,
+}
+
+/// How long [`Instance::stop`] waits at least for threads and backstores to come back.
+const COME_BACK: Duration = Duration::from_secs(2);
+/// How often it looks.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    New,
+    Running,
+    Stopped,
+}
+
+/// A target in this process.
+pub struct Instance {
+    id: u64,
+    model: Arc<Model>,
+    server: Server,
+    events: Option<Arc<Events>>,
+    stage: Mutex<Stage>,
+}
+
+/// What the units see above them: the pool, and those who want to hear of events.
+struct Above {
+    pool: Pool,
+    events: Option<Arc<Events>>,
+}
+
+impl Dispatch for Above {
+    fn dispatch(&self, task: Task) {
+        self.pool.submit(task);
+    }
+
+    fn background(&self, job: Box<dyn FnOnce() + Send>) {
+        self.pool.background(job);
+    }
+
+    fn notice(&self, notice: &Notice<'_>) {
+        if let Some(events) = &self.events {
+            events.tell(notice);
+        }
+    }
+
+    fn rest(&self, time: Duration) {
+        self.pool.rest(time);
+    }
+}
+
+fn failed(what: impl std::fmt::Display, error: &std::io::Error) -> Error {
+    Error::new(error.raw_os_error().unwrap_or(libc::EIO), format!("{what}: {error}"))
+}
+
+impl Instance {
+    /// An instance without configuration that serves nobody yet.
+    pub fn new(options: Options) -> Result<Self, Error> {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let id = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+        on_behalf_of(id, || {
+            let pool = Pool::new(options.server.workers);
+            let events = options.events.map(Events::start);
+            let above = Above { pool: pool.clone(), events: events.clone() };
+            let model = match Model::new(Arc::new(above), options.state_directory) {
+                Ok(model) => model,
+                Err(error) => {
+                    events.inspect(|events| events.end());
+                    return Err(error);
+                }
+            };
+            let server = Server::new(options.server, model.clone(), pool);
+            Ok(Instance { id, model, server, events, stage: Mutex::new(Stage::New) })
+        })
+    }
+
+    /// Number of the instance in this process, never used again.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The configuration.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// The threads and sockets.
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    fn stage(&self) -> MutexGuard<'_, Stage> {
+        self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs `work` with its log lines counted as this instance's.
+    fn own<T>(&self, work: impl FnOnce() -> T) -> T {
+        on_behalf_of(self.id, work)
+    }
+
+    fn running(&self) -> Result<(), Error> {
+        match *self.stage() {
+            Stage::Running => Ok(()),
+            Stage::New => Err(Error::new(libc::ENOTCONN, "the instance is not started")),
+            Stage::Stopped => Err(Error::new(libc::ESHUTDOWN, "the instance is stopped")),
+        }
+    }
+
+    /// From now on connections are taken. EALREADY when it is started, ESHUTDOWN when it was stopped: an
+    /// instance is started once.
+    pub fn start(&self) -> Result<(), Error> {
+        let mut stage = self.stage();
+        match *stage {
+            Stage::New => {
+                *stage = Stage::Running;
+                Ok(())
+            }
+            Stage::Running => Err(Error::new(libc::EALREADY, "the instance is started already")),
+            Stage::Stopped => {
+                Err(Error::new(libc::ESHUTDOWN, "the instance is stopped; make a new one to start again"))
+            }
+        }
+    }
+
+    /// Stops: no new connections; initiators are asked to log out and have `drain` for it, then their
+    /// connections are closed and their commands aborted; workers end; devices are flushed. Stopping twice,
+    /// or before the start, is no error.
+    ///
+    /// ETIMEDOUT when backstores have not answered in time; what they still hold stays valid until they do.
+    pub fn stop(&self, drain: Duration) -> Result<(), Error> {
+        {
+            let mut stage = self.stage();
+            if std::mem::replace(&mut *stage, Stage::Stopped) == Stage::Stopped {
+                return Ok(());
+            }
+        }
+        self.own(|| {
+            let until = Instant::now() + drain.max(COME_BACK);
+            let devices = self.devices();
+            let stuck = self.server.stop(drain);
+            let mut outstanding = outstanding(&devices);
+            while outstanding > 0 && Instant::now() < until {
+                thread::sleep(LOOK_EVERY);
+                outstanding = self::outstanding(&devices);
+            }
+            if stuck > 0 || outstanding > 0 {
+                let text = format!(
+                    "backstores still hold {stuck} threads and {outstanding} commands; nothing was flushed"
+                );
+                return Err(Error::new(libc::ETIMEDOUT, text));
+            }
+            self.model.flush();
+            Ok(())
+        })
+    }
+
+    fn devices(&self) -> Vec<Arc<Device>> {
+        self.model.configuration().devices.values().map(|object| Arc::clone(&object.device)).collect()
+    }
+
+    /// Opens a portal and answers where it listens (port 0: any free port).
+    pub fn listen(&self, address: SocketAddr) -> Result<SocketAddr, Error> {
+        self.running()?;
+        let listened = self.own(|| self.server.listen(address));
+        let address = listened.map_err(|error| failed(format_args!("portal {address}"), &error))?;
+        self.announce();
+        Ok(address)
+    }
+
+    /// Takes over a socket that listens already.
+    pub fn adopt(&self, listener: TcpListener) -> Result<SocketAddr, Error> {
+        self.running()?;
+        let adopted = self.own(|| self.server.adopt(listener));
+        let address = adopted.map_err(|error| failed("listening socket", &error))?;
+        self.announce();
+        Ok(address)
+    }
+
+    /// Serves a connection that the caller has accepted.
+    pub fn serve(&self, socket: TcpStream) -> Result<(), Error> {
+        self.running()?;
+        self.own(|| self.server.serve(socket)).map_err(|error| failed("connection", &error))
+    }
+
+    /// Closes a portal; its connections stay. ENOENT when there is none.
+    pub fn close_portal(&self, address: SocketAddr) -> Result<(), Error> {
+        if !self.own(|| self.server.close_portal(address)) {
+            return Err(Error::new(libc::ENOENT, format!("there is no portal {address}")));
+        }
+        self.announce();
+        Ok(())
+    }
+
+    /// Where it listens.
+    pub fn portals(&self) -> Vec<SocketAddr> {
+        self.server.addresses()
+    }
+
+    /// SendTargets tells the portals that there are.
+    fn announce(&self) {
+        self.model.set_portals(self.server.addresses());
+    }
+
+    /// Adds a kind of backstore. EEXIST when there is one of this name.
+    pub fn register(&self, handler: Handler) -> Result<(), Error> {
+        self.model.handlers().add(handler).map_err(|error| Error::new(error.errno, error.text))
+    }
+
+    /// Takes a kind of backstore out again. EBUSY while there is a device of it.
+    pub fn unregister(&self, name: &str) -> Result<(), Error> {
+        let configuration = self.model.configuration();
+        if let Some((device, _)) = configuration.devices.iter().find(|(_, d)| d.handler.name == name) {
+            return Err(Error::new(libc::EBUSY, format!("device {device} is of handler {name}")));
+        }
+        let removed = self.model.handlers().remove(name);
+        drop(configuration);
+        removed.map(drop).map_err(|error| Error::new(error.errno, error.text))
+    }
+}
+
+/// Commands that backstores have and have not completed.
+fn outstanding(devices: &[Arc<Device>]) -> usize {
+    devices.iter().filter_map(|device| device.gate()).map(|gate| gate.outstanding()).sum()
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        let _ = self.stop(Duration::ZERO);
+        if let Some(events) = &self.events {
+            events.end();
+        }
+    }
+}

@@ -1,0 +1,28 @@
+/*
+ * scstu: an iSCSI target in user mode, embedded in a C or C++ program.
+ *
+ * Made from the source by cbindgen; do not edit. SPDX-License-Identifier: MIT OR Apache-2.0
+ *
+ * Instances. scstu_new() gives a handle; everything of an instance is reached through it, and several
+ * instances in a process share nothing. A handle is looked up and never followed: a wrong or freed one is
+ * -EBADF.
+ *
+ * Errors. Functions answer 0 or a negative errno. scstu_error() then tells in words what was wrong and what
+ * is allowed, scstu_error_call() the name of the call; both are the calling thread's own. Every pointer is
+ * checked for NULL, every struct for its size. A failed call has changed nothing, unless it says so.
+ *
+ * Threads. All functions may be called from any thread, several at once, except from within callbacks as
+ * each of these says; then they answer -EDEADLK. Callbacks run on threads of the instance, with all signals
+ * blocked. They must not throw C++ exceptions and not longjmp() out.
+ *
+ * Fork. Threads do not come along with fork(): make instances in the child. In the child, handles of the
+ * parent answer -ECHILD; sockets are close-on-exec.
+ *
+ * The process stays the program's: the library installs no signal handler, raises no SIGPIPE, never exits,
+ * writes nothing to standard output or error, sets no locale, environment, umask or directory. Errors of its
+ * own come as -EIO "internal error", never as a crash.
+ *
+ * Growth. Structs begin with their size and grow at the end. What the program's struct does not have counts
+ * as zero; what the library does not know must be zero (-E2BIG). Numbers are never given another meaning.
+ * Symbols have versions in the packaged library. Strings are UTF-8 and end with NUL; the library keeps copies.
+ */
