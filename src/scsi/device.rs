@@ -3,7 +3,6 @@
 //! Lock order: target port groups, `state`, an I_T_L nexus's unit attentions, a transport's queue. Nothing
 //! that can block is called with `state` held.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
@@ -20,8 +19,8 @@ use crate::scsi::opcode::{OpCode, Types};
 use crate::scsi::ops::OpSet;
 pub use crate::scsi::ops::persistent::TargetPorts;
 use crate::scsi::reservation::Reservations;
-use crate::scsi::reservation::saved::NotAState;
 use crate::scsi::sense::Sense;
+pub use crate::scsi::store::{MemoryStore, StateError, StateStore};
 use crate::scsi::task::Task;
 use crate::scsi::task_set::TaskSet;
 use crate::scsi::unit_attention::UnitAttentions;
@@ -165,47 +164,6 @@ pub trait Dispatch: Send + Sync {
     /// Lets a background job pause.
     fn rest(&self, time: std::time::Duration);
 }
-
-/// Keeps what must survive a restart. Implemented above; calls may block.
-pub trait StateStore: Send + Sync {
-    /// Stores `bytes` under the device's name and `kind`, atomically; empty removes it. Errors are errno.
-    fn save(&self, device: &str, kind: &str, bytes: &[u8]) -> Result<(), i32>;
-    /// What was stored last, if anything was. Errors are errno: what is there and cannot be read is not
-    /// nothing.
-    fn load(&self, device: &str, kind: &str) -> Result<Option<Vec<u8>>, i32>;
-}
-
-/// What a store has kept of a unit cannot be used.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum StateError {
-    /// It cannot be read.
-    Unreadable {
-        /// Kind, as in [`StateStore::load`].
-        kind: &'static str,
-        /// Why.
-        errno: i32,
-    },
-    /// Mode pages that are no text.
-    ModePages,
-    /// Registrations that are damaged.
-    Reservations(NotAState),
-}
-
-impl std::fmt::Display for StateError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            StateError::Unreadable { kind, errno } => {
-                write!(f, "kept state \"{kind}\" cannot be read: errno {errno}")
-            }
-            StateError::ModePages => f.write_str("the kept mode pages are damaged"),
-            StateError::Reservations(error) => {
-                write!(f, "the kept persistent reservations are damaged: {error}")
-            }
-        }
-    }
-}
-
-impl std::error::Error for StateError {}
 
 /// A logical unit.
 pub struct Device {
@@ -576,24 +534,5 @@ impl Itl {
         let mut attentions = self.attentions();
         attentions.clear(code);
         self.has_attention.store(!attentions.is_empty(), Ordering::Release);
-    }
-}
-
-/// Saved forms by kind, in memory: for tests and for devices that keep nothing.
-#[derive(Default)]
-pub struct MemoryStore {
-    kept: Mutex<HashMap<(String, String), Vec<u8>>>,
-}
-
-impl StateStore for MemoryStore {
-    fn save(&self, device: &str, kind: &str, bytes: &[u8]) -> Result<(), i32> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.insert((device.to_owned(), kind.to_owned()), bytes.to_vec());
-        Ok(())
-    }
-
-    fn load(&self, device: &str, kind: &str) -> Result<Option<Vec<u8>>, i32> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(kept.get(&(device.to_owned(), kind.to_owned())).cloned())
     }
 }

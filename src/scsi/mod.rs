@@ -22,6 +22,7 @@ pub(crate) mod ops;
 pub(crate) mod page;
 pub mod reservation;
 pub mod sense;
+pub mod store;
 pub mod target;
 pub mod task;
 pub(crate) mod task_set;

@@ -283,7 +283,7 @@ impl<T> TaskSet<T> {
     /// The task has all it needs, and runs from now on unless others come first: `Some(false)`. `None` when
     /// it was aborted meanwhile.
     pub(crate) fn begin(&mut self, id: TaskId) -> Option<bool> {
-        let slot = self.slot_mut(id)?;
+        let slot = self.slot_mut(id).filter(|slot| !matches!(slot.stage, Stage::Fenced))?;
         if slot.blockers == 0 {
             slot.stage = Stage::Running;
         }
