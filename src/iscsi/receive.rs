@@ -270,7 +270,7 @@ impl<T> Receiver<T> {
         } else if itt == RESERVED_TAG {
             Some(reason::INVALID_PDU_FIELD)
         } else {
-            match full.tags.take(itt, command.is_immediate) {
+            match full.tags.take(itt, command.is_immediate, self.now) {
                 Ok(()) => None,
                 Err(TagError::InUse) => Some(reason::TASK_IN_PROGRESS),
                 Err(TagError::TooManyImmediate) => Some(reason::TOO_MANY_IMMEDIATE_COMMANDS),

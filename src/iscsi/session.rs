@@ -5,6 +5,7 @@
 use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use crate::bytes::number_map::NumberMap;
 use crate::limits::MAX_IMMEDIATE_COMMANDS;
@@ -113,8 +114,14 @@ pub struct LiveTags {
 
 #[derive(Debug, Default)]
 struct Table {
-    tags: NumberMap<u32, bool>,
+    tags: NumberMap<u32, Live>,
     immediate: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Live {
+    is_immediate: bool,
+    since: Instant,
 }
 
 /// Why a tag was not taken.
@@ -131,15 +138,15 @@ impl LiveTags {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a tag for a new task.
-    pub fn take(&self, tag: u32, is_immediate: bool) -> Result<(), TagError> {
+    /// Takes a tag for a new task that came at `now`.
+    pub fn take(&self, tag: u32, is_immediate: bool, now: Instant) -> Result<(), TagError> {
         let mut table = self.table();
         if is_immediate && table.immediate >= MAX_IMMEDIATE_COMMANDS {
             return Err(TagError::TooManyImmediate);
         }
         match table.tags.entry(tag) {
             Entry::Occupied(_) => return Err(TagError::InUse),
-            Entry::Vacant(vacant) => vacant.insert(is_immediate),
+            Entry::Vacant(vacant) => vacant.insert(Live { is_immediate, since: now }),
         };
         table.immediate += u32::from(is_immediate);
         Ok(())
@@ -148,7 +155,7 @@ impl LiveTags {
     /// The task is over.
     pub fn free(&self, tag: u32) {
         let mut table = self.table();
-        if table.tags.remove(&tag) == Some(true) {
+        if table.tags.remove(&tag).is_some_and(|live| live.is_immediate) {
             table.immediate -= 1;
         }
     }
@@ -156,6 +163,11 @@ impl LiveTags {
     /// Whether a task with this tag is in progress.
     pub fn contains(&self, tag: u32) -> bool {
         self.table().tags.contains_key(&tag)
+    }
+
+    /// Tag and time of the oldest task in progress.
+    pub fn oldest(&self) -> Option<(u32, Instant)> {
+        self.table().tags.iter().map(|(tag, live)| (*tag, live.since)).min_by_key(|(_, since)| *since)
     }
 
     /// Number of tasks in progress.
@@ -205,14 +217,16 @@ mod tests {
     #[test]
     fn rfc7143_tags_are_unique_while_they_live() {
         let tags = LiveTags::default();
-        assert_eq!(tags.take(7, false), Ok(()));
-        assert_eq!(tags.take(7, false), Err(TagError::InUse));
+        let now = Instant::now();
+        assert_eq!(tags.take(7, false, now), Ok(()));
+        assert_eq!(tags.take(7, false, now), Err(TagError::InUse));
+        assert_eq!(tags.oldest(), Some((7, now)));
         tags.free(7);
-        assert_eq!(tags.take(7, true), Ok(()));
+        assert_eq!(tags.take(7, true, now), Ok(()));
         for tag in 100..100 + MAX_IMMEDIATE_COMMANDS - 1 {
-            assert_eq!(tags.take(tag, true), Ok(()));
+            assert_eq!(tags.take(tag, true, now), Ok(()));
         }
-        assert_eq!(tags.take(1, true), Err(TagError::TooManyImmediate));
-        assert_eq!(tags.take(1, false), Ok(()));
+        assert_eq!(tags.take(1, true, now), Err(TagError::TooManyImmediate));
+        assert_eq!(tags.take(1, false, now), Ok(()));
     }
 }

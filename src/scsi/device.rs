@@ -157,6 +157,8 @@ pub(crate) struct State {
 pub trait Dispatch: Send + Sync {
     /// Takes the task over; must not run it on the calling thread.
     fn dispatch(&self, task: Task);
+    /// Queued tasks of this unit were aborted: [`crate::scsi::execute::end_if_aborted`] is for each of them.
+    fn drop_aborted(&self, _device: &Arc<Device>) {}
     /// Runs a long job (FORMAT UNIT, SANITIZE) on a thread of its own.
     fn background(&self, job: Box<dyn FnOnce() + Send>);
     /// Something has happened to a unit. Called from any thread, without a lock held; must not block.

@@ -26,7 +26,7 @@ pub enum Started {
 
 /// The task's data has arrived (or it has none): runs it as soon as the task set lets it. A reservation made
 /// since it was admitted is looked at again (SPC-4, 5.13.1: when the task is enabled for the first time).
-pub fn start(task: Task) -> Started {
+pub fn start(mut task: Task) -> Started {
     let Some(id) = task.id else { return Started::Run(task) };
     let mut state = task.itl.device.state();
     if state.reservations.conflicts(task.nexus.id, task.row, &task.cdb) {
@@ -34,11 +34,15 @@ pub fn start(task: Task) -> Started {
         finish(task, Err(Failure::Status(Status::RESERVATION_CONFLICT)));
         return Started::Settled;
     }
-    let may_run = state.tasks.begin(id);
+    let queues = inline(&task) == Inline::No;
+    let may_run = state.tasks.begin(id, queues);
     drop(state);
+    task.is_queued = queues;
     if may_run == Some(true) {
         return Started::Run(task);
     }
+    // It is queued once it may run.
+    task.is_queued = true;
     let device = Arc::clone(&task.itl.device);
     let outcome = device.state().tasks.start(id, task);
     match outcome {
@@ -47,6 +51,16 @@ pub fn start(task: Task) -> Started {
         Err(task) => finish(task, Err(Failure::Status(Status::BUSY))),
     }
     Started::Settled
+}
+
+/// Ends a queued task that was aborted. Gives any other back.
+pub fn end_if_aborted(task: Task) -> Option<Task> {
+    if task.is_aborted() {
+        finish(task, Err(Failure::Status(Status::TASK_ABORTED)));
+        None
+    } else {
+        Some(task)
+    }
 }
 
 /// How a thread that must not wait for a medium may run a task.
@@ -80,8 +94,15 @@ pub fn inline(task: &Task) -> Inline {
 /// Carries the task out and answers it. With `may_block` false, a task that would have to wait for the
 /// medium comes back undone.
 ///
-/// A command that takes long leaves the calling thread at once.
-pub fn execute(task: Task, may_block: bool) -> Option<Task> {
+/// A command that takes long leaves the calling thread at once. A task that was queued and has been aborted
+/// is not carried out at all.
+pub fn execute(mut task: Task, may_block: bool) -> Option<Task> {
+    if let Some(id) = task.id.filter(|_| std::mem::take(&mut task.is_queued)) {
+        if !task.itl.device.state().tasks.take_up(id) {
+            finish(task, Err(Failure::Status(Status::TASK_ABORTED)));
+            return None;
+        }
+    }
     if task.row.run == Run::Apart {
         let device = Arc::clone(task.device());
         device.dispatcher().background(Box::new(move || drop(carry_out(task, true))));
@@ -123,9 +144,10 @@ fn carry_out(mut task: Task, may_block: bool) -> Option<Task> {
 }
 
 /// The task has aborted others and ends when they have come back: the task set keeps it until then.
-fn await_aborted(task: Task) {
+fn await_aborted(mut task: Task) {
     let Some(id) = task.id else { return finish(task, Ok(())) };
     let device = Arc::clone(&task.itl.device);
+    task.is_queued = true;
     let outcome = device.state().tasks.start(id, task);
     match outcome {
         Ok(None) => {}

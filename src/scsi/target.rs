@@ -27,7 +27,7 @@ pub struct Refused(pub Completion);
 /// [`Task::set_data_out`], then [`execute::start`] it.
 pub fn admit(nexus: &Arc<Nexus>, command: &Command, reply: &Arc<dyn Reply>) -> Result<Task, Refused> {
     let itl = nexus.itl(command.lun);
-    let checked = check(&itl, command);
+    let checked = check(&itl, command, nexus.buffers.budget());
     match checked {
         Ok(admitted) => {
             itl.counters.in_flight.fetch_add(1, Ordering::Relaxed);
@@ -50,6 +50,7 @@ pub fn admit(nexus: &Arc<Nexus>, command: &Command, reply: &Arc<dyn Reply>) -> R
                 data_in_length: 0,
                 reply: Some(Arc::clone(reply)),
                 is_carried_out: false,
+                is_queued: false,
                 times: None,
                 itl,
             })
@@ -92,7 +93,7 @@ fn refusal(itl: &Itl, command: &Command, failure: Failure) -> Completion {
 /// The checks, in order (SAM-5, 5.3.3; SPC-4, 4.5 and 5.9): the unit, the operation code, the reserved bits,
 /// the state of the path, reservations, unit attention, readiness, the LBA range, write protection, room in
 /// the task set.
-fn check(itl: &Arc<Itl>, command: &Command) -> Result<Admitted, Failure> {
+fn check(itl: &Arc<Itl>, command: &Command, budget: usize) -> Result<Admitted, Failure> {
     let device = &itl.device;
     let row = row_of(device, command)?;
     row.check_bits(&command.cdb)?;
@@ -119,12 +120,23 @@ fn check(itl: &Arc<Itl>, command: &Command) -> Result<Admitted, Failure> {
         return Err(Failure::Status(Status::TASK_SET_FULL));
     }
     let block_size = state.geometry.block_size;
+    let wanted = row.transfer(&command.cdb, extent.blocks, block_size).data_out;
+    let bytes = wanted.min(u64::from(command.expected_out));
+    let held = state.tasks.bytes();
+    if held > 0 && held.saturating_add(bytes) > unit_share(budget) {
+        return Err(Failure::Status(Status::TASK_SET_FULL));
+    }
     let gate = state.gate.clone();
     let id = match device.device_type() {
         DeviceType::Absent | DeviceType::WellKnown => None,
-        _ => Some(insert(&mut state, itl, command, row, extent)),
+        _ => Some(insert(&mut state, itl, command, row, (extent, bytes))),
     };
     Ok(Admitted { row, extent, id, gate, block_size })
+}
+
+/// Bytes of Data-Out that one unit may hold: a unit that hangs leaves memory for the others.
+fn unit_share(budget: usize) -> u64 {
+    (budget / 4 * 3) as u64
 }
 
 /// Whether the nexus may use the unit now for what `row` does, as the checks of [`admit`] would have it: for
@@ -201,7 +213,13 @@ fn extent_of(row: &OpCode, command: &Command, state: &State) -> Result<Extent, F
     }
 }
 
-fn insert(state: &mut State, itl: &Itl, command: &Command, row: &OpCode, extent: Extent) -> TaskId {
+fn insert(
+    state: &mut State,
+    itl: &Itl,
+    command: &Command,
+    row: &OpCode,
+    (extent, bytes): (Extent, u64),
+) -> TaskId {
     let place = match row.order {
         Order::AsSent => Place::Attribute(command.attribute),
         Order::AtOnce => Place::AtOnce,
@@ -210,7 +228,7 @@ fn insert(state: &mut State, itl: &Itl, command: &Command, row: &OpCode, extent:
     };
     // Task management does not wait for what it cannot end.
     let writes = (row.medium.writes() || row.medium == Medium::Elsewhere) && row.order != Order::Outlives;
-    state.tasks.insert(Entry { nexus: itl.nexus, tag: command.tag, place, extent, writes })
+    state.tasks.insert(Entry { nexus: itl.nexus, tag: command.tag, place, extent, writes, bytes })
 }
 
 /// Gives up a task whose Data-Out will not come (a data phase error): ends it with `failure`.
@@ -344,6 +362,9 @@ fn abort_for(device: &Arc<Device>, selector: Selector, by: u64, tell: Tell, wait
     }
     for ticket in aborted.cancelled {
         ticket.cancel();
+    }
+    if aborted.any_queued {
+        device.dispatcher().drop_aborted(device);
     }
     for (mut task, owed) in aborted.waiting {
         task.id = None;

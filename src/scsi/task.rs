@@ -157,6 +157,8 @@ pub struct Task {
     pub(crate) transfer: Transfer,
     pub(crate) extent: Extent,
     pub(crate) id: Option<TaskId>,
+    /// It waits for a thread, and may be aborted before one takes it up.
+    pub(crate) is_queued: bool,
     pub(crate) gate: Option<Arc<Gate>>,
     pub(crate) block_size: u32,
     pub(crate) data_out: Buffer,

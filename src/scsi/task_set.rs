@@ -82,6 +82,8 @@ pub(crate) struct Entry {
     pub(crate) extent: Extent,
     /// Whether the medium may change; an aborted task of this kind is waited for.
     pub(crate) writes: bool,
+    /// Bytes of Data-Out that it holds in memory until it goes.
+    pub(crate) bytes: u64,
 }
 
 impl Entry {
@@ -107,6 +109,8 @@ enum Stage<T> {
     Receiving,
     /// Complete, waiting for older tasks; boxed, so that the slots of those that need not wait stay small.
     Waiting(Box<T>),
+    /// Free to run, waiting for a thread: nothing of it has been done.
+    Queued,
     /// Being carried out.
     Running,
     /// Aborted while being carried out: it only holds its blocks.
@@ -184,6 +188,8 @@ pub(crate) struct Aborted<T> {
     pub(crate) enabled: Vec<T>,
     /// Commands that backstores have, to be told that nobody waits for them.
     pub(crate) cancelled: Vec<Ticket>,
+    /// Whether tasks were hit that wait for a thread: whoever has them is to be told.
+    pub(crate) any_queued: bool,
 }
 
 /// Tasks of a logical unit that are not finished.
@@ -197,6 +203,7 @@ pub(crate) struct TaskSet<T> {
     barriers: u32,
     /// Tasks and claims that others hold up.
     held_up: u32,
+    bytes: u64,
     per_nexus: bool,
     /// Aborted tasks that have not come back and end with TASK ABORTED.
     told: Vec<TaskId>,
@@ -214,6 +221,7 @@ impl<T> TaskSet<T> {
             writers: 0,
             barriers: 0,
             held_up: 0,
+            bytes: 0,
             per_nexus,
             told: Vec::new(),
         }
@@ -237,6 +245,11 @@ impl<T> TaskSet<T> {
         self.count as usize
     }
 
+    /// Bytes of Data-Out that the tasks hold, fenced ones included.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Puts a task into the set. It may run when [`TaskSet::start`] says so.
     pub(crate) fn insert(&mut self, entry: Entry) -> TaskId {
         self.generation = self.generation.wrapping_add(1);
@@ -252,6 +265,7 @@ impl<T> TaskSet<T> {
             ticket: None,
         };
         self.count += 1;
+        self.bytes += entry.bytes;
         self.writers += u32::from(entry.writes);
         self.barriers += u32::from(is_barrier(&entry));
         self.held_up += u32::from(blockers > 0);
@@ -280,21 +294,21 @@ impl<T> TaskSet<T> {
         u32::try_from(blockers).unwrap_or(u32::MAX)
     }
 
-    /// The task has all it needs, and runs from now on unless others come first: `Some(false)`. `None` when
-    /// it was aborted meanwhile.
-    pub(crate) fn begin(&mut self, id: TaskId) -> Option<bool> {
+    /// The task has all it needs, and runs from now on or, if it `queues`, waits for a thread; unless others
+    /// come first: `Some(false)`. `None` when it was aborted meanwhile.
+    pub(crate) fn begin(&mut self, id: TaskId, queues: bool) -> Option<bool> {
         let slot = self.slot_mut(id).filter(|slot| !matches!(slot.stage, Stage::Fenced))?;
         if slot.blockers == 0 {
-            slot.stage = Stage::Running;
+            slot.stage = if queues { Stage::Queued } else { Stage::Running };
         }
         Some(slot.blockers == 0)
     }
 
-    /// As [`TaskSet::begin`]. Gives the task back to be run now, or keeps it until older tasks are done.
+    /// As [`TaskSet::begin`]. Gives the task back, queued, or keeps it until older tasks are done.
     /// `Err` when it was aborted meanwhile. A task that has run and waits for tasks it aborted is started a
     /// second time, and is given back when they have come back.
     pub(crate) fn start(&mut self, id: TaskId, task: T) -> Result<Option<T>, T> {
-        match self.begin(id) {
+        match self.begin(id, true) {
             None => return Err(task),
             Some(true) => return Ok(Some(task)),
             Some(false) => {}
@@ -303,6 +317,17 @@ impl<T> TaskSet<T> {
             slot.stage = Stage::Waiting(Box::new(task));
         }
         Ok(None)
+    }
+
+    /// A thread takes the task up. `false` when it was aborted before anything of it was done.
+    pub(crate) fn take_up(&mut self, id: TaskId) -> bool {
+        let Some(slot) = self.slot_mut(id) else { return false };
+        match slot.stage {
+            Stage::Queued => slot.stage = Stage::Running,
+            Stage::Running => {}
+            _ => return false,
+        }
+        true
     }
 
     /// Remembers which command a running task is at its backstore. `false` when it has ended, or was aborted,
@@ -344,8 +369,13 @@ impl<T> TaskSet<T> {
     /// Aborts tasks. One that is running and cannot be called back stays as a fence, and the waiter is told
     /// when it has come back; every other task is gone when this returns.
     pub(crate) fn abort(&mut self, abort: &Abort) -> Aborted<T> {
-        let mut aborted =
-            Aborted { hit: Vec::new(), waiting: Vec::new(), enabled: Vec::new(), cancelled: Vec::new() };
+        let mut aborted = Aborted {
+            hit: Vec::new(),
+            waiting: Vec::new(),
+            enabled: Vec::new(),
+            cancelled: Vec::new(),
+            any_queued: false,
+        };
         let mut gone = Vec::new();
         let mut fences = Vec::new();
         for index in 0..self.slots.len() {
@@ -356,6 +386,7 @@ impl<T> TaskSet<T> {
             let number = u32::try_from(index).unwrap_or(u32::MAX);
             let id = TaskId { slot: number, generation: slot.generation };
             let fenced = matches!(slot.stage, Stage::Fenced);
+            aborted.any_queued |= matches!(slot.stage, Stage::Queued);
             if !fenced {
                 aborted.hit.push((slot.entry.nexus, slot.entry.tag));
                 aborted.cancelled.extend(slot.ticket.take());
@@ -453,6 +484,7 @@ impl<T> TaskSet<T> {
         let slot = self.slots[index as usize].take()?;
         self.free.push(index);
         self.count -= 1;
+        self.bytes -= slot.entry.bytes;
         self.writers -= u32::from(slot.entry.writes);
         self.barriers -= u32::from(is_barrier(&slot.entry));
         self.held_up -= u32::from(slot.blockers > 0);
@@ -493,7 +525,7 @@ impl<T> TaskSet<T> {
         if !matches!(slot.stage, Stage::Waiting(_)) {
             return;
         }
-        if let Stage::Waiting(task) = std::mem::replace(&mut slot.stage, Stage::Running) {
+        if let Stage::Waiting(task) = std::mem::replace(&mut slot.stage, Stage::Queued) {
             enabled.push(*task);
         }
     }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use log::warn;
 
 use crate::bytes::number_map::NumberMap;
-use crate::scsi::device::Dispatch;
+use crate::scsi::device::{Device, Dispatch};
 use crate::scsi::execute;
 use crate::scsi::task::Task;
 use crate::sys::thread::spawn;
@@ -132,15 +132,9 @@ impl Pool {
         }
         lane.is_ready = true;
         schedule.ready.push_back(key);
-        if !schedule.has_watcher && !schedule.stopping {
-            Shared::start_watcher(shared, &mut schedule);
-        }
-        if schedule.idle > schedule.calls {
-            schedule.calls += 1;
+        if Shared::call(shared, &mut schedule) {
             drop(schedule);
             shared.work.notify_one();
-        } else if schedule.workers.len() - schedule.stuck < shared.wanted {
-            Shared::add_worker(shared, &mut schedule);
         }
     }
 
@@ -168,6 +162,27 @@ impl Pool {
 impl Dispatch for Pool {
     fn dispatch(&self, task: Task) {
         self.submit(task);
+    }
+
+    fn drop_aborted(&self, device: &Arc<Device>) {
+        let key = Arc::as_ptr(device) as usize;
+        let mut schedule = self.shared.lock();
+        let Some(lane) = schedule.lanes.get_mut(&key) else { return };
+        let queue = std::mem::take(&mut lane.queue);
+        drop(schedule);
+        let mut left: VecDeque<Task> = queue.into_iter().filter_map(execute::end_if_aborted).collect();
+        let mut schedule = self.shared.lock();
+        let lane = schedule.lanes.entry(key).or_default();
+        // What has come meanwhile is younger.
+        left.append(&mut lane.queue);
+        lane.queue = left;
+        if !lane.queue.is_empty() && !lane.is_ready && lane.running < self.shared.share {
+            lane.is_ready = true;
+            schedule.ready.push_back(key);
+            if Shared::call(&self.shared, &mut schedule) {
+                self.shared.work.notify_one();
+            }
+        }
     }
 
     fn rest(&self, time: Duration) {
@@ -199,6 +214,22 @@ impl Dispatch for Pool {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Schedule> {
         self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Finds a worker for what has become ready: one that rests is to be notified (`true`), or a new one
+    /// starts, or a busy one will see it.
+    fn call(shared: &Arc<Self>, schedule: &mut Schedule) -> bool {
+        if !schedule.has_watcher && !schedule.stopping {
+            Self::start_watcher(shared, schedule);
+        }
+        if schedule.idle > schedule.calls {
+            schedule.calls += 1;
+            return true;
+        }
+        if schedule.workers.len() - schedule.stuck < shared.wanted {
+            Self::add_worker(shared, schedule);
+        }
+        false
     }
 
     fn add_worker(shared: &Arc<Self>, schedule: &mut Schedule) {
@@ -255,16 +286,19 @@ impl Shared {
 
     /// The next task of the lane whose turn it is.
     fn next(&self, schedule: &mut Schedule) -> Option<(usize, Task)> {
-        let key = schedule.ready.pop_front()?;
-        let lane = schedule.lanes.get_mut(&key)?;
-        lane.is_ready = false;
-        let task = lane.queue.pop_front()?;
-        lane.running += 1;
-        if !lane.queue.is_empty() && lane.running < self.share {
-            lane.is_ready = true;
-            schedule.ready.push_back(key);
+        loop {
+            let key = schedule.ready.pop_front()?;
+            let Some(lane) = schedule.lanes.get_mut(&key) else { continue };
+            lane.is_ready = false;
+            // Tasks that were aborted have left the lane.
+            let Some(task) = lane.queue.pop_front() else { continue };
+            lane.running += 1;
+            if !lane.queue.is_empty() && lane.running < self.share {
+                lane.is_ready = true;
+                schedule.ready.push_back(key);
+            }
+            return Some((key, task));
         }
-        Some((key, task))
     }
 
     fn done(&self, schedule: &mut Schedule, number: u64, key: usize) {
@@ -275,7 +309,7 @@ impl Shared {
         let Some(lane) = schedule.lanes.get_mut(&key) else { return };
         lane.running -= 1;
         if lane.queue.is_empty() {
-            if lane.running == 0 && schedule.lanes.len() > LANES_KEPT {
+            if lane.running == 0 && !lane.is_ready && schedule.lanes.len() > LANES_KEPT {
                 schedule.lanes.remove(&key);
             }
         } else if !lane.is_ready {

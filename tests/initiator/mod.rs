@@ -29,6 +29,8 @@ pub struct Options {
     pub fragment: usize,
     /// Tells sessions of one initiator apart.
     pub isid: u32,
+    /// The initiator's name.
+    pub name: String,
 }
 
 impl Default for Options {
@@ -44,6 +46,7 @@ impl Default for Options {
             max_recv: 262_144,
             fragment: 0,
             isid: 1,
+            name: "iqn.2026-01.test:initiator".to_owned(),
         }
     }
 }
@@ -73,7 +76,12 @@ pub struct Initiator {
     next_itt: u32,
     pending: BTreeMap<u32, Pending>,
     answers: BTreeMap<u32, Answer>,
+    /// Responses to task management functions, by their tags.
     functions: BTreeMap<u32, u8>,
+    /// Pings that were answered.
+    pings: Vec<u32>,
+    /// Text of the last Text Response.
+    text: Option<Vec<u8>>,
 }
 
 fn bad(text: impl Into<String>) -> io::Error {
@@ -81,7 +89,7 @@ fn bad(text: impl Into<String>) -> io::Error {
 }
 
 impl Initiator {
-    /// Logs in to `target`, without authentication.
+    /// Logs in to `target`, without authentication; to a discovery session if it is empty.
     pub fn login(address: SocketAddr, target: &str, options: &Options) -> io::Result<Initiator> {
         let stream = TcpStream::connect_timeout(&address, LIMIT)?;
         stream.set_nodelay(true)?;
@@ -98,6 +106,8 @@ impl Initiator {
             pending: BTreeMap::new(),
             answers: BTreeMap::new(),
             functions: BTreeMap::new(),
+            pings: Vec::new(),
+            text: None,
         };
         session.negotiate(target)?;
         Ok(session)
@@ -107,10 +117,11 @@ impl Initiator {
         let yes = |value: bool| if value { "Yes" } else { "No" }.to_owned();
         let digest = |value: bool| if value { "CRC32C" } else { "None" }.to_owned();
         let o = &self.options;
+        let session_type = if target.is_empty() { "Discovery" } else { "Normal" };
         let keys = [
-            ("InitiatorName", "iqn.2026-01.test:initiator".to_owned()),
+            ("InitiatorName", o.name.clone()),
             ("TargetName", target.to_owned()),
-            ("SessionType", "Normal".to_owned()),
+            ("SessionType", session_type.to_owned()),
             ("HeaderDigest", digest(o.header_digest)),
             ("DataDigest", digest(o.data_digest)),
             ("InitialR2T", yes(o.initial_r2t)),
@@ -120,7 +131,8 @@ impl Initiator {
             ("MaxOutstandingR2T", o.max_outstanding_r2t.to_string()),
             ("MaxRecvDataSegmentLength", o.max_recv.to_string()),
         ];
-        keys.iter().flat_map(|(key, value)| format!("{key}={value}\0").into_bytes()).collect()
+        let keys = keys.iter().filter(|(key, _)| *key != "TargetName" || !target.is_empty());
+        keys.flat_map(|(key, value)| format!("{key}={value}\0").into_bytes()).collect()
     }
 
     fn negotiate(&mut self, target: &str) -> io::Result<()> {
@@ -192,8 +204,7 @@ impl Initiator {
         while self.window() == 0 {
             self.pump()?;
         }
-        let itt = self.next_itt;
-        self.next_itt = self.next_itt.wrapping_add(1) & 0x7fff_ffff;
+        let itt = self.tag();
         let (first, segment) = (self.options.first_burst, self.max_send);
         let now = if self.options.immediate_data { write.len().min(first).min(segment) } else { 0 };
         let unsolicited = if self.options.initial_r2t { now } else { write.len().min(first).max(now) };
@@ -257,6 +268,11 @@ impl Initiator {
                 self.functions.insert(itt, pdu.bhs[2]);
                 Ok(())
             }
+            0x24 => {
+                self.stat_sn(&pdu)?;
+                self.text = Some(pdu.data.clone());
+                Ok(())
+            }
             opcode => Err(bad(format!("opcode {opcode:#04x}"))),
         }
     }
@@ -292,6 +308,11 @@ impl Initiator {
     }
 
     fn ping(&mut self, pdu: &Pdu) -> io::Result<()> {
+        if pdu.get(16) != NO_TAG {
+            self.stat_sn(pdu)?;
+            self.pings.push(pdu.get(16));
+            return Ok(());
+        }
         if pdu.get(20) == NO_TAG {
             return Ok(());
         }
@@ -362,6 +383,52 @@ impl Initiator {
             }
         }
         Err(bad("no end of unit attentions"))
+    }
+
+    fn tag(&mut self) -> u32 {
+        let itt = self.next_itt;
+        self.next_itt = self.next_itt.wrapping_add(1) & 0x7fff_ffff;
+        itt
+    }
+
+    /// The answer to a command, once it has come.
+    pub fn answer(&self, itt: u32) -> Option<&Answer> {
+        self.answers.get(&itt)
+    }
+
+    /// A ping and its answer: everything that the target had said before has come when this returns.
+    pub fn nop(&mut self) -> io::Result<()> {
+        let itt = self.tag();
+        let mut pdu = Pdu::new(0x40);
+        pdu.bhs[1] = 0x80;
+        pdu.put(16, itt);
+        pdu.put(20, NO_TAG);
+        pdu.put(24, self.cmd_sn);
+        pdu.put(28, self.exp_stat_sn);
+        self.send(&pdu)?;
+        while !self.pings.contains(&itt) {
+            self.pump()?;
+        }
+        Ok(())
+    }
+
+    /// SendTargets=All, and the text of the answer.
+    pub fn send_targets(&mut self) -> io::Result<String> {
+        let mut pdu = Pdu::new(0x44);
+        pdu.bhs[1] = 0x80;
+        let itt = self.tag();
+        pdu.put(16, itt);
+        pdu.put(20, NO_TAG);
+        pdu.put(24, self.cmd_sn);
+        pdu.put(28, self.exp_stat_sn);
+        pdu.data = b"SendTargets=All\0".to_vec();
+        self.send(&pdu)?;
+        loop {
+            if let Some(text) = self.text.take() {
+                return Ok(String::from_utf8_lossy(&text).into_owned());
+            }
+            self.pump()?;
+        }
     }
 
     /// Sends these bytes as they are.

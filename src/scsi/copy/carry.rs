@@ -295,8 +295,14 @@ struct Wish<'a> {
 /// The entries of claims on one unit. Where both ends touch they are one claim: of two, the second would wait
 /// for the first.
 fn entries(nexus: u64, wishes: &[Wish<'_>]) -> Vec<Entry> {
-    let entry =
-        |extent: Extent, writes: bool| Entry { nexus, tag: NO_TAG, place: Place::AtOnce, extent, writes };
+    let entry = |extent: Extent, writes: bool| Entry {
+        nexus,
+        tag: NO_TAG,
+        place: Place::AtOnce,
+        extent,
+        writes,
+        bytes: 0,
+    };
     match wishes {
         [read, write] if read.extent.overlaps(write.extent) => {
             vec![entry(read.extent.hull(write.extent), true)]

@@ -4,7 +4,7 @@ use super::*;
 
 fn entry(nexus: u64, tag: u32, attribute: TaskAttribute, lba: u64, writes: bool) -> Entry {
     let extent = Extent { lba, blocks: 1 };
-    Entry { nexus, tag, place: Place::Attribute(attribute), extent, writes }
+    Entry { nexus, tag, place: Place::Attribute(attribute), extent, writes, bytes: u64::from(writes) }
 }
 
 fn simple(tag: u32, lba: u64, writes: bool) -> Entry {
@@ -14,6 +14,7 @@ fn simple(tag: u32, lba: u64, writes: bool) -> Entry {
 fn runs(set: &mut TaskSet<u32>, entry: Entry) -> (TaskId, bool) {
     let id = set.insert(entry);
     let now = set.start(id, entry.tag).unwrap().is_some();
+    assert!(!now || set.take_up(id));
     (id, now)
 }
 
@@ -170,4 +171,25 @@ fn spc_7_5_8_tas_lets_tasks_of_others_end_with_task_aborted() {
     assert_eq!(owed(own), Owed::Nothing);
     assert_eq!([owed(reads), owed(writes), owed(receiving)], [Owed::TaskAborted; 3]);
     assert!(set.told.is_empty());
+}
+
+#[test]
+fn a_write_that_waits_for_a_thread_is_gone_at_once() {
+    let mut set = TaskSet::new(true);
+    let first = set.insert(simple(1, 7, true));
+    assert_eq!(set.start(first, 1), Ok(Some(1)));
+    let (_, now) = runs(&mut set, simple(2, 7, true));
+    assert!(!now);
+    assert_eq!(set.bytes(), 2);
+    let abort = |tag| Abort { selector: Selector::Tag { nexus: 1, tag }, waiter: None, told_by: None };
+    let aborted = set.abort(&abort(1));
+    assert!(aborted.any_queued);
+    assert_eq!(aborted.enabled, [2], "it never was out, so nothing is fenced");
+    assert!(!set.take_up(first));
+    assert_eq!((set.len(), set.bytes()), (1, 1));
+    let third = set.insert(simple(3, 9, true));
+    assert_eq!(set.start(third, 3), Ok(Some(3)));
+    assert!(set.take_up(third));
+    assert!(!set.abort(&abort(3)).any_queued);
+    assert_eq!(set.len(), 2, "it is out and fenced");
 }
