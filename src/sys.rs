@@ -67,3 +67,10 @@ impl Drop for AlignedMemory {
 unsafe impl Send for AlignedMemory {}
 // SAFETY: a shared reference gives read access only.
 unsafe impl Sync for AlignedMemory {}
+
+/// The calling thread, as the operating system knows it.
+pub fn thread_id() -> u32 {
+    // SAFETY: the call has no arguments and cannot fail.
+    let id = unsafe { libc::gettid() };
+    u32::try_from(id).unwrap_or(0)
+}

@@ -8,10 +8,10 @@ mod source;
 use std::fmt::Write;
 use std::path::Path;
 
-use scstu::attr::{Access, Attr};
+use scstu::attr::Access;
 use scstu::backstore::registry::HANDLERS;
 use scstu::iscsi;
-use scstu::model::device;
+use scstu::model::catalogue;
 use scstu::scsi;
 
 fn access(access: Access) -> &'static str {
@@ -19,15 +19,37 @@ fn access(access: Access) -> &'static str {
         Access::ReadOnly => "read",
         Access::CreateOnly => "given when made",
         Access::ReadWrite => "read and write",
+        Access::Secret => "read and write, by the owner",
+        Access::WriteOnly => "write",
     }
 }
 
-fn attributes<T>(rows: &[Attr<T>]) -> String {
-    let mut table =
-        String::from("| Attribute | Values | Default | Access | Meaning |\n|---|---|---|---|---|\n");
+fn attributes() -> String {
+    let mut text = String::new();
+    let rows = catalogue::rows();
+    for (class, what) in catalogue::CLASSES {
+        writeln!(text, "## Attributes: {class}\n\nOf {what}.\n").unwrap();
+        text.push_str("| Attribute | Values | Default | Access | Meaning |\n|---|---|---|---|---|\n");
+        for row in rows.iter().filter(|row| row.class == *class) {
+            let (name, kind, access) = (row.name, row.kind.to_string(), access(row.access));
+            writeln!(text, "| `{name}` | {kind} | {} | {access} | {} |", row.default, row.help).unwrap();
+        }
+        text.push('\n');
+    }
+    text.push_str("## Accepted for compatibility only\n\nThese are kept and shown, and change nothing.\n\n");
+    text.push_str("| Object | Attribute | Why |\n|---|---|---|\n");
     for row in rows {
-        let (kind, access) = (row.kind.to_string(), access(row.access));
-        writeln!(table, "| `{}` | {kind} | {} | {access} | {} |", row.name, row.default, row.help).unwrap();
+        if let Some(why) = row.compatibility {
+            writeln!(text, "| {} | `{}` | {why} |", row.class, row.name).unwrap();
+        }
+    }
+    text
+}
+
+fn verbs() -> String {
+    let mut table = String::from("| Directory | Command | What it does |\n|---|---|---|\n");
+    for (path, verb) in catalogue::verbs() {
+        writeln!(table, "| `{path}` | `{} {}` | {} |", verb.name, verb.syntax, verb.help).unwrap();
     }
     table
 }
@@ -72,12 +94,14 @@ fn document() -> String {
          Keys of RFC 7143, and settings of a target that are no keys (sent never). Those marked as\n\
          attributes can be set for each target.\n\n{}\n\
          ## Handlers\n\n{}\n\
-         ## Attributes of devices\n\n{}",
+         ## Commands of the tree\n\n{}\n\
+         {}",
         modules(),
         scsi::catalogue::markdown(),
         iscsi::catalogue::markdown(),
         handlers(),
-        attributes(device::ATTRIBUTES),
+        verbs(),
+        attributes(),
     )
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use log::{LevelFilter, error, info, warn};
 use scstu::mgmt::conf::{self, apply};
 use scstu::mgmt::metrics::{self, endpoint::Endpoint};
-use scstu::model::{Change, Model};
+use scstu::model::{Change, Model, Object, Scope};
 use scstu::scsi::device::Dispatch;
 use scstu::server::pool::Pool;
 use scstu::server::{Server, ServerOptions};
@@ -165,16 +165,11 @@ fn configure(model: &Model, options: &Options) -> Result<(), Failure> {
             parameters: vec![("size".into(), DEFAULT_SIZE.into())],
         },
         Change::AddTarget(target.clone()),
-        Change::AddLun {
-            target: target.clone(),
-            group: None,
-            lun: 0,
-            device: "ram".into(),
-            read_only: false,
-        },
-        Change::SetTarget(target, "enabled".into(), "1".into()),
+        Change::AddLun { scope: Scope::target(&target), lun: 0, device: "ram".into(), read_only: false },
+        Change::set_target(target, "enabled", "1"),
+        Change::set(Object::Iscsi, "enabled", "1"),
     ];
-    changes.iter().try_for_each(|change| model.apply(change)).map_err(|error| failure(4, error.text))
+    model.apply_all(&changes).map_err(|(_, error)| failure(4, error.text))
 }
 
 fn run(options: Options) -> Result<(), Failure> {
@@ -274,7 +269,7 @@ fn reload(model: &Model, options: &Options) {
     };
     match apply::reload(model, &text) {
         Ok(changed) => info!("{} read again: {changed} changes", path.display()),
-        Err(error) => error!("{}:{error}; what comes before it is in force", path.display()),
+        Err(error) => error!("{}:{error}; nothing was changed", path.display()),
     }
 }
 

@@ -5,7 +5,7 @@
 
 use crate::instance::Instance;
 use crate::mgmt::conf::apply;
-use crate::model::{Change, Error};
+use crate::model::{COPY_MANAGER_TARGET, Change, Error, Object, Scope};
 
 impl Instance {
     /// Carries out one change of the configuration.
@@ -14,7 +14,7 @@ impl Instance {
     }
 
     /// Adds what a configuration (the text of an scst.conf) names to what is there. The error's text begins
-    /// with line and column; what comes before the line is in force.
+    /// with line and column; nothing is changed then.
     pub fn load(&self, text: &str) -> Result<(), Error> {
         let loaded = self.own(|| apply::load(&self.model, text));
         loaded.map_err(|error| Error::new(error.errno, error.to_string()))
@@ -32,12 +32,20 @@ impl Instance {
 
     /// Takes a device out. EBUSY while it is mapped.
     pub fn remove_device(&self, name: &str) -> Result<(), Error> {
+        let configuration = self.model.configuration();
+        let exports = configuration.devices.get(name).map(|object| object.exports.values());
+        let mut mapped =
+            exports.into_iter().flatten().filter(|(scope, _)| scope.target != COPY_MANAGER_TARGET);
+        if let Some((scope, lun)) = mapped.next() {
+            let text = format!("device {name} is LUN {lun} of {}", scope.target);
+            return Err(Error::new(libc::EBUSY, text));
+        }
         self.apply(&Change::RemoveDevice(name.to_owned()))
     }
 
     /// Makes a device `bytes` long and tells its initiators.
     pub fn resize_device(&self, name: &str, bytes: u64) -> Result<(), Error> {
-        self.apply(&Change::SetDevice(name.to_owned(), "size".to_owned(), bytes.to_string()))
+        self.apply(&Change::Resize(name.to_owned(), bytes))
     }
 
     /// Looks at the size of a device's backing again, and tells its initiators when it is another. Answers
@@ -66,7 +74,7 @@ impl Instance {
     /// Has a target accept logins, or no more.
     pub fn enable_target(&self, name: &str, on: bool) -> Result<(), Error> {
         let value = u8::from(on).to_string();
-        self.apply(&Change::SetTarget(name.to_owned(), "enabled".to_owned(), value))
+        self.apply(&Change::set_target(name, "enabled", value))
     }
 
     /// Shows a device as a LUN (0 to 16383) of a target, or of one of its groups.
@@ -79,8 +87,7 @@ impl Instance {
         read_only: bool,
     ) -> Result<(), Error> {
         self.apply(&Change::AddLun {
-            target: target.to_owned(),
-            group: group.map(str::to_owned),
+            scope: Scope { target: target.to_owned(), group: group.map(str::to_owned) },
             lun,
             device: device.to_owned(),
             read_only,
@@ -89,8 +96,8 @@ impl Instance {
 
     /// Takes a LUN out.
     pub fn remove_lun(&self, target: &str, group: Option<&str>, lun: u16) -> Result<(), Error> {
-        let (target, group) = (target.to_owned(), group.map(str::to_owned));
-        self.apply(&Change::RemoveLun { target, group, lun })
+        let scope = Scope { target: target.to_owned(), group: group.map(str::to_owned) };
+        self.apply(&Change::RemoveLun(scope, lun))
     }
 
     /// Adds a group of initiators to a target.
@@ -125,7 +132,11 @@ impl Instance {
                 format!("\"{user}\" is no user name: no blanks, not empty"),
             ));
         }
-        let value = format!("{user} {secret}");
-        self.apply(&Change::SetTarget(target.to_owned(), attribute.to_owned(), value))
+        let object = Object::Target(target.to_owned());
+        self.apply(&Change::AddValue {
+            object,
+            attribute: attribute.to_owned(),
+            value: format!("{user} {secret}"),
+        })
     }
 }

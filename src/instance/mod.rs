@@ -30,7 +30,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::backstore::registry::Handler;
-use crate::model::{Error, Model};
+use crate::model::{Change, Error, Model, Object};
 use crate::notice::Notice;
 use crate::scsi::device::{Device, Dispatch};
 use crate::scsi::task::Task;
@@ -123,6 +123,8 @@ impl Instance {
                     return Err(error);
                 }
             };
+            // Who embeds it says with each target whether it is served.
+            model.apply(&Change::set(Object::Iscsi, "enabled", "1"))?;
             let server = Server::new(options.server, model.clone(), pool);
             Ok(Instance { id, model, server, events, stage: Mutex::new(Stage::New) })
         })

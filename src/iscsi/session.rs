@@ -21,6 +21,9 @@ pub struct CommandWindow {
     told_max_cmd_sn: AtomicU32,
     /// MaxCmdSN has moved without a PDU that says so.
     has_moved_silently: AtomicBool,
+    depth: AtomicU32,
+    /// Places that are not given back, because the window has become smaller.
+    surplus: AtomicU32,
 }
 
 /// What to do with a numbered PDU.
@@ -43,6 +46,8 @@ impl CommandWindow {
             max_cmd_sn: AtomicU32::new(last),
             told_max_cmd_sn: AtomicU32::new(last),
             has_moved_silently: AtomicBool::new(false),
+            depth: AtomicU32::new(depth),
+            surplus: AtomicU32::new(0),
         }
     }
 
@@ -75,7 +80,30 @@ impl CommandWindow {
 
     /// A numbered command is finished: one more may be sent, as its answer will say.
     pub fn release(&self) {
+        if self.surplus.load(Ordering::Relaxed) > 0 && self.swallow() {
+            return;
+        }
         self.max_cmd_sn.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn swallow(&self) -> bool {
+        let less = |surplus: u32| surplus.checked_sub(1);
+        self.surplus.fetch_update(Ordering::AcqRel, Ordering::Acquire, less).is_ok()
+    }
+
+    /// Gives the window another depth. One that becomes smaller does so as commands finish, since MaxCmdSN
+    /// never moves backwards. Calls must come one after the other.
+    pub fn resize(&self, depth: u32) {
+        let before = self.depth.swap(depth, Ordering::AcqRel);
+        for _ in depth..before {
+            self.surplus.fetch_add(1, Ordering::AcqRel);
+        }
+        for _ in before..depth {
+            if !self.swallow() {
+                self.max_cmd_sn.fetch_add(1, Ordering::AcqRel);
+                self.has_moved_silently.store(true, Ordering::Release);
+            }
+        }
     }
 
     /// A numbered command ended without an answer: one more may be sent, if the initiator learns of it.

@@ -4,3 +4,4 @@
 pub mod conf;
 pub mod isns;
 pub mod metrics;
+pub mod tree;

@@ -1,20 +1,30 @@
-//! Devices: configuration as attribute rows, and the unit made of it.
+//! Devices: configuration, and the unit made of it. The attribute rows are in [`attributes`].
 
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::attr::{Access, Attr, Kind, Value, to_hex};
+use crate::attr::{Access, Attr, Error};
+use crate::backstore::Capabilities;
 use crate::backstore::gate::Gate;
-use crate::backstore::registry::{HANDLERS, Handler, Medium, OpenRequest, REGISTERED_PARAMETERS};
-use crate::backstore::{BlockError, Capabilities};
-use crate::model::{Error, check_access, invalid};
+use crate::backstore::registry::{Handler, Medium, OpenRequest};
+use crate::model::effect::{Effect, Pending};
+use crate::model::object::Scope;
 use crate::scsi::device::{
     Device, DeviceType, Dispatch, Identity, MediumState, NewDevice, Settings, StateStore,
 };
+use crate::scsi::sense::Sense;
+
+mod attributes;
+pub use attributes::ATTRIBUTES;
+
+/// Longest name of a device in bytes (SCST 1.3.2).
+pub const NAME_LIMIT: usize = 64;
 
 /// What an administrator has said of a device.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct DeviceConfig {
+    /// Its handler.
+    pub handler: Arc<Handler>,
     /// Parameters of the backstore.
     pub open: OpenRequest,
     /// Settings of the unit.
@@ -23,6 +33,24 @@ pub struct DeviceConfig {
     pub tst: u8,
     /// The backstore is open.
     pub active: bool,
+    /// ALUA states that allow no access close the backstore.
+    pub bind_alua_state: bool,
+    /// Worker threads for each initiator, or for all together.
+    pub threads_num: u32,
+    /// `per_initiator` or `shared`.
+    pub threads_pool_type: String,
+    /// NUMA node of the buffers.
+    pub numa_node_id: i64,
+    /// I/O is submitted asynchronously.
+    pub is_async: bool,
+    /// Reads are filled with zeros.
+    pub read_zero: bool,
+    /// Names of the attributes that somebody has set.
+    pub given: BTreeSet<&'static str>,
+    /// Closed because of the access state, though `active`.
+    is_held_closed: bool,
+    unit: Option<Arc<Device>>,
+    pending: Pending,
 }
 
 /// A device of the configuration.
@@ -34,216 +62,23 @@ pub struct DeviceObject {
     pub config: DeviceConfig,
     /// The unit.
     pub device: Arc<Device>,
+    /// Where it is mapped, by the number of the link.
+    pub exports: BTreeMap<u32, (Scope, u16)>,
+    next_export: u32,
 }
-
-type Row = Attr<DeviceConfig>;
-
-fn flag(value: bool) -> String {
-    u8::from(value).to_string()
-}
-
-macro_rules! identity_text {
-    ($name:ident, $max:literal, $help:literal) => {
-        Attr {
-            name: stringify!($name),
-            kind: Kind::Text($max),
-            access: Access::ReadWrite,
-            default: "",
-            help: $help,
-            get: |c| c.settings.identity.$name.clone(),
-            set: |c, v| c.settings.identity.$name = v.text(),
-        }
-    };
-}
-
-macro_rules! switch {
-    ($name:literal, $access:ident, $default:literal, $help:literal, |$c:ident| $place:expr) => {
-        Attr {
-            name: $name,
-            kind: Kind::Bool,
-            access: Access::$access,
-            default: $default,
-            help: $help,
-            get: |$c| flag($place),
-            set: |$c, v| $place = v.bool(),
-        }
-    };
-}
-
-/// All attributes of devices; a handler lists which of the parameters it takes.
-pub const ATTRIBUTES: &[Row] = &[
-    Attr {
-        name: "filename",
-        kind: Kind::Text(4095),
-        access: Access::ReadWrite,
-        default: "",
-        help: "file or block device, an absolute path; of a drive, the medium",
-        get: |c| c.open.filename.as_ref().map_or(String::new(), |path| path.display().to_string()),
-        set: |c, v| c.open.filename = Some(v.text()).filter(|text| !text.is_empty()).map(PathBuf::from),
-    },
-    Attr {
-        name: "size",
-        kind: Kind::Size,
-        access: Access::ReadWrite,
-        default: "",
-        help: "size in bytes",
-        get: |c| c.open.size.map_or(String::new(), |size| size.to_string()),
-        set: |c, v| c.open.size = Some(v.number()),
-    },
-    Attr {
-        name: "size_mb",
-        kind: Kind::Number { min: 1, max: 1 << 40 },
-        access: Access::ReadWrite,
-        default: "",
-        help: "size in MiB",
-        get: |c| c.open.size.map_or(String::new(), |size| (size >> 20).to_string()),
-        set: |c, v| c.open.size = Some(v.number() << 20),
-    },
-    Attr {
-        name: "blocksize",
-        kind: Kind::Number { min: 512, max: 4096 },
-        access: Access::CreateOnly,
-        default: "512",
-        help: "logical block length in bytes: 512, 1024, 2048 or 4096",
-        get: |c| c.open.blocksize.map_or(String::new(), |size| size.to_string()),
-        set: |c, v| c.open.blocksize = u32::try_from(v.number()).ok(),
-    },
-    Attr {
-        name: "read_only",
-        kind: Kind::Bool,
-        access: Access::CreateOnly,
-        default: "0",
-        help: "refuse writes",
-        get: |c| flag(c.open.read_only),
-        set: |c, v| {
-            c.open.read_only = v.bool();
-            c.settings.read_only = v.bool();
-        },
-    },
-    switch!("write_through", CreateOnly, "0", "every write is durable before it is answered", |c| c
-        .open
-        .write_through),
-    Attr {
-        name: "nv_cache",
-        kind: Kind::Bool,
-        access: Access::CreateOnly,
-        default: "0",
-        help: "the cache survives power loss: nothing is flushed",
-        get: |c| flag(c.open.nv_cache),
-        set: |c, v| {
-            c.open.nv_cache = v.bool();
-            c.settings.nv_cache = v.bool();
-        },
-    },
-    switch!("o_direct", CreateOnly, "0", "past the page cache", |c| c.open.o_direct),
-    Attr {
-        name: "thin_provisioned",
-        kind: Kind::Bool,
-        access: Access::CreateOnly,
-        default: "",
-        help: "offer to free blocks; without it, whatever the backing can do is offered",
-        get: |c| c.open.thin_provisioned.map_or(String::new(), flag),
-        set: |c, v| c.open.thin_provisioned = Some(v.bool()),
-    },
-    Attr {
-        name: "options",
-        kind: Kind::Text(4095),
-        access: Access::CreateOnly,
-        default: "",
-        help: "text for the handler, which alone knows what it means",
-        get: |c| c.open.options.clone(),
-        set: |c, v| c.open.options = v.text(),
-    },
-    switch!("rotational", CreateOnly, "1", "the medium rotates (VPD page B1h)", |c| c.settings.rotational),
-    switch!("removable", CreateOnly, "0", "the medium can be removed (RMB)", |c| c.settings.removable),
-    switch!("dummy", CreateOnly, "0", "a placeholder, as LUN 0", |c| c.settings.dummy),
-    Attr {
-        name: "tst",
-        kind: Kind::Number { min: 0, max: 1 },
-        access: Access::CreateOnly,
-        default: "1",
-        help: "task set: 1 one for each nexus, 0 one for all",
-        get: |c| c.tst.to_string(),
-        set: |c, v| c.tst = u8::try_from(v.number()).unwrap_or(1),
-    },
-    switch!("active", ReadWrite, "1", "the backing is open; without it the unit is not ready", |c| c.active),
-    switch!("lb_per_pb_exp", ReadWrite, "1", "report the physical block length", |c| c
-        .settings
-        .lb_per_pb_exp),
-    Attr {
-        name: "opt_trans_len",
-        kind: Kind::Number { min: 0, max: 32 << 20 },
-        access: Access::ReadWrite,
-        default: "524288",
-        help: "optimal transfer length in bytes (VPD page B0h)",
-        get: |c| c.settings.opt_trans_len.to_string(),
-        set: |c, v| c.settings.opt_trans_len = u32::try_from(v.number()).unwrap_or(0),
-    },
-    Attr {
-        name: "max_tgt_dev_commands",
-        kind: Kind::Number { min: 0, max: 65535 },
-        access: Access::ReadWrite,
-        default: "64",
-        help: "commands of one initiator before TASK SET FULL; 0 for no limit",
-        get: |c| c.settings.max_tgt_dev_commands.to_string(),
-        set: |c, v| c.settings.max_tgt_dev_commands = u32::try_from(v.number()).unwrap_or(64),
-    },
-    switch!("expl_alua", ReadWrite, "0", "SET TARGET PORT GROUPS is supported", |c| c.settings.expl_alua),
-    switch!("allow_sanitize", ReadWrite, "0", "SANITIZE is supported", |c| c.settings.allow_sanitize),
-    Attr {
-        name: "sanitize_min_ms",
-        kind: Kind::Number { min: 0, max: 86_400_000 },
-        access: Access::ReadWrite,
-        default: "0",
-        help: "shortest time of SANITIZE OVERWRITE in milliseconds",
-        get: |c| c.settings.sanitize_min_ms.to_string(),
-        set: |c, v| c.settings.sanitize_min_ms = u32::try_from(v.number()).unwrap_or(0),
-    },
-    identity_text!(t10_vend_id, 8, "T10 vendor identification"),
-    identity_text!(prod_id, 16, "product identification"),
-    identity_text!(prod_rev_lvl, 4, "product revision level"),
-    identity_text!(vend_specific_id, 128, "vendor specific identifier of the T10 designator"),
-    identity_text!(t10_dev_id, 25, "SCST's device identifier"),
-    identity_text!(usn, 20, "unit serial number"),
-    identity_text!(scsi_device_name, 250, "SCSI name string of the target device"),
-    Attr {
-        name: "naa_id",
-        kind: Kind::Hex(&[8, 16]),
-        access: Access::ReadWrite,
-        default: "",
-        help: "NAA designator",
-        get: |c| to_hex(&c.settings.identity.naa_id),
-        set: |c, v| c.settings.identity.naa_id = v.bytes(),
-    },
-    Attr {
-        name: "eui64_id",
-        kind: Kind::Hex(&[8, 12, 16]),
-        access: Access::ReadWrite,
-        default: "",
-        help: "EUI-64 designator",
-        get: |c| to_hex(&c.settings.identity.eui64_id),
-        set: |c, v| c.settings.identity.eui64_id = v.bytes(),
-    },
-    Attr {
-        name: "inq_vend_specific",
-        kind: Kind::Text(160),
-        access: Access::ReadWrite,
-        default: "",
-        help: "vendor specific bytes of the standard INQUIRY data",
-        get: |c| String::from_utf8_lossy(&c.settings.identity.inq_vend_specific).into_owned(),
-        set: |c, v| c.settings.identity.inq_vend_specific = v.text().into_bytes(),
-    },
-];
 
 /// Identity of a device that was given none: unique to this installation and this name, and the same after
-/// every restart. The designator is NAA 3h, locally assigned (SPC-4, 7.8.6.6.3).
-pub fn default_identity(setup_id: u64, name: &str) -> Identity {
-    let id = fingerprint(setup_id, name);
-    let usn = format!("{id:016x}");
+/// every restart.
+pub fn default_identity(installation: u64, name: &str) -> Identity {
+    let id = fingerprint(installation, name);
+    numbered(id, format!("{id:016x}"), name)
+}
+
+/// The NAA designator is of type 3h, locally assigned (SPC-4, 7.8.6.6.3).
+fn numbered(id: u64, usn: String, name: &str) -> Identity {
     let mut naa = (id >> 4).to_be_bytes();
     naa[0] = 0x30 | (naa[0] & 0x0f);
-    let mut t10_dev_id = format!("{usn}-{name}");
-    t10_dev_id.truncate(25);
+    let t10_dev_id: String = format!("{usn}-{name}").chars().take(25).collect();
     Identity {
         prod_id: name.chars().take(16).collect(),
         vend_specific_id: t10_dev_id.clone(),
@@ -254,38 +89,187 @@ pub fn default_identity(setup_id: u64, name: &str) -> Identity {
     }
 }
 
+/// What a new device is called. With a `setup_id` it is SCST's own identity (5.3), so that a device that
+/// moves here keeps it; without one a random number of this installation takes its place, so that devices of
+/// the same name on two machines differ.
+pub(super) fn identity(setup_id: u32, installation: u64, name: &str, handler: &Handler) -> Identity {
+    let id = number(setup_id, name);
+    let identity = if setup_id == 0 {
+        default_identity(installation, name)
+    } else {
+        numbered(id, format!("{id:x}"), name)
+    };
+    Identity {
+        t10_vend_id: String::from(if handler.name == "vdisk_blockio" { "SCST_BIO" } else { "SCST_FIO" }),
+        prod_rev_lvl: "3110".to_owned(),
+        ..identity
+    }
+}
+
+/// SCST's `dev_id_num`: setup_id, and the CRC32C that the kernel computes over the name with its NUL, which
+/// begins with 0 and is not inverted at the end.
+fn number(setup_id: u32, name: &str) -> u64 {
+    let mut bytes = name.as_bytes().to_vec();
+    bytes.push(0);
+    let crc = !crc32c::crc32c_append(!0, &bytes);
+    u64::from(setup_id) << 32 | u64::from(crc)
+}
+
 /// 64 bits of a digest over installation and name.
-fn fingerprint(setup_id: u64, name: &str) -> u64 {
+fn fingerprint(installation: u64, name: &str) -> u64 {
     use sha2::Digest;
-    let digest = sha2::Sha256::new().chain_update(setup_id.to_be_bytes()).chain_update(name).finalize();
+    let digest = sha2::Sha256::new().chain_update(installation.to_be_bytes()).chain_update(name).finalize();
     digest.iter().take(8).fold(0, |id, byte| id << 8 | u64::from(*byte))
 }
 
-fn find(name: &str, handler: &Handler) -> Result<&'static Row, Error> {
-    let is_parameter_elsewhere = |row: &Row| {
-        let mut lists = HANDLERS.iter().map(|h| h.parameters).chain([REGISTERED_PARAMETERS]);
-        !handler.parameters.contains(&row.name) && lists.any(|list| list.contains(&row.name))
-    };
-    let row = ATTRIBUTES.iter().find(|row| row.name == name && !is_parameter_elsewhere(row));
-    row.ok_or_else(|| {
-        let known: Vec<&str> =
-            ATTRIBUTES.iter().filter(|row| !is_parameter_elsewhere(row)).map(|row| row.name).collect();
-        let text = format!("{} has no attribute {name}; there are {}", handler.name, known.join(", "));
-        Error::new(libc::ENOENT, text)
-    })
-}
-
-fn parse(row: &Row, text: &str) -> Result<Value, Error> {
-    row.kind.parse(text).map_err(|text| invalid(format!("{}: {text}", row.name)))
-}
-
-/// The medium a configuration opens; none when it is not active, or for an empty drive.
-fn open(handler: &Handler, config: &DeviceConfig) -> Result<Option<Arc<Gate>>, Error> {
-    if !config.active {
-        return Ok(None);
+impl DeviceConfig {
+    fn new(handler: Arc<Handler>, name: &str, identity: Identity) -> Self {
+        DeviceConfig {
+            bind_alua_state: handler.name == "vdisk_blockio",
+            threads_num: handler_threads(&handler),
+            handler,
+            open: OpenRequest { device: name.to_owned(), ..OpenRequest::default() },
+            settings: Settings { identity, ..Settings::default() },
+            tst: 1,
+            active: true,
+            threads_pool_type: "per_initiator".to_owned(),
+            numa_node_id: -1,
+            is_async: false,
+            read_zero: false,
+            given: BTreeSet::new(),
+            is_held_closed: false,
+            unit: None,
+            pending: Pending::default(),
+        }
     }
-    let store = handler.open(&config.open).map_err(|error| Error::new(error.errno, error.text))?;
-    Ok(store.map(|store| Arc::new(Gate::new(store))))
+
+    fn is_given(&self, name: &str) -> bool {
+        self.given.contains(name)
+    }
+
+    /// The row of an attribute that this device has, and who may write it.
+    pub fn find(&self, name: &str) -> Result<(&'static Attr<DeviceConfig>, Access), Error> {
+        let has = |row: &'static Attr<DeviceConfig>| Some((row, (row.here)(self, row.access)?));
+        ATTRIBUTES.iter().find(|row| row.name == name).and_then(has).ok_or_else(|| {
+            let known: Vec<&str> = ATTRIBUTES.iter().filter_map(has).map(|(row, _)| row.name).collect();
+            let text =
+                format!("{} has no attribute {name}; there are {}", self.handler.name, known.join(", "));
+            Error::new(libc::ENOENT, text)
+        })
+    }
+
+    /// What the handler refuses before it opens anything (SCST 1.3.2).
+    fn check(&self) -> Result<(), Error> {
+        let open = &self.open;
+        if self.handler.name == "vdisk_fileio" && open.read_only && (open.write_through || open.nv_cache) {
+            return Err(Error::invalid("read_only goes with neither write_through nor nv_cache"));
+        }
+        Ok(())
+    }
+
+    /// The medium that the configuration opens; none when it is not active, or for an empty drive.
+    fn opened(&self) -> Result<Option<Arc<Gate>>, Error> {
+        if !self.active || self.is_held_closed {
+            return Ok(None);
+        }
+        let store = self.handler.open(&self.open).map_err(|error| Error::new(error.errno, error.text))?;
+        Ok(store.map(|store| Arc::new(Gate::new(store))))
+    }
+
+    /// Blocks can be freed: asked for, or the backing can and nobody has said no.
+    fn is_thin(&self, gate: Option<&Gate>) -> bool {
+        let can = gate.is_some_and(|gate| gate.capabilities().contains(Capabilities::UNMAP));
+        can && self.open.thin_provisioned.unwrap_or(true)
+    }
+
+    /// Whether the medium is never written: a drive, or a disk that is read-only.
+    pub fn is_read_only(&self) -> bool {
+        self.open.read_only || self.handler.medium == Medium::CdRom
+    }
+
+    /// Whether the access state keeps the backing store closed (`bind_alua_state`).
+    pub fn is_held_closed(&self) -> bool {
+        self.is_held_closed
+    }
+
+    /// The unit, once there is one.
+    fn unit(&self) -> Option<&Arc<Device>> {
+        self.unit.as_ref()
+    }
+
+    fn after(&mut self, effect: impl FnOnce(Arc<Device>) -> Effect) {
+        if let Some(unit) = &self.unit {
+            self.pending.push(effect(Arc::clone(unit)));
+        }
+    }
+
+    /// `active` (SCST 1.4.2): opens the backing store, or closes it.
+    fn activate(&mut self, active: bool) -> Result<(), Error> {
+        let was = std::mem::replace(&mut self.active, active);
+        if was == active || self.unit.is_none() {
+            return Ok(());
+        }
+        let gate = self.opened()?;
+        self.settings.thin_provisioned = self.is_thin(gate.as_deref());
+        self.after(|device| Effect::Medium { device, gate, absent: MediumState::Closed });
+        Ok(())
+    }
+
+    /// `filename`: of a disk only while it is closed; of a drive it changes the medium (SCST 1.4.4).
+    fn change_file(&mut self, text: &str) -> Result<(), Error> {
+        let text = text.trim();
+        if !text.is_empty() && !text.starts_with('/') {
+            return Err(Error::invalid(format!("\"{text}\" is not an absolute path")));
+        }
+        let is_drive = self.handler.medium == Medium::CdRom;
+        if let Some(unit) = &self.unit {
+            if is_drive && !unit.state().prevented.is_empty() {
+                return Err(Error::new(libc::EBUSY, "an initiator prevents removal of the medium"));
+            }
+            if !is_drive && self.active {
+                return Err(Error::new(libc::EBUSY, "can be changed only while active is 0"));
+            }
+            if !is_drive && text.is_empty() {
+                return Err(Error::invalid("a disk needs a file"));
+            }
+        }
+        self.open.filename = Some(text.into()).filter(|_| !text.is_empty());
+        if is_drive && self.unit.is_some() {
+            let gate = self.opened()?;
+            self.after(|device| Effect::Medium { device, gate, absent: MediumState::TrayClosed });
+        }
+        Ok(())
+    }
+
+    /// `size`, `size_mb`.
+    fn resize(&mut self, bytes: u64) -> Result<(), Error> {
+        self.open.size = Some(bytes);
+        self.given.insert("size");
+        let Some(unit) = &self.unit else { return Ok(()) };
+        let block = u64::from(unit.geometry().block_size);
+        if bytes == 0 || bytes % block != 0 {
+            return Err(Error::invalid(format!("{bytes} is not a positive multiple of blocksize {block}")));
+        }
+        if unit.gate().is_none() {
+            return Err(Error::new(libc::EMEDIUMTYPE, "the device is not active"));
+        }
+        self.after(|device| Effect::Resize { device, bytes });
+        Ok(())
+    }
+
+    /// An order to the backing store, which must be open.
+    fn order(&mut self, effect: impl FnOnce(Arc<Device>) -> Effect) -> Result<(), Error> {
+        if self.unit.as_ref().is_some_and(|unit| unit.gate().is_none()) {
+            return Err(Error::new(libc::EMEDIUMTYPE, "the device is not active"));
+        }
+        self.after(effect);
+        Ok(())
+    }
+}
+
+/// Threads of a device that was told nothing of threads (SCST's `num_threads`).
+fn handler_threads(handler: &Handler) -> u32 {
+    if matches!(handler.name.as_ref(), "vdisk_fileio" | "vcdrom") { 8 } else { 1 }
 }
 
 impl DeviceObject {
@@ -297,31 +281,21 @@ impl DeviceObject {
         identity: Identity,
         (dispatch, store): (&Arc<dyn Dispatch>, Option<&Arc<dyn StateStore>>),
     ) -> Result<Self, Error> {
-        let settings = Settings { identity, ..Settings::default() };
-        let mut config = DeviceConfig {
-            open: OpenRequest { device: name.to_owned(), ..OpenRequest::default() },
-            settings,
-            tst: 1,
-            active: true,
-        };
+        let mut config = DeviceConfig::new(Arc::clone(&handler), name, identity);
         for (name, value) in parameters {
-            let row = find(name, &handler)?;
-            (row.set)(&mut config, parse(row, value)?);
+            let (row, _) = config.find(name).map_err(|error| Error::invalid(error.text))?;
+            row.write(&mut config, value)?;
+            config.given.insert(row.name);
         }
-        let gate = open(&handler, &config)?;
-        config.settings.thin_provisioned = is_thin(&config, gate.as_deref());
+        config.check()?;
+        let gate = config.opened()?;
+        config.settings.thin_provisioned = config.is_thin(gate.as_deref());
+        let is_drive = handler.medium == Medium::CdRom;
         let new = NewDevice {
             name: name.to_owned(),
-            device_type: match handler.medium {
-                Medium::Disk => DeviceType::Disk,
-                Medium::CdRom => DeviceType::CdRom,
-            },
+            device_type: if is_drive { DeviceType::CdRom } else { DeviceType::Disk },
             settings: config.settings.clone(),
-            block_size: config.open.blocksize.unwrap_or(if handler.medium == Medium::CdRom {
-                2048
-            } else {
-                512
-            }),
+            block_size: config.open.blocksize.unwrap_or(if is_drive { 2048 } else { 512 }),
             task_set_type: config.tst,
             gate,
         };
@@ -333,63 +307,53 @@ impl DeviceObject {
         if !config.active {
             device.set_medium(None, MediumState::Closed);
         }
-        Ok(DeviceObject { handler, config, device })
+        config.unit = Some(Arc::clone(&device));
+        Ok(DeviceObject { handler, config, device, exports: BTreeMap::new(), next_export: 0 })
     }
 
-    /// Sets an attribute while the unit is in use.
-    pub(super) fn set(&mut self, name: &str, value: &str) -> Result<(), Error> {
-        let row = find(name, &self.handler)?;
-        check_access(row.access, name)?;
-        let mut config = self.config.clone();
-        (row.set)(&mut config, parse(row, value)?);
-        match name {
-            "size" | "size_mb" => self.resize(config.open.size.unwrap_or(0))?,
-            "active" => self.activate(&config)?,
-            "filename" => self.change_file(&config)?,
-            _ => self.device.change_settings(|settings| *settings = config.settings.clone()),
+    /// Writes an attribute; what it does to the unit comes back, to be done when everything else is right.
+    pub(super) fn set(&mut self, name: &str, value: &str) -> Result<Vec<Effect>, Error> {
+        let (row, access) = self.config.find(name)?;
+        crate::model::check_access(access, name)?;
+        let before = self.config.settings.clone();
+        row.write(&mut self.config, value)?;
+        self.config.given.insert(row.name);
+        let mut effects = self.config.pending.take();
+        if before != self.config.settings {
+            let settings = self.config.settings.clone();
+            effects.push(Effect::Settings { device: Arc::clone(&self.device), settings });
         }
-        self.config = config;
-        Ok(())
+        Ok(effects)
     }
 
-    fn resize(&self, bytes: u64) -> Result<(), Error> {
-        let gate =
-            self.device.gate().ok_or_else(|| Error::new(libc::EMEDIUMTYPE, "the device is not active"))?;
-        let block = u64::from(gate.geometry().block_size);
-        if bytes == 0 || bytes % block != 0 {
-            return Err(invalid(format!("size {bytes} is not a positive multiple of blocksize {block}")));
-        }
-        gate.resize(bytes).map_err(|error| {
-            let errno = if let BlockError::Io(errno) = error { errno } else { libc::EINVAL };
-            Error::new(errno, format!("size {bytes}: {error}"))
-        })?;
-        self.device.refresh_geometry();
-        Ok(())
+    /// Resizes whatever kind it is, also a file that the tree lets nobody resize.
+    pub(super) fn resize(&mut self, bytes: u64) -> Result<Vec<Effect>, Error> {
+        self.config.resize(bytes)?;
+        Ok(self.config.pending.take())
     }
 
-    fn activate(&self, config: &DeviceConfig) -> Result<(), Error> {
-        if config.active == self.config.active {
-            return Ok(());
+    /// Closes the backing store because no path reaches it, or opens it again. When it cannot be opened it
+    /// stays closed.
+    pub(super) fn hold_closed(&mut self, closed: bool) -> Result<Vec<Effect>, Error> {
+        let config = &mut self.config;
+        config.is_held_closed = closed;
+        if config.active {
+            let gate = config.opened().inspect_err(|_| config.is_held_closed = true)?;
+            config.after(|device| Effect::Medium { device, gate, absent: MediumState::Closed });
         }
-        self.device.set_medium(open(&self.handler, config)?, MediumState::Closed);
-        Ok(())
+        Ok(config.pending.take())
     }
 
-    /// Of a disk only while it is closed; of a drive it changes the medium.
-    fn change_file(&self, config: &DeviceConfig) -> Result<(), Error> {
-        if self.handler.medium == Medium::CdRom {
-            self.device.set_medium(open(&self.handler, config)?, MediumState::TrayClosed);
-            return Ok(());
-        }
-        if self.config.active {
-            return Err(Error::new(libc::EBUSY, "filename can be changed only while active is 0"));
-        }
-        Ok(())
+    /// Enters where it is mapped; numbers of links are never used again while the device lives.
+    pub(super) fn export(&mut self, scope: Scope, lun: u16) {
+        self.exports.insert(self.next_export, (scope, lun));
+        self.next_export += 1;
+    }
+
+    pub(super) fn unexport(&mut self, scope: &Scope, lun: u16) {
+        self.exports.retain(|_, (own, number)| own != scope || *number != lun);
     }
 }
 
-/// Blocks can be freed: asked for, or the backing can and nobody has said no.
-fn is_thin(config: &DeviceConfig, gate: Option<&Gate>) -> bool {
-    let can = gate.is_some_and(|gate| gate.capabilities().contains(Capabilities::UNMAP));
-    can && config.open.thin_provisioned.unwrap_or(true)
-}
+/// What every nexus of a thin unit learns on `gen_tp_soft_threshold_reached_UA`.
+const SOFT_THRESHOLD: Sense = Sense::THIN_PROVISIONING_SOFT_THRESHOLD_REACHED;

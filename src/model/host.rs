@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::iscsi::attachment::{Attachment, Host};
+use crate::iscsi::attachment::{Attachment, CloseReason, Host, LiveSession};
 use crate::iscsi::directory::{Directory, Offer, Query, Refusal, TargetRecord, Wanted};
 use crate::iscsi::discovery::announced;
 use crate::iscsi::key::{KeyId, Values};
@@ -20,40 +20,59 @@ const PORTAL_GROUP: u16 = 1;
 
 impl Configuration {
     /// The target, if this initiator may know of it: enabled, on this portal, with LUNs.
-    fn visible(&self, name: &str, query: &Query<'_>) -> Option<&TargetObject> {
-        let target = self.targets.get(&key(name))?;
-        let is_here = is_allowed_by(&target.allowed_portals, &query.portal.ip().to_string());
-        let has_luns = !self.map(target, query.initiator.as_str()).entries().is_empty();
-        (target.enabled && is_here && has_luns).then_some(target)
+    fn visible(&self, name: &str, query: &Query<'_>) -> Result<&TargetObject, Refusal> {
+        const UNKNOWN: Refusal = Refusal::Status(LoginStatus::NOT_FOUND);
+        let target = self.targets.get(&key(name)).ok_or(UNKNOWN)?;
+        if !self.driver.enabled || !target.enabled {
+            return Err(Refusal::Silent);
+        }
+        let portal = query.portal.ip().to_canonical().to_string();
+        let is_here = is_allowed_by(&target.allowed_portals, &portal);
+        let luns = &target.map_for(&subject(target, query)).luns;
+        if is_here && !luns.is_empty() { Ok(target) } else { Err(UNKNOWN) }
+    }
+}
+
+/// What the patterns of groups are compared with (SCST 1.8.2).
+fn subject(target: &TargetObject, query: &Query<'_>) -> String {
+    match target.per_portal_acl {
+        true => format!("{}#{}", query.initiator.as_str(), query.portal.ip().to_canonical()),
+        false => query.initiator.as_str().to_owned(),
     }
 }
 
 impl Directory for Model {
     fn target(&self, target: &IscsiName, query: &Query<'_>) -> Result<Offer, Refusal> {
         let configuration = self.configuration();
-        let target =
-            configuration.visible(target.as_str(), query).ok_or(Refusal::Status(LoginStatus::NOT_FOUND))?;
+        let target = configuration.visible(target.as_str(), query)?;
         let here = crate::iscsi::discovery::written(query.portal);
+        let portal = query.portal.ip().to_canonical();
         Ok(Offer {
             portal_group_tag: PORTAL_GROUP,
             alias: target.alias.clone(),
             values: target.values,
             accounts: target.accounts.clone(),
-            is_internal_portal: false,
+            is_internal_portal: configuration.driver.internal_portals.contains(&portal),
             redirect: target.redirect.clone().filter(|redirect| redirect.address != here),
         })
     }
 
-    fn discovery(&self, _query: &Query<'_>) -> Result<Offer, Refusal> {
-        let accounts = self.configuration().driver.accounts.clone();
-        Ok(Offer { values: Values::offered(), accounts, ..Offer::open() })
+    fn discovery(&self, query: &Query<'_>) -> Result<Offer, Refusal> {
+        let configuration = self.configuration();
+        let portal = query.portal.ip().to_canonical();
+        Ok(Offer {
+            values: Values::offered(),
+            accounts: configuration.driver.accounts.clone(),
+            is_internal_portal: configuration.driver.internal_portals.contains(&portal),
+            ..Offer::open()
+        })
     }
 
     fn send_targets(&self, wanted: Wanted<'_>, query: &Query<'_>) -> Vec<TargetRecord> {
         let configuration = self.configuration();
-        let portals = announced(query.portal, &configuration.portals, false);
+        let portals = announced(query.portal, &self.portals(), configuration.driver.link_local);
         let record = |target: &TargetObject| TargetRecord {
-            name: target.name.clone(),
+            name: key(&target.name),
             addresses: portals
                 .iter()
                 .filter(|portal: &&SocketAddr| {
@@ -66,7 +85,7 @@ impl Directory for Model {
             Wanted::Named(name) => configuration.visible(name, query).map(record).into_iter().collect(),
             Wanted::All => {
                 let names = configuration.targets.keys();
-                names.filter_map(|name| configuration.visible(name, query)).map(record).collect()
+                names.filter_map(|name| configuration.visible(name, query).ok()).map(record).collect()
             }
         }
     }
@@ -81,27 +100,38 @@ impl Host for Model {
     ) -> Result<Attachment, LoginStatus> {
         let configuration = self.configuration();
         let name = request.target.as_ref().ok_or(LoginStatus::MISSING_PARAMETER)?;
-        let target = configuration.visible(name.as_str(), query).ok_or(LoginStatus::NOT_FOUND)?;
+        let target = configuration.visible(name.as_str(), query).map_err(|_| LoginStatus::NOT_FOUND)?;
         let limit = target.values[KeyId::MaxSessions] as usize;
         if limit > 0 && sessions >= limit {
             return Err(LoginStatus::OUT_OF_RESOURCES);
         }
         Ok(Attachment {
-            map: configuration.map(target, request.initiator.as_str()),
+            map: configuration.shown(target, &subject(target, query)),
             relative_identifier: target.relative_identifier,
             absent: Arc::clone(&self.absent),
             well_known: Arc::clone(&self.well_known),
         })
     }
 
-    fn opened(&self, nexus: &Arc<Nexus>) {
-        let mut configuration = self.writing();
-        configuration.nexuses.insert(nexus.id, Arc::clone(nexus));
-        configuration.refresh_nexuses();
+    fn opened(&self, session: LiveSession) {
+        let mut sessions = self.sessions_table();
+        let initiator = session.nexus.initiator.name.clone();
+        let target = session.nexus.target.name.clone();
+        let is_per_portal = self.configuration().target(&target).is_some_and(|own| own.per_portal_acl);
+        let subject = match is_per_portal {
+            true => format!("{initiator}#{}", session.portal.ip().to_canonical()),
+            false => initiator,
+        };
+        let session = sessions.open(&target, &subject, session);
+        // The configuration may have changed since the login began: also the target may be gone.
+        self.refresh(&session, &[]);
+        if self.configuration().target(&target).is_none_or(|own| !own.enabled) {
+            session.close(CloseReason::TargetGone);
+        }
     }
 
     fn closed(&self, nexus: &Arc<Nexus>) {
-        self.writing().nexuses.remove(&nexus.id);
+        self.sessions_table().close(nexus.id);
     }
 
     fn notice(&self, notice: &Notice<'_>) {

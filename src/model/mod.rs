@@ -1,147 +1,158 @@
-//! The configuration: devices, targets, groups, LUNs, and the nexuses that exist. The only truth.
+//! The configuration: devices, targets, groups, LUNs, and the sessions that exist. The only truth.
 //!
-//! Every mutation is a [`Change`]; [`Model::apply`] is the only writer. Whoever shows or takes configuration
-//! (scst.conf, the command line, a C program) makes Changes and reads the objects, and keeps nothing.
+//! Every mutation is a [`Change`]; [`Model::apply`] and [`Model::apply_all`] are the only writers. Whoever
+//! shows or takes configuration (the tree, scst.conf, the command line, a C program) makes Changes and reads
+//! the objects, and keeps nothing.
 //!
-//! Lock order: the model before a unit's state. Opening a backstore happens before the lock is taken.
+//! # How a change is made
+//! [`apply`] makes a list of changes on a copy of the configuration, opening backstores as it goes; what a
+//! change does to units and sessions is kept back as [`effect`]s. When all are right, the copy becomes the
+//! configuration and the effects are done, each session being looked at once. So a list is made as a whole,
+//! or not at all, and a reader sees the configuration before it or after it.
+//!
+//! # Locks
+//! One writer at a time (`writer`), which may wait for a backstore. Readers take a snapshot and wait for
+//! nobody. `sessions` comes before a unit's state and is never held while something waits.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fmt;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use crate::attr::Access;
+pub use crate::attr::Error;
 use crate::backstore::registry::Registry;
-use crate::iscsi::account::{Account, Secret};
+use crate::iscsi::attachment::CloseReason;
 use crate::iscsi::key::Key;
+use crate::model::apply::Batch;
+pub use crate::model::change::Change;
 use crate::model::device::DeviceObject;
-use crate::model::target::{Group, LunObject, TargetObject};
-use crate::names::{IscsiName, Pattern};
+use crate::model::device_group::DeviceGroup;
+use crate::model::driver::DriverObject;
+use crate::model::effect::Effect;
+pub use crate::model::object::{COPY_MANAGER, COPY_MANAGER_TARGET, Object, Scope};
+use crate::model::root::RootObject;
+use crate::model::session::{SessionObject, Sessions};
+use crate::model::target::{TargetObject, is_same_map};
+pub use crate::model::verb::Verb;
+use crate::scsi::alua::{Cause, PortGroupControl};
 use crate::scsi::device::{Device, DeviceType, Dispatch, NewDevice, Settings, StateStore};
-use crate::scsi::lun::MAX_LUN;
-use crate::scsi::nexus::Nexus;
 
+mod alua;
+mod apply;
+pub mod catalogue;
+mod change;
 pub mod device;
+pub mod device_group;
+pub mod driver;
+pub mod dynamic;
+mod effect;
+pub mod handler;
 mod host;
+mod lex;
+pub mod object;
+pub mod ordered;
+mod processors;
+pub mod root;
+pub mod session;
 pub mod store;
 pub mod target;
+mod verb;
+pub mod view;
 
-/// Most devices, targets, groups of a target, patterns of a group, accounts of a scope.
+/// Most devices, targets, groups of a target, patterns of a group.
 pub const OBJECT_LIMIT: usize = 65536;
 /// Longest name of an object in bytes.
-pub const NAME_LIMIT: usize = 223;
-
-/// An administrator's request that cannot be carried out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Error {
-    /// ENOENT no such object, EEXIST there is one, EINVAL bad value, EBUSY in use, EACCES not writable.
-    pub errno: i32,
-    /// What was wrong, and what is allowed.
-    pub text: String,
-}
-
-impl Error {
-    /// An error with its text.
-    pub fn new(errno: i32, text: impl Into<String>) -> Self {
-        Error { errno, text: text.into() }
-    }
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-impl std::error::Error for Error {}
-
-fn invalid(text: impl Into<String>) -> Error {
-    Error::new(libc::EINVAL, text)
-}
+pub const NAME_LIMIT: usize = 255;
 
 fn missing(what: &str, name: &str) -> Error {
     Error::new(libc::ENOENT, format!("there is no {what} {name}"))
+}
+
+/// SCST answers EINVAL where a verb names what is not there.
+fn unknown(what: &str, name: &str) -> Error {
+    Error::invalid(format!("there is no {what} {name}"))
 }
 
 fn exists(what: &str, name: &str) -> Error {
     Error::new(libc::EEXIST, format!("there is a {what} {name} already"))
 }
 
-/// A mutation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// A new device of a handler, with its parameters.
-    AddDevice {
-        /// Handler.
-        handler: String,
-        /// Name of the device.
-        name: String,
-        /// Parameters and attributes, in order.
-        parameters: Vec<(String, String)>,
-    },
-    /// A device goes; it must not be mapped.
-    RemoveDevice(String),
-    /// An attribute of a device.
-    SetDevice(String, String, String),
-    /// An attribute of the iSCSI driver.
-    SetDriver(String, String),
-    /// A new target.
-    AddTarget(String),
-    /// A target goes.
-    RemoveTarget(String),
-    /// An attribute of a target.
-    SetTarget(String, String, String),
-    /// A new group of initiators of a target.
-    AddGroup(String, String),
-    /// A group goes.
-    RemoveGroup(String, String),
-    /// An initiator, as a pattern, of a group.
-    AddInitiator(String, String, String),
-    /// A LUN of a target, or of one of its groups.
-    AddLun {
-        /// Target.
-        target: String,
-        /// Group; the target's own LUNs without.
-        group: Option<String>,
-        /// Number.
-        lun: u16,
-        /// Device.
-        device: String,
-        /// Mapped read-only.
-        read_only: bool,
-    },
-    /// A LUN goes.
-    RemoveLun {
-        /// Target.
-        target: String,
-        /// Group; the target's own LUNs without.
-        group: Option<String>,
-        /// Number.
-        lun: u16,
-    },
+/// Everything configured.
+#[derive(Clone)]
+pub struct Configuration {
+    /// Global settings.
+    pub root: RootObject,
+    /// Devices by name.
+    pub devices: BTreeMap<String, Arc<DeviceObject>>,
+    /// Attributes and accounts of the driver.
+    pub driver: DriverObject,
+    /// Targets by name in small letters.
+    pub targets: BTreeMap<String, Arc<TargetObject>>,
+    /// The target of the copy manager.
+    pub copy_manager: Arc<TargetObject>,
+    /// Device groups by name.
+    pub device_groups: BTreeMap<String, DeviceGroup>,
+    next_tid: u32,
+    next_relative: u16,
+    next_copy_lun: u16,
 }
 
-/// Everything configured.
-pub struct Configuration {
-    /// Devices by name.
-    pub devices: BTreeMap<String, DeviceObject>,
-    /// Targets by name, lower case.
-    pub targets: BTreeMap<String, TargetObject>,
-    /// Attributes and accounts of the driver: discovery sessions.
-    pub driver: TargetObject,
-    nexuses: HashMap<u64, Arc<Nexus>>,
-    portals: Vec<std::net::SocketAddr>,
+impl Configuration {
+    fn new() -> Self {
+        let mut copy_manager = TargetObject::new(COPY_MANAGER_TARGET, 0);
+        copy_manager.enabled = true;
+        Configuration {
+            root: RootObject::new(),
+            devices: BTreeMap::new(),
+            driver: DriverObject::new(),
+            targets: BTreeMap::new(),
+            copy_manager: Arc::new(copy_manager),
+            device_groups: BTreeMap::new(),
+            next_tid: 1,
+            next_relative: 1,
+            next_copy_lun: 0,
+        }
+    }
+
+    /// A target, of either driver, without regard to case.
+    pub fn target(&self, name: &str) -> Option<&Arc<TargetObject>> {
+        if name == COPY_MANAGER_TARGET { Some(&self.copy_manager) } else { self.targets.get(&key(name)) }
+    }
+
+    /// Values of attributes that come and go; none for objects that have none.
+    pub fn values(&self, object: &Object) -> Vec<dynamic::Shown> {
+        match object {
+            Object::Iscsi => self.driver.numbers.shown(&self.driver.accounts),
+            Object::Target(name) => {
+                self.target(name).map_or(Vec::new(), |target| target.numbers.shown(&target.accounts))
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether an object has this value of an attribute that comes and goes; of accounts the name counts.
+    pub fn has_value(&self, object: &Object, attribute: &str, value: &str) -> bool {
+        let word = |value: &str| value.split_whitespace().next().unwrap_or("").to_owned();
+        self.values(object).iter().any(|own| own.name == attribute && word(&own.value) == word(value))
+    }
 }
 
 /// The configuration and what exists of it.
 pub struct Model {
-    configuration: RwLock<Configuration>,
+    configuration: RwLock<Arc<Configuration>>,
+    writer: Mutex<()>,
+    sessions: Mutex<Sessions>,
+    portals: RwLock<Vec<SocketAddr>>,
     dispatch: Arc<dyn Dispatch>,
     store: Option<Arc<dyn StateStore>>,
     handlers: Registry,
-    setup_id: u64,
+    /// Random number of this installation.
+    installation: u64,
     absent: Arc<Device>,
     well_known: Arc<Device>,
+    myself: Weak<Model>,
 }
 
 fn pseudo(device_type: DeviceType, dispatch: &Arc<dyn Dispatch>) -> Arc<Device> {
@@ -160,38 +171,32 @@ impl Model {
     /// An empty configuration. What must survive a restart is kept in `state_directory`; without one,
     /// nothing is.
     pub fn new(dispatch: Arc<dyn Dispatch>, state_directory: Option<PathBuf>) -> Result<Arc<Self>, Error> {
-        let (store, setup_id) = match state_directory {
+        let (store, installation) = match state_directory {
             Some(directory) => {
                 let store = store::DirectoryStore::open(&directory)?;
-                let setup_id = store.setup_id()?;
-                (Some(Arc::new(store) as Arc<dyn StateStore>), setup_id)
+                let installation = store.setup_id()?;
+                (Some(Arc::new(store) as Arc<dyn StateStore>), installation)
             }
             None => (None, store::random_id()?),
         };
-        Ok(Arc::new(Model {
-            configuration: RwLock::new(Configuration {
-                devices: BTreeMap::new(),
-                targets: BTreeMap::new(),
-                driver: TargetObject::new(String::new(), 0),
-                nexuses: HashMap::new(),
-                portals: Vec::new(),
-            }),
+        Ok(Arc::new_cyclic(|myself| Model {
+            configuration: RwLock::new(Arc::new(Configuration::new())),
+            writer: Mutex::default(),
+            sessions: Mutex::default(),
+            portals: RwLock::default(),
             absent: pseudo(DeviceType::Absent, &dispatch),
             well_known: pseudo(DeviceType::WellKnown, &dispatch),
             dispatch,
             store,
             handlers: Registry::default(),
-            setup_id,
+            installation,
+            myself: myself.clone(),
         }))
     }
 
-    /// The configuration, to read.
-    pub fn configuration(&self) -> RwLockReadGuard<'_, Configuration> {
-        self.configuration.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn writing(&self) -> RwLockWriteGuard<'_, Configuration> {
-        self.configuration.write().unwrap_or_else(PoisonError::into_inner)
+    /// The configuration as it is now: a snapshot, which stays as it is.
+    pub fn configuration(&self) -> Arc<Configuration> {
+        Arc::clone(&self.configuration.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The kinds of backstore.
@@ -200,61 +205,158 @@ impl Model {
     }
 
     /// Where the portals listen, for SendTargets.
-    pub fn set_portals(&self, portals: Vec<std::net::SocketAddr>) {
-        self.writing().portals = portals;
+    pub fn set_portals(&self, portals: Vec<SocketAddr>) {
+        *self.portals.write().unwrap_or_else(PoisonError::into_inner) = portals;
     }
 
-    /// Carries out one change, whole or not at all, and tells the nexuses that it concerns.
+    fn portals(&self) -> Vec<SocketAddr> {
+        self.portals.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn sessions_table(&self) -> MutexGuard<'_, Sessions> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The normal sessions, oldest first.
+    pub fn sessions(&self) -> Vec<Arc<SessionObject>> {
+        self.sessions_table().all().cloned().collect()
+    }
+
+    /// The sessions of a target, by name in the tree.
+    pub fn sessions_of(&self, target: &str) -> Vec<Arc<SessionObject>> {
+        self.sessions_table().of(&key(target)).cloned().collect()
+    }
+
+    /// A session of a target, by its name in the tree.
+    pub fn session(&self, target: &str, name: &str) -> Option<Arc<SessionObject>> {
+        self.sessions_table().find(&key(target), name).cloned()
+    }
+
+    fn session_count(&self, target: &str) -> usize {
+        self.sessions_table().of(target).count()
+    }
+
+    /// Number of sessions that see this map.
+    fn sessions_in(&self, configuration: &Configuration, scope: &Scope) -> usize {
+        let Some(target) = configuration.target(&scope.target) else { return 0 };
+        let sessions = self.sessions_of(&scope.target);
+        sessions.iter().filter(|session| target.map_for(&session.subject).scope == *scope).count()
+    }
+
+    /// Carries out one change, whole or not at all, and tells the sessions that it concerns.
     pub fn apply(&self, change: &Change) -> Result<(), Error> {
-        if let Change::AddDevice { handler, name, parameters } = change {
-            return self.add_device(handler, name, parameters);
-        }
-        if let Change::SetDevice(name, attribute, value) = change {
-            return self.set_device(name, attribute, value);
-        }
-        let removed;
-        {
-            let mut configuration = self.writing();
-            removed = configuration.apply(change)?;
-            configuration.refresh_nexuses();
-        }
-        // A device may close its files: not under the lock.
-        drop(removed);
-        Ok(())
+        self.apply_all(std::slice::from_ref(change)).map_err(|(_, error)| error)
     }
 
-    fn add_device(&self, handler: &str, name: &str, parameters: &[(String, String)]) -> Result<(), Error> {
-        check_name("device", name)?;
-        let row = self.handlers.find(handler).ok_or_else(|| {
-            let known: Vec<String> = self.handlers.all().iter().map(|row| row.name.to_string()).collect();
-            Error::new(libc::ENOENT, format!("there is no handler {handler}; there are {}", known.join(", ")))
-        })?;
-        if self.configuration().devices.contains_key(name) {
-            return Err(exists("device", name));
-        }
-        let identity = device::default_identity(self.setup_id, name);
-        let object =
-            DeviceObject::open(row, name, parameters, identity, (&self.dispatch, self.store.as_ref()))?;
-        let mut configuration = self.writing();
-        if configuration.devices.contains_key(name) {
-            return Err(exists("device", name));
-        }
-        if configuration.devices.len() >= OBJECT_LIMIT {
-            return Err(Error::new(libc::ENOSPC, format!("there are {OBJECT_LIMIT} devices already")));
-        }
-        configuration.devices.insert(name.to_owned(), object);
-        Ok(())
+    /// Carries out a list of changes as one: all, or none with the place of the one that is wrong. Sessions
+    /// are looked at once, when all are made. May be called from any thread.
+    pub fn apply_all(&self, changes: &[Change]) -> Result<(), (usize, Error)> {
+        self.apply_because(changes, Cause::Implicit)
     }
 
-    /// Resizing and opening may wait for a medium, so the lock is not held for them.
-    fn set_device(&self, name: &str, attribute: &str, value: &str) -> Result<(), Error> {
-        let mut object = {
-            let configuration = self.configuration();
-            configuration.devices.get(name).ok_or_else(|| missing("device", name))?.clone()
+    /// Whether the list could be carried out: backstores are opened, and closed again.
+    pub fn check_all(&self, changes: &[Change]) -> Result<(), (usize, Error)> {
+        let _writing = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        self.prepare(changes).map(|_| ())
+    }
+
+    fn prepare(&self, changes: &[Change]) -> Result<(Batch<'_>, Vec<usize>), (usize, Error)> {
+        let mut batch = Batch::new(self, &self.configuration());
+        let mut marks = Vec::with_capacity(changes.len());
+        for (at, change) in changes.iter().enumerate() {
+            batch.apply(change).map_err(|error| (at, error))?;
+            marks.push(batch.effects.len());
+        }
+        Ok((batch, marks))
+    }
+
+    fn apply_because(&self, changes: &[Change], cause: Cause) -> Result<(), (usize, Error)> {
+        let _writing = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut batch, marks) = self.prepare(changes)?;
+        let last = changes.len().saturating_sub(1);
+        let groups = batch.regrouped();
+        for list in groups.values() {
+            crate::scsi::alua::check(list).map_err(|error| (last, Error::invalid(error.to_string())))?;
+        }
+        self.bind_to_groups(&mut batch);
+        attempt(&batch.effects)
+            .map_err(|(effect, error)| (marks.partition_point(|mark| *mark <= effect).min(last), error))?;
+        let next = Arc::new(batch.next.clone());
+        let before = {
+            let mut configuration = self.configuration.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *configuration, next)
         };
-        object.set(attribute, value)?;
-        self.writing().devices.insert(name.to_owned(), object);
+        for (name, list) in groups {
+            if let Some(object) = batch.next.devices.get(&name) {
+                let _ = object.device.set_target_port_groups(list, cause);
+            }
+        }
+        self.carry_out(batch);
+        // Devices that are gone may close their files: last, and under no lock but the writers'.
+        drop(before);
         Ok(())
+    }
+
+    fn carry_out(&self, batch: Batch<'_>) {
+        let mut quiet = Vec::new();
+        let mut orders = Vec::new();
+        for effect in batch.effects {
+            match effect {
+                Effect::Silent { scope, lun } => quiet.push((scope, lun)),
+                Effect::CloseAll { .. } | Effect::Close(_) | Effect::Values { .. } => orders.push(effect),
+                effect => effect.carry_out(),
+            }
+        }
+        let sessions = self.sessions_table();
+        for session in sessions.all().filter(|session| batch.touched.contains(&session.target)) {
+            self.refresh(session, &quiet);
+        }
+        for order in orders {
+            self.order(&sessions, &order);
+        }
+    }
+
+    /// Gives a session the map it has now; one whose map is unchanged notices nothing. The table of sessions
+    /// is locked, so that the last one to do this knows the last configuration.
+    fn refresh(&self, session: &SessionObject, quiet: &[(Scope, u16)]) {
+        let configuration = self.configuration();
+        let target = configuration.targets.get(&session.target);
+        let map = target.map_or_else(Arc::default, |target| configuration.shown(target, &session.subject));
+        let scope = target.map(|target| target.map_for(&session.subject).scope.clone());
+        let before = {
+            let mut shown = session.shown.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *shown, scope.clone())
+        };
+        if is_same_map(&session.live.nexus.map(), &map) {
+            return;
+        }
+        let quiet: Vec<u16> =
+            quiet.iter().filter(|(own, _)| Some(own) == scope.as_ref()).map(|(_, lun)| *lun).collect();
+        let is_moved = before.is_some() && before != scope;
+        session.live.nexus.set_map(map, is_moved, &quiet);
+    }
+
+    fn order(&self, sessions: &Sessions, order: &Effect) {
+        match order {
+            Effect::Close(session) => session.close(CloseReason::Kicked),
+            Effect::CloseAll { target, only } => {
+                for session in sessions.of(&key(target)) {
+                    let shown = session.shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                    if only.is_none() || *only == shown {
+                        session.close(CloseReason::TargetGone);
+                    }
+                }
+            }
+            Effect::Values { target, values } => {
+                sessions.of(&key(target)).for_each(|session| session.live.control.update(values));
+            }
+            _ => {}
+        }
+    }
+
+    /// Remembers how a command of the tree ended, for `last_sysfs_mgmt_res`.
+    pub fn set_last_result(&self, errno: i32) {
+        self.configuration().root.last_result.store(-errno, Ordering::Relaxed);
     }
 
     /// Flushes every device, once; errors are logged.
@@ -267,6 +369,29 @@ impl Model {
             }
         }
     }
+
+    fn port_group_control(&self) -> Arc<dyn PortGroupControl> {
+        Arc::new(alua::Control(self.myself.clone()))
+    }
+}
+
+/// Does what may fail; when something does, undoes what was done.
+fn attempt(effects: &[Effect]) -> Result<(), (usize, Error)> {
+    let mut undo = Vec::new();
+    for (at, effect) in effects.iter().enumerate() {
+        match effect.attempt() {
+            Ok(back) => undo.extend(back),
+            Err(error) => {
+                for back in undo.iter().rev() {
+                    if let Err(error) = back.attempt() {
+                        log::error!("a change could not be undone: {error}");
+                    }
+                }
+                return Err((at, error));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn check_name(what: &str, name: &str) -> Result<(), Error> {
@@ -274,130 +399,14 @@ fn check_name(what: &str, name: &str) -> Result<(), Error> {
         && name.len() <= NAME_LIMIT
         && name != "."
         && name != ".."
+        && name != "mgmt"
         && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/');
     if fits {
         return Ok(());
     }
-    Err(invalid(format!(
+    Err(Error::invalid(format!(
         "\"{name}\" is no name of a {what}: 1 to {NAME_LIMIT} printable characters without blanks and /"
     )))
-}
-
-/// What a change took out of the configuration.
-type Removed = Option<DeviceObject>;
-
-impl Configuration {
-    fn apply(&mut self, change: &Change) -> Result<Removed, Error> {
-        match change {
-            Change::AddDevice { .. } | Change::SetDevice(..) => {}
-            Change::RemoveDevice(name) => return self.remove_device(name).map(Some),
-            Change::SetDriver(name, value) => self.driver.set(name, value, true)?,
-            Change::AddTarget(name) => self.add_target(name)?,
-            Change::RemoveTarget(name) => {
-                self.targets.remove(&key(name)).ok_or_else(|| missing("target", name))?;
-            }
-            Change::SetTarget(target, name, value) => self.target(target)?.set(name, value, false)?,
-            Change::AddGroup(target, group) => {
-                check_name("group", group)?;
-                let target = self.target(target)?;
-                if target.groups.contains_key(group) {
-                    return Err(exists("group", group));
-                }
-                target.groups.insert(group.clone(), Group::default());
-            }
-            Change::RemoveGroup(target, group) => {
-                self.target(target)?.groups.remove(group).ok_or_else(|| missing("group", group))?;
-            }
-            Change::AddInitiator(target, group, pattern) => {
-                let parsed = Pattern::parse(pattern)
-                    .map_err(|error| invalid(format!("initiator \"{pattern}\": {error:?}")))?;
-                let group = self.group(target, group)?;
-                if group.initiators.iter().any(|known| known.as_str() == parsed.as_str()) {
-                    return Err(exists("initiator", pattern));
-                }
-                group.initiators.push(parsed);
-            }
-            Change::AddLun { target, group, lun, device, read_only } => {
-                self.add_lun(target, group.as_deref(), *lun, device, *read_only)?;
-            }
-            Change::RemoveLun { target, group, lun } => {
-                let luns = self.luns(target, group.as_deref())?;
-                luns.remove(lun).ok_or_else(|| missing("LUN", &lun.to_string()))?;
-            }
-        }
-        Ok(None)
-    }
-
-    fn remove_device(&mut self, name: &str) -> Result<DeviceObject, Error> {
-        let is_mapped = self.targets.iter().find(|(_, target)| target.maps(name));
-        if let Some((target, _)) = is_mapped {
-            return Err(Error::new(libc::EBUSY, format!("device {name} is mapped by target {target}")));
-        }
-        self.devices.remove(name).ok_or_else(|| missing("device", name))
-    }
-
-    fn add_target(&mut self, name: &str) -> Result<(), Error> {
-        let parsed = IscsiName::parse_any_form(name.as_bytes())
-            .map_err(|error| invalid(format!("\"{name}\" is no target name: {error:?}")))?;
-        if self.targets.contains_key(&key(name)) {
-            return Err(exists("target", name));
-        }
-        let used: Vec<u16> = self.targets.values().map(|target| target.relative_identifier).collect();
-        let free = (1..=u16::MAX).find(|number| !used.contains(number));
-        let free = free.ok_or_else(|| Error::new(libc::ENOSPC, "there are 65535 targets already"))?;
-        self.targets.insert(key(name), TargetObject::new(parsed.as_str().to_owned(), free));
-        Ok(())
-    }
-
-    fn target(&mut self, name: &str) -> Result<&mut TargetObject, Error> {
-        self.targets.get_mut(&key(name)).ok_or_else(|| missing("target", name))
-    }
-
-    fn group(&mut self, target: &str, group: &str) -> Result<&mut Group, Error> {
-        self.target(target)?.groups.get_mut(group).ok_or_else(|| missing("group", group))
-    }
-
-    fn luns(&mut self, target: &str, group: Option<&str>) -> Result<&mut BTreeMap<u16, LunObject>, Error> {
-        match group {
-            None => Ok(&mut self.target(target)?.luns),
-            Some(group) => Ok(&mut self.group(target, group)?.luns),
-        }
-    }
-
-    fn add_lun(
-        &mut self,
-        target: &str,
-        group: Option<&str>,
-        lun: u16,
-        device: &str,
-        read_only: bool,
-    ) -> Result<(), Error> {
-        if u32::from(lun) > MAX_LUN {
-            return Err(invalid(format!("LUN {lun} is not a number from 0 to {MAX_LUN}")));
-        }
-        if !self.devices.contains_key(device) {
-            return Err(missing("device", device));
-        }
-        let luns = self.luns(target, group)?;
-        if luns.contains_key(&lun) {
-            return Err(exists("LUN", &lun.to_string()));
-        }
-        luns.insert(lun, LunObject { device: device.to_owned(), read_only });
-        Ok(())
-    }
-
-    /// Gives every nexus the map it has now; those whose map is unchanged notice nothing.
-    fn refresh_nexuses(&self) {
-        for nexus in self.nexuses.values() {
-            let map = match self.targets.get(&nexus.target.name) {
-                Some(target) => self.map(target, &nexus.initiator.name),
-                None => Arc::default(),
-            };
-            if !target::is_same_map(&nexus.map(), &map) {
-                nexus.set_map(map);
-            }
-        }
-    }
 }
 
 fn key(name: &str) -> String {
@@ -409,26 +418,14 @@ pub fn key_attributes() -> impl Iterator<Item = &'static Key> {
     Key::attributes()
 }
 
-/// An account from the two words of IncomingUser and OutgoingUser.
-fn account(attribute: &str, value: &str) -> Result<Account, Error> {
-    /// SCST's minimum (RFC 7143 9.2.1: 96 bits).
-    const SHORTEST: usize = 12;
-    let (name, secret) = value
-        .split_once(' ')
-        .ok_or_else(|| invalid(format!("{attribute} wants a name and a password, in quotes together")))?;
-    if secret.len() < SHORTEST || secret.len() > 255 {
-        return Err(invalid(format!("the password of {name} must have {SHORTEST} to 255 characters")));
-    }
-    Ok(Account { name: name.to_owned(), secret: Secret::new(secret) })
-}
-
 /// Refuses a write where the row does not let it.
 fn check_access(access: Access, name: &str) -> Result<(), Error> {
-    match access {
-        Access::ReadWrite => Ok(()),
-        Access::ReadOnly => Err(Error::new(libc::EACCES, format!("{name} cannot be written"))),
-        Access::CreateOnly => {
-            Err(Error::new(libc::EACCES, format!("{name} can only be given when the device is added")))
-        }
+    if access.is_writable() {
+        return Ok(());
     }
+    let text = match access {
+        Access::CreateOnly => format!("{name} can only be given when the object is made"),
+        _ => format!("{name} cannot be written"),
+    };
+    Err(Error::new(libc::EACCES, text))
 }

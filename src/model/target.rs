@@ -1,16 +1,25 @@
-//! Targets: values of the keys, accounts, groups, LUNs.
+//! Targets, their groups, and maps of LUNs. The attribute rows are in [`attributes`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::attr::Kind;
+use crate::attr::Error;
 use crate::iscsi::account::Accounts;
 use crate::iscsi::directory::Redirect;
-use crate::iscsi::key::{Key, Values};
-use crate::model::{Configuration, Error, account, invalid};
+use crate::iscsi::key::Values;
+use crate::model::Configuration;
+use crate::model::dynamic::Numbers;
+use crate::model::effect::Pending;
+use crate::model::object::{COPY_MANAGER_TARGET, Scope};
+use crate::model::ordered::Ordered;
 use crate::names::Pattern;
 use crate::scsi::lun::AddressingMethod;
 use crate::scsi::nexus::{LunEntry, LunMap};
+
+mod attributes;
+pub use attributes::{
+    COPY_MANAGER_ATTRIBUTES, CORE_ATTRIBUTES, GROUP_ATTRIBUTES, ISCSI_ATTRIBUTES, map_rows,
+};
 
 /// A LUN of a map.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,218 +30,194 @@ pub struct LunObject {
     pub read_only: bool,
 }
 
-/// A group of initiators (`ini_groups`).
-#[derive(Default)]
-pub struct Group {
-    /// Patterns of initiator names.
-    pub initiators: Vec<Pattern>,
-    /// What its members see.
+/// A map of LUNs, and how its sessions are treated: a target's own, or a group's.
+#[derive(Clone)]
+pub struct Map {
+    /// The LUNs.
     pub luns: BTreeMap<u16, LunObject>,
+    /// How LUNs are written.
+    pub method: AddressingMethod,
+    /// `auto`, `this_group_only`, `never` or a number.
+    pub io_grouping_type: String,
+    /// What is done to commands, for tests: 0 nothing.
+    pub black_hole: u8,
+    /// Processors of the sessions' threads; `None` for all.
+    pub cpu_mask: Option<Vec<u32>>,
+    pub(super) pending: Pending,
+    /// Where it is; set once.
+    pub scope: Scope,
 }
 
-/// A target; also the driver itself, for discovery sessions.
+impl Map {
+    fn new(scope: Scope) -> Self {
+        Map {
+            luns: BTreeMap::new(),
+            method: AddressingMethod::default(),
+            io_grouping_type: "auto".to_owned(),
+            black_hole: 0,
+            cpu_mask: None,
+            pending: Pending::default(),
+            scope,
+        }
+    }
+}
+
+/// What has a map of LUNs.
+pub trait HasMap {
+    /// The map.
+    fn map(&self) -> &Map;
+    /// The map, to change it.
+    fn map_mut(&mut self) -> &mut Map;
+}
+
+/// A group of initiators (`ini_groups`).
+#[derive(Clone)]
+pub struct Group {
+    /// Patterns of initiator names, in the order they were added.
+    pub initiators: Vec<Pattern>,
+    /// What its members see.
+    pub map: Map,
+    /// Each session has threads of its own.
+    pub per_sess_dedicated_tgt_threads: bool,
+}
+
+impl Group {
+    /// A group without members and LUNs.
+    pub fn new(target: &str, name: &str) -> Self {
+        Group {
+            initiators: Vec::new(),
+            map: Map::new(Scope::group(target, name)),
+            per_sess_dedicated_tgt_threads: false,
+        }
+    }
+}
+
+/// A target, of iSCSI or of the copy manager.
+#[derive(Clone)]
 pub struct TargetObject {
     /// Name as given.
     pub name: String,
-    /// Relative target port identifier, 1 to 65535.
+    /// Number of the target, never used again.
+    pub tid: u32,
+    /// Relative target port identifier, 1 to 65535; 0 until it is set or the target is enabled first.
     pub relative_identifier: u16,
     /// Whether logins are accepted.
     pub enabled: bool,
     /// TargetAlias.
     pub alias: String,
+    /// Text for people.
+    pub comment: String,
     /// Values of the keys.
     pub values: Values,
     /// CHAP accounts.
     pub accounts: Accounts,
     /// Portals where it is offered; all without.
     pub allowed_portals: Vec<Pattern>,
+    /// Names of the files of accounts and portals.
+    pub numbers: Numbers,
     /// Where initiators are sent.
     pub redirect: Option<Redirect>,
-    /// How LUNs are written.
-    pub method: AddressingMethod,
+    /// Groups are looked up by `initiator#portal`.
+    pub per_portal_acl: bool,
+    /// No asynchronous messages.
+    pub aen_disabled: bool,
+    /// Source, and destination, of forwarded commands.
+    pub forward: [bool; 2],
     /// What initiators see that are in no group.
-    pub luns: BTreeMap<u16, LunObject>,
-    /// Groups by name.
-    pub groups: BTreeMap<String, Group>,
+    pub map: Map,
+    /// Groups by name, oldest first.
+    pub groups: Ordered<Group>,
+    /// Sums over the sessions, when a snapshot for showing was made.
+    pub totals: crate::model::session::Totals,
 }
 
-/// An attribute of targets that is not a key.
-struct Row {
-    name: &'static str,
-    on_driver: bool,
-    set: fn(&mut TargetObject, &str) -> Result<(), Error>,
+impl HasMap for Group {
+    fn map(&self) -> &Map {
+        &self.map
+    }
+
+    fn map_mut(&mut self) -> &mut Map {
+        &mut self.map
+    }
 }
 
-const ROWS: &[Row] = &[
-    Row {
-        name: "enabled",
-        on_driver: true,
-        set: |target, value| {
-            target.enabled = kind("enabled", Kind::Bool, value)? == 1;
-            Ok(())
-        },
-    },
-    Row {
-        name: "IncomingUser",
-        on_driver: true,
-        set: |target, value| {
-            let account = account("IncomingUser", value)?;
-            if target.accounts.incoming.iter().any(|known| known.name == account.name) {
-                return Err(Error::new(
-                    libc::EEXIST,
-                    format!("there is an IncomingUser {} already", account.name),
-                ));
-            }
-            target.accounts.incoming.push(account);
-            Ok(())
-        },
-    },
-    Row {
-        name: "OutgoingUser",
-        on_driver: true,
-        set: |target, value| {
-            target.accounts.outgoing = Some(account("OutgoingUser", value)?);
-            Ok(())
-        },
-    },
-    Row {
-        name: "allowed_portal",
-        on_driver: false,
-        set: |target, value| {
-            let pattern = Pattern::parse(value)
-                .map_err(|error| invalid(format!("allowed_portal {value}: {error:?}")))?;
-            target.allowed_portals.push(pattern);
-            Ok(())
-        },
-    },
-    Row {
-        name: "alias",
-        on_driver: false,
-        set: |target, value| {
-            target.alias = Kind::Text(255).parse(value).map_err(invalid)?.text();
-            Ok(())
-        },
-    },
-    Row {
-        name: "rel_tgt_id",
-        on_driver: false,
-        set: |target, value| {
-            let number = kind("rel_tgt_id", Kind::Number { min: 1, max: 65535 }, value)?;
-            target.relative_identifier = u16::try_from(number).unwrap_or(1);
-            Ok(())
-        },
-    },
-    Row {
-        name: "redirect",
-        on_driver: false,
-        set: |target, value| {
-            let words: Vec<&str> = value.split_whitespace().collect();
-            target.redirect = match words.as_slice() {
-                [] => None,
-                [address, how @ ("temp" | "perm")] => {
-                    Some(Redirect { address: (*address).to_owned(), is_permanent: *how == "perm" })
-                }
-                _ => {
-                    return Err(invalid("redirect wants \"ADDRESS[:PORT] temp\" or \"ADDRESS[:PORT] perm\""));
-                }
-            };
-            Ok(())
-        },
-    },
-    Row {
-        name: "addr_method",
-        on_driver: false,
-        set: |target, value| {
-            target.method = match value {
-                "PERIPHERAL" => AddressingMethod::Peripheral,
-                "FLAT" => AddressingMethod::Flat,
-                "LUN" => AddressingMethod::Lun,
-                _ => return Err(invalid(format!("\"{value}\" is not PERIPHERAL, FLAT or LUN"))),
-            };
-            Ok(())
-        },
-    },
-];
+impl HasMap for TargetObject {
+    fn map(&self) -> &Map {
+        &self.map
+    }
 
-fn kind(name: &str, kind: Kind, value: &str) -> Result<u64, Error> {
-    kind.parse(value).map(|value| value.number()).map_err(|text| invalid(format!("{name}: {text}")))
+    fn map_mut(&mut self) -> &mut Map {
+        &mut self.map
+    }
 }
 
 impl TargetObject {
     /// A target that is disabled and maps nothing.
-    pub fn new(name: String, relative_identifier: u16) -> Self {
+    pub fn new(name: &str, tid: u32) -> Self {
         TargetObject {
-            name,
-            relative_identifier,
+            name: name.to_owned(),
+            tid,
+            relative_identifier: 0,
             enabled: false,
             alias: String::new(),
+            comment: String::new(),
             values: Values::offered(),
             accounts: Accounts::default(),
             allowed_portals: Vec::new(),
+            numbers: Numbers::default(),
             redirect: None,
-            method: AddressingMethod::default(),
-            luns: BTreeMap::new(),
-            groups: BTreeMap::new(),
+            per_portal_acl: false,
+            aen_disabled: false,
+            forward: [false; 2],
+            map: Map::new(Scope::target(name)),
+            groups: Ordered::default(),
+            totals: Default::default(),
         }
     }
 
-    /// Whether a LUN of this target, in a group or not, is this device.
-    pub fn maps(&self, device: &str) -> bool {
-        let in_groups = self.groups.values().flat_map(|group| group.luns.values());
-        self.luns.values().chain(in_groups).any(|lun| lun.device == device)
+    /// Whether it is the copy manager's.
+    pub fn is_copy_manager(&self) -> bool {
+        self.name == COPY_MANAGER_TARGET
     }
 
-    pub(super) fn set(&mut self, name: &str, value: &str, is_driver: bool) -> Result<(), Error> {
-        if let Some(row) = ROWS.iter().find(|row| row.name == name && (row.on_driver || !is_driver)) {
-            return (row.set)(self, value);
-        }
-        let row = Key::attribute(name).filter(|_| !is_driver).ok_or_else(|| {
-            let own = ROWS.iter().filter(|row| row.on_driver || !is_driver).map(|row| row.name);
-            let keys = Key::attributes().filter(|_| !is_driver).map(|key| key.name);
-            let known: Vec<&str> = own.chain(keys).collect();
-            let what = if is_driver { "the driver" } else { "a target" };
-            Error::new(
-                libc::ENOENT,
-                format!("{what} has no attribute {name}; there are {}", known.join(", ")),
-            )
-        })?;
-        let (min, max) = row.range;
-        self.values[row.id] = row
-            .parse(value)
-            .map_err(|_| invalid(format!("\"{value}\" is no value of {name} ({min} to {max})")))?;
-        Ok(())
-    }
-
-    /// Whether an attribute that accumulates, or a switch, has this value already.
-    pub fn has(&self, name: &str, value: &str) -> bool {
-        let user = value.split_once(' ').map_or(value, |(user, _)| user);
-        match name {
-            "enabled" => value == if self.enabled { "1" } else { "0" },
-            "IncomingUser" => self.accounts.incoming.iter().any(|account| account.name == user),
-            "allowed_portal" => self.allowed_portals.iter().any(|pattern| pattern.as_str() == value),
-            _ => false,
+    /// The LUNs of the target, or of one of its groups.
+    pub fn map_of(&self, group: Option<&str>) -> Option<&Map> {
+        match group {
+            None => Some(&self.map),
+            Some(group) => self.groups.get(group).map(|group| &group.map),
         }
     }
 
-    /// The LUNs that an initiator sees: those of the first group with a pattern that matches, else the
-    /// target's own (SCST 1.8.2).
-    fn luns_of(&self, initiator: &str) -> &BTreeMap<u16, LunObject> {
-        let is_member = |group: &&Group| group.initiators.iter().any(|pattern| pattern.matches(initiator));
-        self.groups.values().find(is_member).map_or(&self.luns, |group| &group.luns)
+    /// All maps: its own, and its groups'.
+    pub fn maps(&self) -> impl Iterator<Item = &Map> {
+        std::iter::once(&self.map).chain(self.groups.values().map(|group| &group.map))
+    }
+
+    /// The group of an initiator: of the first group, and in it the first pattern, that matches
+    /// (SCST 1.8.2). Without one the target's own LUNs are shown.
+    pub fn group_of(&self, subject: &str) -> Option<&str> {
+        let is_member = |group: &Group| group.initiators.iter().any(|pattern| pattern.matches(subject));
+        self.groups.iter().find(|(_, group)| is_member(group)).map(|(name, _)| name)
+    }
+
+    /// The map of an initiator.
+    pub fn map_for(&self, subject: &str) -> &Map {
+        self.group_of(subject).and_then(|name| self.groups.get(name)).map_or(&self.map, |group| &group.map)
     }
 }
 
 impl Configuration {
-    /// The map that an initiator has at a target.
-    pub(super) fn map(&self, target: &TargetObject, initiator: &str) -> Arc<LunMap> {
+    /// What an initiator sees at a target.
+    pub(super) fn shown(&self, target: &TargetObject, subject: &str) -> Arc<LunMap> {
         if !target.enabled {
             return Arc::default();
         }
-        let entries = target.luns_of(initiator).iter().filter_map(|(lun, object)| {
+        let map = target.map_for(subject);
+        let entries = map.luns.iter().filter_map(|(lun, object)| {
             let device = self.devices.get(&object.device)?;
             Some(LunEntry { lun: *lun, device: Arc::clone(&device.device), read_only: object.read_only })
         });
-        Arc::new(LunMap::new(entries.collect(), target.method))
+        Arc::new(LunMap::new(entries.collect(), map.method))
     }
 }
 
@@ -244,4 +229,12 @@ pub(super) fn is_same_map(a: &LunMap, b: &LunMap) -> bool {
     a.method == b.method
         && a.entries().len() == b.entries().len()
         && a.entries().iter().zip(b.entries()).all(same)
+}
+
+/// A number of a LUN as the verbs take it.
+pub(super) fn lun_number(text: &str) -> Result<u16, Error> {
+    let max = crate::scsi::lun::MAX_LUN;
+    let number = crate::attr::number(text).ok().flatten().filter(|number| *number <= u64::from(max));
+    let wrong = || Error::invalid(format!("LUN {text} is not a number from 0 to {max}"));
+    number.and_then(|number| u16::try_from(number).ok()).ok_or_else(wrong)
 }

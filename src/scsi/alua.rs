@@ -351,7 +351,8 @@ impl Device {
     }
 }
 
-fn check(groups: &[TargetPortGroup]) -> Result<(), GroupError> {
+/// Checks a list that [`Device::set_target_port_groups`] is to be given.
+pub fn check(groups: &[TargetPortGroup]) -> Result<(), GroupError> {
     if groups.len() > GROUP_LIMIT {
         return Err(GroupError::TooManyGroups);
     }

@@ -1,7 +1,7 @@
 //! The I_T nexus: one initiator port and one target port, and the logical units it sees.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use crate::backstore::buffer::BufferPool;
 use crate::bytes::number_map::NumberMap;
@@ -39,6 +39,13 @@ impl LunMap {
     /// All entries, by LUN.
     pub fn entries(&self) -> &[LunEntry] {
         &self.entries
+    }
+
+    /// Whether REPORT LUNS would answer the same.
+    fn lists_like(&self, other: &LunMap) -> bool {
+        self.method == other.method
+            && self.entries.len() == other.entries.len()
+            && self.entries.iter().zip(&other.entries).all(|(a, b)| a.lun == b.lun)
     }
 
     /// The entry of a LUN.
@@ -101,6 +108,8 @@ pub struct Nexus {
     well_known: Arc<Itl>,
     lost: AtomicBool,
     changes: Mutex<()>,
+    /// Units that it sees no longer and where it may have commands.
+    left: Mutex<Vec<Weak<Device>>>,
 }
 
 /// What a new nexus is made of.
@@ -146,6 +155,7 @@ impl Nexus {
             ports,
             lost: AtomicBool::new(false),
             changes: Mutex::new(()),
+            left: Mutex::default(),
         })
     }
 
@@ -191,15 +201,19 @@ impl Nexus {
         self.view.read().unwrap_or_else(PoisonError::into_inner).itls.values().cloned().collect()
     }
 
-    /// Changes what the nexus sees. I_T_L nexuses whose entry is unchanged stay; a removed unit loses this
-    /// nexus's tasks; the others learn of it (3F/0E), and a unit that took another's place says 3F/03.
-    pub fn set_map(self: &Arc<Self>, map: Arc<LunMap>) {
+    /// Changes what the nexus sees. I_T_L nexuses whose entry is unchanged stay. Commands that a removed
+    /// unit has are finished and answered; its reservation by this nexus is gone. The others learn that the
+    /// list of LUNs is another (3F/0E), which it also is when `is_another` says so; a unit that took
+    /// another's place says 3F/03, unless it is one of `quiet`.
+    pub fn set_map(self: &Arc<Self>, map: Arc<LunMap>, is_another: bool, quiet: &[u16]) {
         let _one_at_a_time = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
         let mut gone = Vec::new();
         let mut replaced = Vec::new();
+        let is_listed_otherwise;
         {
             let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
             let before = std::mem::replace(&mut view.map, Arc::clone(&map));
+            is_listed_otherwise = !before.lists_like(&map);
             view.itls.retain(|lun, itl| {
                 let same = map
                     .get(*lun)
@@ -210,7 +224,9 @@ impl Nexus {
                 same
             });
             for entry in map.entries() {
-                let other = before.get(entry.lun).is_some_and(|old| !Arc::ptr_eq(&old.device, &entry.device));
+                let other = before.get(entry.lun).is_some_and(|old| {
+                    !Arc::ptr_eq(&old.device, &entry.device) || old.read_only != entry.read_only
+                });
                 if other {
                     let itl =
                         Itl::new((self.id, &self.ports), entry.lun, entry.read_only, &entry.device, None);
@@ -221,15 +237,30 @@ impl Nexus {
             }
         }
         for itl in gone {
-            crate::scsi::target::leave_unit(self.id, &itl.device);
+            self.leave(&itl.device);
+            // The unit may still be there, under another number or with other rights.
+            if !map.entries().iter().any(|entry| Arc::ptr_eq(&entry.device, &itl.device)) {
+                crate::scsi::target::lose_nexus_state(self.id, &itl.device);
+            }
         }
-        for itl in replaced {
+        for itl in replaced.iter().filter(|itl| !quiet.contains(&itl.lun)) {
             itl.attention(Sense::INQUIRY_DATA_HAS_CHANGED);
         }
         for itl in self.itls() {
             // A unit that went under one number may stay under another.
             itl.device.state().reservations.attach(&self.ports, self.id);
-            itl.attention(Sense::REPORTED_LUNS_DATA_HAS_CHANGED);
+            if is_another || is_listed_otherwise {
+                itl.attention(Sense::REPORTED_LUNS_DATA_HAS_CHANGED);
+            }
+        }
+    }
+
+    /// Remembers a unit that is no longer seen while commands are out there: they must not outlive the nexus.
+    fn leave(&self, device: &Arc<Device>) {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        left.retain(|unit| unit.upgrade().is_some_and(|unit| unit.tasks() > 0));
+        if !left.iter().any(|unit| Weak::as_ptr(unit) == Arc::as_ptr(device)) {
+            left.push(Arc::downgrade(device));
         }
     }
 
@@ -245,6 +276,8 @@ impl Nexus {
     /// Every unit that the nexus has touched, once.
     pub(crate) fn touched_units(&self) -> Vec<Arc<Device>> {
         let mut units: Vec<Arc<Device>> = self.itls().iter().map(|itl| Arc::clone(&itl.device)).collect();
+        let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        units.extend(left.iter().filter_map(Weak::upgrade));
         units.sort_by_key(|unit| Arc::as_ptr(unit) as usize);
         units.dedup_by(|a, b| Arc::ptr_eq(a, b));
         units

@@ -414,6 +414,11 @@ fn reset_target(nexus: &Arc<Nexus>, pending: &Arc<PendingFunction>) {
 /// are gone.
 pub(crate) fn leave_unit(nexus: u64, device: &Arc<Device>) {
     abort(device, Selector::Nexus(nexus), nexus, Tell::Nobody, None);
+    lose_nexus_state(nexus, device);
+}
+
+/// RESERVE and PREVENT of a nexus that no longer sees this unit are gone.
+pub(crate) fn lose_nexus_state(nexus: u64, device: &Device) {
     let mut state = device.state();
     state.reservations.nexus_lost(nexus);
     state.prevented.retain(|holder| *holder != nexus);

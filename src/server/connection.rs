@@ -4,13 +4,15 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use crate::iscsi::attachment::{CloseReason, SessionControl};
+use crate::iscsi::key::{KeyId, Values};
 use crate::iscsi::manage;
 use crate::iscsi::send::Outgoing;
 use crate::iscsi::session::{CommandWindow, LiveTags};
 use crate::scsi::FunctionResult;
 use crate::scsi::task::{Completion, Reply};
 use crate::server::outbox::Outbox;
-use crate::server::sessions::{CloseReason, Closer};
+use crate::server::sessions::Closer;
 use crate::server::totals::record;
 
 /// What full feature phase adds to a connection.
@@ -63,7 +65,9 @@ impl Closer for Connection {
             full.outbox.push(|sender, queue| sender.send(outgoing, queue));
         }
     }
+}
 
+impl SessionControl for Connection {
     fn close(&self, reason: CloseReason) {
         let code = REASONS.iter().position(|known| *known == reason).unwrap_or(0) + 1;
         let code = u8::try_from(code).unwrap_or(1);
@@ -72,6 +76,14 @@ impl Closer for Connection {
         if let Some(full) = self.full.get() {
             full.outbox.abandon();
             full.outbox.wake().signal();
+        }
+    }
+
+    fn update(&self, values: &Values) {
+        let Some(full) = self.full.get() else { return };
+        full.window.resize(values[KeyId::QueuedCommands]);
+        if full.window.owes_update() {
+            self.send(&Outgoing::WindowUpdate);
         }
     }
 }

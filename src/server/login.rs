@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use log::{info, warn};
 
+use crate::iscsi::attachment::LiveSession;
 use crate::iscsi::chap::NoRandomness;
 use crate::iscsi::directory::Query;
 use crate::iscsi::discovery::TextExchange;
@@ -189,7 +190,16 @@ impl Serving<'_> {
         let full = FullFeature { outbox: outbox?, window: Arc::clone(&window), tags: Arc::clone(&tags) };
         self.connection.enter_full_feature(full);
         if let Some(nexus) = &nexus {
-            self.shared.host.opened(nexus);
+            self.shared.host.opened(LiveSession {
+                nexus: Arc::clone(nexus),
+                tsih: session.tsih,
+                cid: session.cid,
+                portal: self.portal,
+                peer: self.peer,
+                parameters: parameters.clone(),
+                thread: crate::sys::thread_id(),
+                control: self.connection.clone(),
+            });
         }
         self.receiver.enter_full_feature(parameters, window, tags, self.now);
         self.answer(&mut phase, answer, cmd_sn, max_cmd_sn)?;

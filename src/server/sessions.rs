@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+pub use crate::iscsi::attachment::CloseReason;
+use crate::iscsi::attachment::SessionControl;
 use crate::iscsi::send::Outgoing;
 use crate::notice::Ends;
 use crate::scsi::nexus::Nexus;
@@ -14,35 +16,8 @@ use crate::scsi::target;
 /// Most sessions at once; another login is answered with 0302h, out of resources.
 pub const SESSION_LIMIT: usize = 16384;
 
-/// Why the target itself ends a session; the word goes to the log.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum CloseReason {
-    /// The same initiator port logged in again (RFC 7143 6.3.5).
-    Reinstated,
-    /// The administrator closed it.
-    Kicked,
-    /// Its target was disabled or deleted.
-    TargetGone,
-    /// The daemon is stopping.
-    Stopping,
-}
-
-impl CloseReason {
-    /// The reason in words.
-    pub fn words(self) -> &'static str {
-        match self {
-            CloseReason::Reinstated => "reinstated by a new login",
-            CloseReason::Kicked => "closed by the administrator",
-            CloseReason::TargetGone => "target disabled or deleted",
-            CloseReason::Stopping => "the daemon is stopping",
-        }
-    }
-}
-
 /// Ends the connection of a session. Implemented by the connection; must not block.
-pub trait Closer: Send + Sync {
-    /// Ends the connection; its thread notices.
-    fn close(&self, reason: CloseReason);
+pub trait Closer: SessionControl {
     /// Sends a PDU to the initiator.
     fn send(&self, outgoing: &Outgoing);
 }

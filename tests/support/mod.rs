@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use scstu::backstore::gate::Gate;
 use scstu::backstore::{Backstore, BlockError, Capabilities, Geometry};
-use scstu::iscsi::attachment::{Attachment, Host};
+use scstu::iscsi::attachment::{Attachment, Host, LiveSession};
 use scstu::iscsi::directory::{Directory, Offer, Query, Refusal, TargetRecord, Wanted};
 use scstu::iscsi::login::SessionRequest;
 use scstu::iscsi::login_error::LoginStatus;
@@ -110,7 +110,7 @@ impl Host for OneTarget {
         })
     }
 
-    fn opened(&self, _nexus: &Arc<Nexus>) {}
+    fn opened(&self, _session: LiveSession) {}
 
     fn closed(&self, _nexus: &Arc<Nexus>) {}
 }

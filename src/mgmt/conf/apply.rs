@@ -2,7 +2,7 @@
 
 use crate::mgmt::conf::parse::{Node, parse};
 use crate::mgmt::conf::{Error, Place};
-use crate::model::{Change, Configuration, Model};
+use crate::model::{Change, Configuration, Model, Object, Scope, dynamic};
 
 /// A change and the line that asks for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +79,7 @@ fn driver(node: &Node, plan: &mut Plan) -> Result<(), Error> {
             (_, true) => return Err(unknown(child, "TARGET and attributes")),
             (name, false) => {
                 let value = child.value("one value")?.to_owned();
-                plan.push(child, Change::SetDriver(name.to_owned(), value));
+                plan.push(child, value_of(Object::Iscsi, name, value));
             }
         }
     }
@@ -96,13 +96,22 @@ fn target(node: &Node, plan: &mut Plan) -> Result<(), Error> {
             (_, true) => return Err(unknown(child, "LUN, GROUP and attributes")),
             (attribute, false) => {
                 let value = child.value("one value")?.to_owned();
-                let change = Change::SetTarget(name.to_owned(), attribute.to_owned(), value);
+                let change = value_of(Object::Target(name.to_owned()), attribute, value);
                 let steps = if attribute == "enabled" { &mut plan.last } else { &mut plan.steps };
                 steps.push(Step { place: child.place, change });
             }
         }
     }
     Ok(())
+}
+
+/// An attribute of the driver or of a target; those that come and go accumulate.
+fn value_of(object: Object, attribute: &str, value: String) -> Change {
+    let attribute = attribute.to_owned();
+    if dynamic::find(&attribute, object == Object::Iscsi).is_some() {
+        return Change::AddValue { object, attribute, value };
+    }
+    Change::Set { object, attribute, value }
 }
 
 fn lun(node: &Node, target: &str, group: Option<&str>, plan: &mut Plan) -> Result<(), Error> {
@@ -122,8 +131,8 @@ fn lun(node: &Node, target: &str, group: Option<&str>, plan: &mut Plan) -> Resul
             _ => return Err(unknown(attribute, "read_only")),
         }
     }
-    let (target, group) = (target.to_owned(), group.map(str::to_owned));
-    plan.push(node, Change::AddLun { target, group, lun, device: device.clone(), read_only });
+    let scope = Scope { target: target.to_owned(), group: group.map(str::to_owned) };
+    plan.push(node, Change::AddLun { scope, lun, device: device.clone(), read_only });
     Ok(())
 }
 
@@ -144,37 +153,33 @@ fn group(node: &Node, target: &str, plan: &mut Plan) -> Result<(), Error> {
     Ok(())
 }
 
-fn apply(model: &Model, step: &Step) -> Result<(), Error> {
-    model.apply(&step.change).map_err(|error| Error {
-        place: step.place,
+fn apply(model: &Model, steps: &[Step]) -> Result<(), Error> {
+    let changes: Vec<Change> = steps.iter().map(|step| step.change.clone()).collect();
+    model.apply_all(&changes).map_err(|(at, error)| Error {
+        place: steps[at].place,
         errno: error.errno,
         text: error.text,
     })
 }
 
-/// Loads a file into an empty model; on an error the model is of no further use.
+/// Loads a file into an empty model: all of it, or nothing.
 pub fn load(model: &Model, text: &str) -> Result<(), Error> {
-    plan(text)?.iter().try_for_each(|step| apply(model, step))
+    apply(model, &plan(text)?)
 }
 
-/// Brings a model that is in use to what a file says: adds what is new and sets what can be set. What the
-/// file does not mention stays, and sessions that a change does not concern notice nothing.
+/// Brings a model that is in use to what a file says: adds what is new and sets what can be set, all of it or
+/// nothing. What the file does not mention stays, and sessions that a change does not concern notice nothing.
 pub fn reload(model: &Model, text: &str) -> Result<usize, Error> {
-    let steps = plan(text)?;
-    let mut changed = 0;
-    for step in &steps {
-        if is_done(&model.configuration(), &step.change) {
-            continue;
-        }
-        apply(model, step)?;
-        changed += 1;
-    }
-    Ok(changed)
+    let mut steps = plan(text)?;
+    let configuration = model.configuration();
+    steps.retain(|step| !is_done(&configuration, &step.change));
+    apply(model, &steps)?;
+    Ok(steps.len())
 }
 
 /// Whether the configuration has it already.
 fn is_done(configuration: &Configuration, change: &Change) -> bool {
-    let target = |name: &str| configuration.targets.get(&name.to_ascii_lowercase());
+    let target = |name: &str| configuration.target(name);
     match change {
         Change::AddDevice { name, .. } => configuration.devices.contains_key(name),
         Change::AddTarget(name) => target(name).is_some(),
@@ -182,12 +187,13 @@ fn is_done(configuration: &Configuration, change: &Change) -> bool {
         Change::AddInitiator(name, group, pattern) => target(name)
             .and_then(|t| t.groups.get(group))
             .is_some_and(|group| group.initiators.iter().any(|known| known.as_str() == pattern)),
-        Change::AddLun { target: name, group, lun, .. } => target(name).is_some_and(|t| match group {
-            None => t.luns.contains_key(lun),
-            Some(group) => t.groups.get(group).is_some_and(|group| group.luns.contains_key(lun)),
-        }),
-        Change::SetTarget(name, attribute, value) => target(name).is_some_and(|t| t.has(attribute, value)),
-        Change::SetDriver(attribute, value) => configuration.driver.has(attribute, value),
+        Change::AddLun { scope, lun, .. } => target(&scope.target)
+            .and_then(|t| t.map_of(scope.group.as_deref()))
+            .is_some_and(|map| map.luns.contains_key(lun)),
+        Change::AddValue { object, attribute, value } => configuration.has_value(object, attribute, value),
+        Change::Set { object: Object::Target(name), attribute, value } if attribute == "enabled" => {
+            target(name).is_some_and(|target| value == if target.enabled { "1" } else { "0" })
+        }
         _ => false,
     }
 }

@@ -1,0 +1,54 @@
+//! Access states of device groups: explicit transitions, and backing stores that follow their state.
+
+use std::sync::{Arc, Weak};
+
+use crate::model::apply::Batch;
+use crate::model::{Change, Configuration, Model, Object};
+use crate::scsi::alua::{AccessState, Cause, ControlFailed, PortGroupControl};
+
+/// Carries out SET TARGET PORT GROUPS. A unit has it, and the model has the unit: hence weak.
+pub(super) struct Control(pub(super) Weak<Model>);
+
+impl PortGroupControl for Control {
+    fn set_states(
+        &self,
+        device: &str,
+        states: &[(u16, AccessState)],
+        nexus: u64,
+    ) -> Result<(), ControlFailed> {
+        let model = self.0.upgrade().ok_or(ControlFailed)?;
+        let configuration = model.configuration();
+        let (name, group) = configuration.device_group_of(device).ok_or(ControlFailed)?;
+        let change = |(identifier, state): &(u16, AccessState)| {
+            let mut own = group.target_groups.iter().filter(|(_, own)| own.group_id == *identifier);
+            let (target_group, _) = own.next()?;
+            let object = Object::TargetGroup(name.to_owned(), target_group.to_owned());
+            Some(Change::set(object, "state", state.name()))
+        };
+        let changes: Option<Vec<Change>> = states.iter().map(change).collect();
+        let changes = changes.ok_or(ControlFailed)?;
+        model.apply_because(&changes, Cause::Explicit { nexus }).map_err(|(_, error)| {
+            log::warn!("SET TARGET PORT GROUPS for device {device} failed: {error}");
+            ControlFailed
+        })
+    }
+}
+
+impl Model {
+    /// `bind_alua_state` (SCST 1.4.2): a backing store closes when no local path may reach it, and opens
+    /// again when one may.
+    pub(super) fn bind_to_groups(&self, batch: &mut Batch<'_>) {
+        for name in std::mem::take(&mut batch.regrouped) {
+            let group = batch.next.device_group_of(&name).map(|(_, group)| group);
+            let unreachable = group.is_some_and(Configuration::is_unreachable);
+            let Some(object) = batch.next.devices.get_mut(&name) else { continue };
+            if object.config.is_held_closed() == (unreachable && object.config.bind_alua_state) {
+                continue;
+            }
+            match Arc::make_mut(object).hold_closed(unreachable) {
+                Ok(effects) => batch.effects.extend(effects),
+                Err(error) => log::error!("device {name}: {error}; it stays closed"),
+            }
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! What a change does besides changing the configuration: kept back until the whole list of changes is known
+//! to be right, then done in order.
+
+use std::sync::Arc;
+
+use crate::attr::Error;
+use crate::backstore::BlockError;
+use crate::backstore::gate::Gate;
+use crate::iscsi::key::Values;
+use crate::model::object::Scope;
+use crate::model::session::SessionObject;
+use crate::scsi::device::{Device, MediumState, Settings};
+use crate::scsi::sense::Sense;
+
+/// An effect.
+#[derive(Clone)]
+pub(super) enum Effect {
+    /// The backing store gets another size. May fail.
+    Resize { device: Arc<Device>, bytes: u64 },
+    /// The size of the backing store is read again. May fail.
+    Resync(Arc<Device>),
+    /// The backing store is flushed. May fail.
+    Flush(Arc<Device>),
+    /// A medium comes, or goes.
+    Medium { device: Arc<Device>, gate: Option<Arc<Gate>>, absent: MediumState },
+    /// The unit's settings.
+    Settings { device: Arc<Device>, settings: Settings },
+    /// A unit attention for every nexus of a unit.
+    Attention { device: Arc<Device>, sense: Sense },
+    /// What one LUN shows has changed, and nobody shall be told.
+    Silent { scope: Scope, lun: u16 },
+    /// Sessions of a target end, those of one map only if there is one.
+    CloseAll { target: String, only: Option<Scope> },
+    /// A session ends.
+    Close(Arc<SessionObject>),
+    /// Values of the keys for the sessions of a target.
+    Values { target: String, values: Box<Values> },
+}
+
+/// Effects of a row's `set`, until the model takes them. Copies of an object have none.
+#[derive(Default)]
+pub(super) struct Pending(Vec<Effect>);
+
+impl Clone for Pending {
+    fn clone(&self) -> Self {
+        Pending::default()
+    }
+}
+
+impl Pending {
+    pub(super) fn push(&mut self, effect: Effect) {
+        self.0.push(effect);
+    }
+
+    pub(super) fn take(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.0)
+    }
+}
+
+fn store_error(what: &str, error: BlockError) -> Error {
+    let errno = match error {
+        BlockError::Io(errno) => errno,
+        BlockError::NoSpace => libc::ENOSPC,
+        _ => libc::EINVAL,
+    };
+    Error::new(errno, format!("{what}: {error}"))
+}
+
+impl Effect {
+    /// Does what may fail, and answers how to undo it. The rest waits for [`Effect::carry_out`].
+    pub(super) fn attempt(&self) -> Result<Option<Effect>, Error> {
+        match self {
+            Effect::Resize { device, bytes } => {
+                let Some(gate) = device.gate() else { return Ok(None) };
+                let geometry = gate.geometry();
+                let before = geometry.blocks * u64::from(geometry.block_size);
+                gate.resize(*bytes).map_err(|error| store_error("size", error))?;
+                Ok(Some(Effect::Resize { device: Arc::clone(device), bytes: before }))
+            }
+            Effect::Resync(device) => {
+                let Some(gate) = device.gate() else { return Ok(None) };
+                gate.resync().map_err(|error| store_error("resync_size", error))?;
+                Ok(None)
+            }
+            Effect::Flush(device) => {
+                let Some(gate) = device.gate() else { return Ok(None) };
+                gate.flush().map_err(|error| store_error("sync", error))?;
+                Ok(None)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Does what concerns one unit only and cannot fail.
+    pub(super) fn carry_out(self) {
+        match self {
+            Effect::Resize { device, .. } | Effect::Resync(device) => {
+                device.refresh_geometry();
+            }
+            Effect::Medium { device, gate, absent } => device.set_medium(gate, absent),
+            Effect::Settings { device, settings } => device.change_settings(|own| *own = settings),
+            Effect::Attention { device, sense } => device.attention(sense, None),
+            _ => {}
+        }
+    }
+}
