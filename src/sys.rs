@@ -5,6 +5,7 @@
 
 pub mod file;
 pub mod given;
+pub mod process;
 pub mod socket;
 pub mod thread;
 

@@ -1,7 +1,15 @@
 //! The daemon: serves what a configuration file names, or a RAM disk without one.
 //!
 //! Exit codes: 0 ended as asked, 1 wrong usage, 2 a bad configuration or a file that cannot be opened, 3 a
-//! portal that cannot be opened, 4 anything else.
+//! portal, control socket or mount that cannot be opened, 4 anything else.
+
+#[cfg(feature = "fuse")]
+#[path = "../mgmt/fuse/mod.rs"]
+mod fuse;
+#[path = "scstud/management.rs"]
+mod management;
+#[path = "scstud/notify.rs"]
+mod notify;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -10,8 +18,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use log::{LevelFilter, error, info, warn};
+use management::Management;
+use notify::notify;
 use scstu::mgmt::conf::{self, apply};
+use scstu::mgmt::control::local::Local;
 use scstu::mgmt::metrics::{self, endpoint::Endpoint};
+use scstu::mgmt::tree::Tree;
 use scstu::model::{Change, Model, Object, Scope};
 use scstu::scsi::device::Dispatch;
 use scstu::server::pool::Pool;
@@ -40,6 +52,8 @@ Serves disks over iSCSI, as an ordinary user. Without options: a RAM disk of 1 G
       --state-dir DIR   keep reservations and mode pages there
       --workers N       worker threads
       --metrics ADDRESS figures for Prometheus at http://ADDRESS:PORT/metrics; times are measured then
+      --socket PATH     control socket for scstuadm; otherwise scstu.sock in XDG_RUNTIME_DIR or /run/scstu
+      --mount DIR       show SCST's tree as files there
       --log-level L     error, warn, info, debug or trace
   -h, --help            this text
   -V, --version         the version
@@ -54,6 +68,8 @@ struct Options {
     state: Option<PathBuf>,
     workers: Option<usize>,
     metrics: Option<SocketAddr>,
+    socket: Option<PathBuf>,
+    mount: Option<PathBuf>,
     level: LevelFilter,
     only_check: bool,
 }
@@ -69,6 +85,11 @@ fn failure(code: u8, text: impl Into<String>) -> Failure {
 }
 
 fn main() -> ExitCode {
+    #[cfg(feature = "fuse")]
+    if std::env::args_os().nth(1).is_some_and(|first| first == fuse::mountpoint::GUARD_OPTION) {
+        fuse::mountpoint::guard(Path::new(&std::env::args_os().nth(2).unwrap_or_default()));
+        return ExitCode::SUCCESS;
+    }
     match options().and_then(|options| options.map_or(Ok(()), run)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -88,6 +109,8 @@ fn options() -> Result<Option<Options>, Failure> {
         state: None,
         workers: None,
         metrics: None,
+        socket: None,
+        mount: None,
         level: LevelFilter::Info,
         only_check: false,
     };
@@ -107,6 +130,8 @@ fn options() -> Result<Option<Options>, Failure> {
             Long("metrics") => {
                 options.metrics = Some(parser.value().and_then(|value| value.parse()).map_err(usage)?);
             }
+            Long("socket") => options.socket = Some(parser.value().map_err(usage)?.into()),
+            Long("mount") => options.mount = Some(parser.value().map_err(usage)?.into()),
             Long("log-level") => {
                 options.level = parser.value().and_then(|value| value.parse()).map_err(usage)?;
             }
@@ -173,7 +198,8 @@ fn configure(model: &Model, options: &Options) -> Result<(), Failure> {
 }
 
 fn run(options: Options) -> Result<(), Failure> {
-    let _ = WriteLogger::init(options.level, log_config(), std::io::stderr());
+    let _ = WriteLogger::init(LevelFilter::Trace, log_config(), std::io::stderr());
+    log::set_max_level(options.level);
     let mut server_options = ServerOptions::default();
     if let Some(workers) = options.workers {
         server_options.workers = workers;
@@ -189,16 +215,25 @@ fn run(options: Options) -> Result<(), Failure> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])
         .map_err(|error| failure(4, format!("signals: {error}")))?;
     let server = Arc::new(Server::new(server_options, model.clone(), pool));
+    // Who is told where it listens may also ask it.
+    let management = manage(&server, &model, &options)?;
     listen(&server, &model, &options)?;
     let _metrics = options.metrics.map(|address| serve_metrics(&server, address)).transpose()?;
+    notify("READY=1");
     for signal in signals.forever() {
         match signal {
-            SIGHUP => reload(&model, &options),
+            SIGHUP => {
+                notify("RELOADING=1");
+                reload(&model, &options);
+                notify("READY=1");
+            }
             SIGUSR1 => dump(&server, &model),
             _ => break,
         }
     }
     force_on_second_signal(signals);
+    drop(management);
+    notify("STOPPING=1");
     info!("stopping");
     let stuck = server.stop(DRAIN);
     if stuck > 0 {
@@ -208,6 +243,12 @@ fn run(options: Options) -> Result<(), Failure> {
     }
     model.flush();
     Ok(())
+}
+
+fn manage(server: &Arc<Server>, model: &Arc<Model>, options: &Options) -> Result<Management, Failure> {
+    let local = Local::new(Tree::new(Arc::clone(model)), Arc::clone(server));
+    management::open(local, options.socket.as_deref(), options.mount.as_deref())
+        .map_err(|text| failure(3, text))
 }
 
 fn serve_metrics(server: &Arc<Server>, address: SocketAddr) -> Result<Endpoint, Failure> {

@@ -2,6 +2,7 @@
 //! is there, and keeps nothing.
 
 pub mod conf;
+pub mod control;
 pub mod isns;
 pub mod metrics;
 pub mod tree;

@@ -1,0 +1,36 @@
+#!/bin/sh
+# Installs what `cargo build --release` made. DESTDIR, PREFIX (/usr/local), LIBDIR (PREFIX/lib), SYSCONFDIR (/etc),
+# UNITDIR (PREFIX/lib/systemd/system) and BUILD (target/release) say from where and to where.
+set -eu
+cd "$(dirname "$0")/.."
+dest=${DESTDIR-} prefix=${PREFIX:-/usr/local} build=${BUILD:-target/release}
+lib=${LIBDIR:-$prefix/lib} etc=${SYSCONFDIR:-/etc} units=${UNITDIR:-$prefix/lib/systemd/system}
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+
+put() {
+    mode=$1 to=$2
+    shift 2
+    install -d "$dest$to"
+    install -m "$mode" "$@" "$dest$to/"
+}
+
+put 755 "$prefix/sbin" "$build/scstud" "$build/scstuadm" packaging/scstu-scstadmin
+put 644 "$prefix/share/man/man8" packaging/man/scstud.8 packaging/man/scstuadm.8 packaging/man/scstu-scstadmin.8
+install -d "$dest$prefix/share/bash-completion/completions" "$dest$prefix/share/fish/vendor_completions.d"
+"$build/scstuadm" completion bash >"$dest$prefix/share/bash-completion/completions/scstuadm"
+"$build/scstuadm" completion fish >"$dest$prefix/share/fish/vendor_completions.d/scstuadm.fish"
+put 644 "$units" packaging/systemd/scstud.service packaging/systemd/scstu-tree.service
+install -D -m 644 packaging/systemd/scstu.sysusers "$dest$prefix/lib/sysusers.d/scstu.conf"
+install -D -m 644 packaging/systemd/scstu.tmpfiles "$dest$prefix/lib/tmpfiles.d/scstu.conf"
+put 644 "$etc/scstu" packaging/scst.conf
+
+# The library: the file has the whole version, what programs look for is a link.
+install -d "$dest$lib"
+install -m 644 "$build/libscstu.so" "$dest$lib/libscstu.so.$version"
+soname=$(LC_ALL=C readelf -d "$build/libscstu.so" | sed -n 's/.*SONAME.*\[\(.*\)\]/\1/p')
+[ -n "$soname" ] && ln -sf "libscstu.so.$version" "$dest$lib/$soname"
+ln -sf "${soname:-libscstu.so.$version}" "$dest$lib/libscstu.so"
+if [ -d include ]; then put 644 "$prefix/include" include/*.h; fi
+install -d "$dest$lib/pkgconfig"
+sed "s|@PREFIX@|$prefix|; s|@LIBDIR@|$lib|; s|@VERSION@|$version|" packaging/scstu.pc.in \
+    >"$dest$lib/pkgconfig/scstu.pc"

@@ -1,0 +1,138 @@
+//! scst.conf: `check`, `convert`, `plan`, `apply`, `save`.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use scstu::mgmt::conf::{self, FILE_LIMIT, apply, legacy};
+use scstu::mgmt::control::Lines;
+
+use crate::context::{Answer, Arguments, Command, Context, FAILED, Failure, REFUSED, USAGE, failure};
+use crate::output::{Json, Report};
+
+/// Their commands.
+pub const COMMANDS: &[Command] = &[
+    Command {
+        words: &["check"],
+        usage: "FILE",
+        help: "read an scst.conf and say what is wrong with it; asks no daemon",
+        run: check,
+    },
+    Command {
+        words: &["convert"],
+        usage: "FILE...",
+        help: "make an scst.conf of files of SCST's older versions: scst.conf, iscsi-scstd.conf, or both",
+        run: convert,
+    },
+    Command {
+        words: &["plan"],
+        usage: "FILE [--remove]",
+        help: "what apply would change, and whose sessions that touches",
+        run: |context, arguments| change(context, arguments, false),
+    },
+    Command {
+        words: &["apply"],
+        usage: "FILE [--remove]",
+        help: "make the changes that a file asks for, all or none; with --remove also take away what it does \
+               not mention",
+        run: |context, arguments| change(context, arguments, true),
+    },
+    Command {
+        words: &["save"],
+        usage: "[FILE]",
+        help: "write the running configuration as an scst.conf",
+        run: save,
+    },
+];
+
+/// A file, or standard input as `-`.
+fn text_of(file: &str) -> Result<String, Failure> {
+    let fail = |error: conf::Error| failure(REFUSED, format!("{file}:{error}"));
+    if file != "-" {
+        return conf::read_file(Path::new(file)).map_err(fail);
+    }
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(FILE_LIMIT).unwrap_or(u64::MAX);
+    let read = std::io::stdin().take(limit.saturating_add(1)).read_to_end(&mut bytes);
+    read.map_err(|error| failure(FAILED, format!("standard input: {error}")))?;
+    conf::text(bytes).map_err(fail)
+}
+
+fn check(_context: &Context, arguments: &Arguments) -> Answer {
+    let [file] = arguments.exactly(&[])?;
+    let steps = apply::plan(&text_of(file)?).map_err(|error| failure(REFUSED, format!("{file}:{error}")))?;
+    let count = u64::try_from(steps.len()).unwrap_or(u64::MAX);
+    Ok(Report { text: format!("{file}: good; {count} changes"), json: Json::Number(count) })
+}
+
+fn convert(_context: &Context, arguments: &Arguments) -> Answer {
+    let ([], files) = arguments.leading(&[])?;
+    if files.is_empty() {
+        return Err(failure(USAGE, "no file"));
+    }
+    let texts = files.iter().map(|file| text_of(file)).collect::<Result<Vec<_>, _>>()?;
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let converted = legacy::convert(&texts).map_err(|(number, error)| {
+        failure(REFUSED, format!("{}:{error}", files.get(number).map_or("", String::as_str)))
+    })?;
+    let text = converted.text();
+    Ok(Report { json: Json::text(&text), text })
+}
+
+fn change(context: &Context, arguments: &Arguments, really: bool) -> Answer {
+    let [file] = arguments.exactly(&["remove"])?;
+    let mode = if arguments.has("remove") { "remove" } else { "keep" };
+    let text = text_of(file)?;
+    let daemon = context.daemon()?;
+    let result = if really { daemon.apply(mode, &text) } else { daemon.plan(mode, &text) };
+    let lines = result.map_err(|error| {
+        // What is wrong in the file begins with its place.
+        let is_place = error.text.starts_with(|c: char| c.is_ascii_digit());
+        failure(REFUSED, if is_place { format!("{file}:{}", error.text) } else { error.text })
+    })?;
+    Ok(Report {
+        text: changes(&lines, really),
+        json: Json::List(lines.iter().map(|l| Json::texts(l)).collect()),
+    })
+}
+
+fn changes(lines: &Lines, really: bool) -> String {
+    if lines.is_empty() {
+        return "nothing to change".to_owned();
+    }
+    let mut text: String = lines.iter().map(|line| line.join("  ") + "\n").collect();
+    if really {
+        text.push_str(&format!("{} changes made\n", lines.len()));
+    }
+    text
+}
+
+fn save(context: &Context, arguments: &Arguments) -> Answer {
+    let file = arguments.optional(&[])?;
+    let text = context.daemon()?.save()?;
+    let Some(file) = file.filter(|file| *file != "-") else {
+        return Ok(Report { json: Json::text(&text), text });
+    };
+    replace(Path::new(file), &text).map_err(|error| failure(FAILED, format!("{file}: {error}")))?;
+    Ok(Report::done())
+}
+
+/// Writes a file as a whole or not at all: it has secrets in it, so it is its owner's; what was there stays
+/// until all of it is on the disk.
+fn replace(file: &Path, text: &str) -> std::io::Result<()> {
+    let mut name = file.as_os_str().to_owned();
+    name.push(format!(".{}", std::process::id()));
+    let new = Path::new(&name);
+    let mut open = fs::OpenOptions::new();
+    let written = open.write(true).create_new(true).mode(0o600).open(new).and_then(|mut handle| {
+        handle.write_all(text.as_bytes())?;
+        handle.sync_all()
+    });
+    if let Err(error) = written.and_then(|()| fs::rename(new, file)) {
+        let _ = fs::remove_file(new);
+        return Err(error);
+    }
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::File::open(folder)?.sync_all()
+}

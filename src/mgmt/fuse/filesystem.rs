@@ -1,0 +1,428 @@
+//! The kernel's questions, answered from the files.
+//!
+//! As in sysfs: a file has the size 4096 whatever is in it; its text is made when it is read from the start
+//! and is one page at most; one write is one message, wherever it is written to; truncating does nothing.
+//! Nothing is cached. Permissions are checked by the kernel (`default_permissions`), and here where root
+//! passes it: who writes to a file of mode 0444 or reads one of mode 0200 gets EIO.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use fuser::{
+    AccessFlags, BsdFileFlags, Errno, FileAttr, FileHandle, FileType, FopenFlags, Generation, INodeNo,
+    IoctlFlags, KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyOpen, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+};
+use scstu::mgmt::control::Files;
+use scstu::mgmt::tree::Kind;
+use scstu::model::Error;
+use scstu::sys::process::{effective_group, effective_user};
+
+use super::inodes::{Inodes, ROOT, UNKNOWN};
+
+/// Size of every file, and the longest text that is read or written at once.
+const PAGE: usize = 4096;
+/// Longest piece of a write that comes as one; a longer one is refused, so none is taken in pieces.
+const MAX_WRITE: u32 = 128 << 10;
+/// The kernel asks again each time.
+const NO_TIME: Duration = Duration::ZERO;
+
+type Names = Vec<(String, Kind)>;
+/// A text that was read, or none yet.
+type Text = Arc<Mutex<Option<String>>>;
+
+/// What is open.
+enum Open {
+    File {
+        path: Arc<str>,
+        /// What was read from the start on.
+        text: Text,
+    },
+    Directory(Arc<Names>),
+}
+
+/// The tree, to the kernel.
+pub struct Filesystem {
+    files: Arc<dyn Files>,
+    inodes: Mutex<Inodes>,
+    open: Mutex<HashMap<u64, Open>>,
+    last_handle: AtomicU64,
+    owner: (u32, u32),
+    since: SystemTime,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a reply may carry: 1 to 511.
+fn errno(error: &Error) -> Errno {
+    Errno::from_i32(if (1..512).contains(&error.errno) { error.errno } else { libc::EIO })
+}
+
+fn is_readable(kind: &Kind) -> bool {
+    matches!(kind, Kind::File { mode } if mode & 0o444 != 0)
+}
+
+fn is_writable(kind: &Kind) -> bool {
+    matches!(kind, Kind::File { mode } if mode & 0o222 != 0)
+}
+
+fn file_type(kind: &Kind) -> FileType {
+    match kind {
+        Kind::Directory => FileType::Directory,
+        Kind::File { .. } => FileType::RegularFile,
+        Kind::Link { .. } => FileType::Symlink,
+    }
+}
+
+impl Filesystem {
+    /// Owned by whoever runs this process.
+    pub fn new(files: Arc<dyn Files>) -> Self {
+        Filesystem {
+            files,
+            inodes: Mutex::default(),
+            open: Mutex::default(),
+            last_handle: AtomicU64::new(0),
+            owner: (effective_user(), effective_group()),
+            since: SystemTime::now(),
+        }
+    }
+
+    fn attributes(&self, number: u64, kind: &Kind) -> FileAttr {
+        let (size, mode, links) = match kind {
+            Kind::Directory => (0, 0o755, 2),
+            Kind::File { mode } => (PAGE, *mode, 1),
+            Kind::Link { target } => (target.len(), 0o777, 1),
+        };
+        FileAttr {
+            ino: INodeNo(number),
+            size: u64::try_from(size).unwrap_or(0),
+            blocks: 0,
+            atime: self.since,
+            mtime: self.since,
+            ctime: self.since,
+            crtime: UNIX_EPOCH,
+            kind: file_type(kind),
+            perm: u16::try_from(mode & 0o7777).unwrap_or(0),
+            nlink: links,
+            uid: self.owner.0,
+            gid: self.owner.1,
+            rdev: 0,
+            blksize: u32::try_from(PAGE).unwrap_or(0),
+            flags: 0,
+        }
+    }
+
+    fn path(&self, number: INodeNo) -> Result<Arc<str>, Errno> {
+        lock(&self.inodes).path(number.into()).ok_or(Errno::ENOENT)
+    }
+
+    fn find(&self, parent: INodeNo, name: &OsStr) -> Result<(u64, Kind), Errno> {
+        let name = name.to_str().ok_or(Errno::ENOENT)?;
+        let parent = self.path(parent)?;
+        let path = if parent.is_empty() { name.to_owned() } else { format!("{parent}/{name}") };
+        let kind = self.files.kind(&path).map_err(|error| errno(&error))?;
+        Ok((lock(&self.inodes).look_up(&path, &kind), kind))
+    }
+
+    fn look_at(&self, number: INodeNo) -> Result<FileAttr, Errno> {
+        let path = self.path(number)?;
+        let kind = self.files.kind(&path).map_err(|error| errno(&error))?;
+        Ok(self.attributes(number.into(), &kind))
+    }
+
+    fn target(&self, number: INodeNo) -> Result<String, Errno> {
+        match self.files.kind(&self.path(number)?) {
+            Ok(Kind::Link { target }) => Ok(target),
+            Ok(_) => Err(Errno::EINVAL),
+            Err(error) => Err(errno(&error)),
+        }
+    }
+
+    fn enter(&self, open: Open) -> FileHandle {
+        let handle = self.last_handle.fetch_add(1, Ordering::Relaxed) + 1;
+        lock(&self.open).insert(handle, open);
+        FileHandle(handle)
+    }
+
+    fn open_directory(&self, number: INodeNo) -> Result<Names, Errno> {
+        let path = self.path(number)?;
+        let mut names = vec![(".".to_owned(), Kind::Directory), ("..".to_owned(), Kind::Directory)];
+        names.extend(self.files.list(&path).map_err(|error| errno(&error))?);
+        Ok(names)
+    }
+
+    fn opened(&self, handle: FileHandle) -> Result<(Arc<str>, Text), Errno> {
+        match lock(&self.open).get(&handle.into()) {
+            Some(Open::File { path, text }) => Ok((Arc::clone(path), Arc::clone(text))),
+            Some(Open::Directory(_)) => Err(Errno::EISDIR),
+            None => Err(Errno::EBADF),
+        }
+    }
+
+    /// The text from `offset` on. From the start, it is made anew.
+    fn text(&self, handle: FileHandle, offset: u64, size: u32) -> Result<Vec<u8>, Errno> {
+        let (path, text) = self.opened(handle)?;
+        let mut text = lock(&text);
+        if offset == 0 || text.is_none() {
+            let kind = self.files.kind(&path).map_err(|error| errno(&error))?;
+            if !is_readable(&kind) {
+                return Err(Errno::EIO);
+            }
+            *text = Some(self.files.read(&path).map_err(|error| errno(&error))?);
+        }
+        let bytes = text.as_deref().unwrap_or("").as_bytes();
+        let page = &bytes[..bytes.len().min(PAGE)];
+        let from = usize::try_from(offset).map_or(page.len(), |offset| offset.min(page.len()));
+        let length = usize::try_from(size).map_or(page.len(), |size| size.min(page.len() - from));
+        Ok(page[from..from + length].to_vec())
+    }
+
+    fn message(&self, handle: FileHandle, data: &[u8]) -> Result<(), Errno> {
+        let (path, _) = self.opened(handle)?;
+        if data.len() > PAGE {
+            return Err(Errno::E2BIG);
+        }
+        let text = std::str::from_utf8(data).map_err(|_| Errno::EINVAL)?;
+        if text.contains('\0') {
+            return Err(Errno::EINVAL);
+        }
+        let kind = self.files.kind(&path).map_err(|error| errno(&error))?;
+        if !is_writable(&kind) {
+            return Err(Errno::EIO);
+        }
+        self.files.write(&path, text).map_err(|error| errno(&error))
+    }
+}
+
+impl fuser::Filesystem for Filesystem {
+    fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
+        // A kernel that takes less splits no message either: a page is its least.
+        let _ = config.set_max_write(MAX_WRITE);
+        Ok(())
+    }
+
+    fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        match self.find(parent, name) {
+            Ok((number, kind)) => reply.entry(&NO_TIME, &self.attributes(number, &kind), Generation(0)),
+            Err(error) => reply.error(error),
+        }
+    }
+
+    fn forget(&self, _request: &Request, number: INodeNo, lookups: u64) {
+        lock(&self.inodes).forget(number.into(), lookups);
+    }
+
+    fn getattr(&self, _request: &Request, number: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
+        match self.look_at(number) {
+            Ok(attributes) => reply.attr(&NO_TIME, &attributes),
+            Err(error) => reply.error(error),
+        }
+    }
+
+    fn setattr(
+        &self,
+        _request: &Request,
+        number: INodeNo,
+        mode: Option<u32>,
+        user: Option<u32>,
+        group: Option<u32>,
+        _size: Option<u64>,
+        _accessed: Option<TimeOrNow>,
+        _modified: Option<TimeOrNow>,
+        _changed: Option<SystemTime>,
+        _handle: Option<FileHandle>,
+        _created: Option<SystemTime>,
+        _checked: Option<SystemTime>,
+        _backed_up: Option<SystemTime>,
+        _flags: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        // Modes and owners are the tree's; truncating and touching do nothing.
+        if mode.is_some() || user.is_some() || group.is_some() {
+            return reply.error(Errno::EPERM);
+        }
+        match self.look_at(number) {
+            Ok(attributes) => reply.attr(&NO_TIME, &attributes),
+            Err(error) => reply.error(error),
+        }
+    }
+
+    fn readlink(&self, _request: &Request, number: INodeNo, reply: ReplyData) {
+        match self.target(number) {
+            Ok(target) => reply.data(target.as_bytes()),
+            Err(error) => reply.error(error),
+        }
+    }
+
+    fn open(&self, _request: &Request, number: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        match self.path(number) {
+            Ok(path) => {
+                let open = Open::File { path, text: Arc::default() };
+                reply.opened(self.enter(open), FopenFlags::FOPEN_DIRECT_IO);
+            }
+            Err(error) => reply.error(error),
+        }
+    }
+
+    fn read(
+        &self,
+        _request: &Request,
+        _number: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _lock: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        match self.text(handle, offset, size) {
+            Ok(bytes) => reply.data(&bytes),
+            Err(error) => reply.error(error),
+        }
+    }
+
+    fn write(
+        &self,
+        _request: &Request,
+        _number: INodeNo,
+        handle: FileHandle,
+        _offset: u64,
+        data: &[u8],
+        _write_flags: WriteFlags,
+        _flags: OpenFlags,
+        _lock: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        match self.message(handle, data) {
+            Ok(()) => reply.written(u32::try_from(data.len()).unwrap_or(0)),
+            Err(error) => reply.error(error),
+        }
+    }
+
+    fn flush(&self, _request: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        reply.ok();
+    }
+
+    fn fsync(&self, _request: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        reply.ok();
+    }
+
+    fn release(
+        &self,
+        _request: &Request,
+        _number: INodeNo,
+        handle: FileHandle,
+        _flags: OpenFlags,
+        _lock: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        lock(&self.open).remove(&handle.into());
+        reply.ok();
+    }
+
+    fn opendir(&self, _request: &Request, number: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        match self.open_directory(number) {
+            Ok(names) => {
+                reply.opened(self.enter(Open::Directory(Arc::new(names))), FopenFlags::empty());
+            }
+            Err(error) => reply.error(error),
+        }
+    }
+
+    fn readdir(
+        &self,
+        _request: &Request,
+        number: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
+        let names = match lock(&self.open).get(&handle.into()) {
+            Some(Open::Directory(names)) => Arc::clone(names),
+            _ => return reply.error(Errno::EBADF),
+        };
+        let skipped = usize::try_from(offset).unwrap_or(usize::MAX);
+        for (next, (name, kind)) in (1..).zip(names.iter()).skip(skipped) {
+            let known = if name == "." { u64::from(number) } else { UNKNOWN };
+            if reply.add(INodeNo(known.max(ROOT)), next, file_type(kind), name) {
+                break;
+            }
+        }
+        reply.ok();
+    }
+
+    fn releasedir(
+        &self,
+        _request: &Request,
+        _number: INodeNo,
+        handle: FileHandle,
+        _flags: OpenFlags,
+        reply: ReplyEmpty,
+    ) {
+        lock(&self.open).remove(&handle.into());
+        reply.ok();
+    }
+
+    fn access(&self, _request: &Request, _number: INodeNo, _mask: AccessFlags, reply: ReplyEmpty) {
+        reply.ok();
+    }
+
+    // What the file system cannot do: as sysfs answers it, and without a line in the log each time.
+
+    fn ioctl(
+        &self,
+        _request: &Request,
+        _number: INodeNo,
+        _handle: FileHandle,
+        _flags: IoctlFlags,
+        _command: u32,
+        _input: &[u8],
+        _size: u32,
+        reply: ReplyIoctl,
+    ) {
+        reply.error(Errno::ENOTTY);
+    }
+
+    fn getxattr(&self, _request: &Request, _number: INodeNo, _: &OsStr, _: u32, reply: ReplyXattr) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn listxattr(&self, _request: &Request, _number: INodeNo, _size: u32, reply: ReplyXattr) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn create(
+        &self,
+        _request: &Request,
+        _parent: INodeNo,
+        _name: &OsStr,
+        _mode: u32,
+        _umask: u32,
+        _flags: i32,
+        reply: ReplyCreate,
+    ) {
+        reply.error(Errno::EACCES);
+    }
+
+    fn mkdir(&self, _request: &Request, _: INodeNo, _: &OsStr, _: u32, _: u32, reply: ReplyEntry) {
+        reply.error(Errno::EPERM);
+    }
+
+    fn mknod(&self, _request: &Request, _: INodeNo, _: &OsStr, _: u32, _: u32, _: u32, reply: ReplyEntry) {
+        reply.error(Errno::EPERM);
+    }
+
+    fn unlink(&self, _request: &Request, _parent: INodeNo, _name: &OsStr, reply: ReplyEmpty) {
+        reply.error(Errno::EPERM);
+    }
+
+    fn rmdir(&self, _request: &Request, _parent: INodeNo, _name: &OsStr, reply: ReplyEmpty) {
+        reply.error(Errno::EPERM);
+    }
+}

@@ -1,0 +1,253 @@
+//! scstuadm and the control socket, as processes.
+
+#![allow(clippy::unwrap_used)] // A test panics to fail.
+
+mod common;
+mod initiator;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use common::{Daemon, Folder, Outcome, is_installed, run, skip};
+use initiator::{Initiator, Options};
+
+const TARGET: &str = "iqn.2026-01.test:tool";
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A daemon with a control socket.
+struct Served {
+    daemon: Daemon,
+    folder: Folder,
+    socket: PathBuf,
+}
+
+impl Served {
+    fn new(name: &str) -> Served {
+        let folder = Folder::new(name);
+        let socket = folder.file("s");
+        let daemon = Daemon::start_with(&folder.0, "", |command| {
+            command.arg("--socket").arg(&socket);
+        });
+        Served { daemon, folder, socket }
+    }
+
+    fn tool(&self, words: &[&str]) -> Outcome {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_scstuadm"));
+        run(command.arg("--socket").arg(&self.socket).args(words), LIMIT)
+    }
+
+    /// What a command says that must succeed.
+    fn good(&self, words: &[&str]) -> String {
+        let outcome = self.tool(words);
+        assert!(outcome.is_good(), "{words:?}: {:?}\n{}", outcome.status, outcome.text);
+        outcome.text
+    }
+
+    /// What a command says that must end with this code.
+    fn bad(&self, code: i32, words: &[&str]) -> String {
+        let outcome = self.tool(words);
+        let ended = outcome.status.and_then(|status| status.code());
+        assert_eq!(ended, Some(code), "{words:?}\n{}", outcome.text);
+        outcome.text
+    }
+
+    fn disk(&self, name: &str, bytes: u64) -> String {
+        let path = self.folder.file(name);
+        fs::File::create(&path).unwrap().set_len(bytes).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    /// A target with LUN 0 on a disk of 1 MiB, as somebody would make it by hand.
+    fn configured(name: &str) -> Served {
+        let served = Served::new(name);
+        let disk = served.disk("disk.img", 1 << 20);
+        served.good(&["device", "add", "disk1", "vdisk_fileio", &format!("filename={disk}")]);
+        served.good(&["target", "add", TARGET]);
+        served.good(&["lun", "map", TARGET, "0", "disk1"]);
+        served.good(&["target", "enable", TARGET]);
+        served
+    }
+
+    fn login(&self) -> Initiator {
+        Initiator::login(self.daemon.address, TARGET, &Options::default()).unwrap()
+    }
+}
+
+#[test]
+fn from_nothing_to_a_session_and_back() {
+    let served = Served::configured("tool");
+    let mut session = served.login();
+    session.good(0, &[0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0], 8, &[]).unwrap();
+
+    let status = served.good(&["status"]);
+    for part in ["disk1", TARGET, "enabled", "1 MiB", "vdisk_fileio", "1 connections"] {
+        assert!(status.contains(part), "{part} is missing in\n{status}");
+    }
+    assert!(status.lines().any(|line| line.contains("127.0.0.1:") && line.contains("/s")), "{status}");
+    let sessions = served.good(&["--json", "session", "list"]);
+    assert!(sessions.contains(&format!("\"target\":\"{TARGET}\"")), "{sessions}");
+    assert!(sessions.contains("\"luns\":[{\"lun\":0,\"device\":\"disk1\",\"in_flight\":0,"), "{sessions}");
+    let top = served.good(&["top", "--count", "1", "--interval", "0.1"]);
+    assert!(top.lines().count() == 2 && top.contains("disk1"), "{top}");
+
+    let text = served.bad(2, &["device", "remove", "disk1"]);
+    assert!(text.contains(&format!("mapped: {TARGET} LUN 0")) && text.contains("--force"), "{text}");
+    served.bad(2, &["target", "remove", TARGET]);
+    let id = sessions.split("\"id\":").nth(1).unwrap().split(',').next().unwrap().to_owned();
+    served.good(&["session", "kick", &id]);
+    assert!(session.command(0, &[0; 6], 0, &[]).is_err(), "the session is over");
+    served.bad(2, &["session", "kick", &id]);
+    served.good(&["target", "disable", TARGET]);
+    assert!(Initiator::login(served.daemon.address, TARGET, &Options::default()).is_err());
+    served.good(&["lun", "unmap", TARGET, "0"]);
+    served.good(&["device", "remove", "disk1"]);
+    served.good(&["target", "remove", TARGET]);
+    assert_eq!(served.good(&["--json", "device", "list"]), "[]\n");
+    assert_eq!(served.good(&["--json", "target", "list"]), "[]\n");
+}
+
+#[test]
+fn a_disk_grows_under_its_session() {
+    let served = Served::configured("grow");
+    let mut session = served.login();
+    let blocks = |session: &mut Initiator| {
+        // The first command after a change has a unit attention.
+        let capacity = [0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let answer = session.command(0, &capacity, 8, &[]).unwrap();
+        let data = if answer.status == 0 { answer.data } else { session.good(0, &capacity, 8, &[]).unwrap() };
+        u32::from_be_bytes([data[0], data[1], data[2], data[3]]) + 1
+    };
+    assert_eq!(blocks(&mut session), 2048);
+    served.disk("disk.img", 3 << 20);
+    served.good(&["device", "resize", "disk1"]);
+    assert_eq!(blocks(&mut session), 6144);
+    assert!(served.good(&["device", "list"]).contains("3 MiB"));
+}
+
+#[test]
+fn groups_users_and_attributes() {
+    let served = Served::configured("groups");
+    served.good(&["group", "add", TARGET, "hosts"]);
+    served.good(&["group", "allow", TARGET, "hosts", "iqn.2026-01.test:host*"]);
+    served.good(&["lun", "map", TARGET, "5", "disk1", "--group", "hosts", "--read-only"]);
+    let lun = format!("targets/iscsi/{TARGET}/ini_groups/hosts/luns/5/read_only");
+    assert_eq!(served.good(&["get", &lun]), "1\n");
+    assert!(served.good(&["--json", "get", &lun]).contains("\"saved\":true"));
+    served.good(&["lun", "unmap", TARGET, "5", "--group", "hosts"]);
+    served.good(&["group", "deny", TARGET, "hosts", "iqn.2026-01.test:host*"]);
+    served.good(&["group", "remove", TARGET, "hosts"]);
+
+    let path = format!("/sys/kernel/scst_tgt/targets/iscsi/{TARGET}/MaxBurstLength");
+    served.good(&["set", &path, "65536"]);
+    assert_eq!(served.good(&["get", &path]), "65536\n");
+    let text = served.bad(2, &["set", &path, "many"]);
+    assert!(text.contains("many"), "what is wrong is named: {text}");
+    served.bad(2, &["get", "no/such/file"]);
+    served.bad(2, &["set", "version", "1"]);
+    served.good(&["do", "targets/iscsi", "add_target", "iqn.2026-01.test:other"]);
+    assert!(served.good(&["list", "targets/iscsi"]).contains("iqn.2026-01.test:other/"));
+    assert!(served.good(&["describe", "targets/iscsi/mgmt"]).contains("add_target"));
+
+    let mut command = Command::new(env!("CARGO_BIN_EXE_scstuadm"));
+    command.arg("--socket").arg(&served.socket).args(["user", "add", "joe", "--target", TARGET]);
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"a-secret-of-joe\n").unwrap();
+    assert!(child.wait().unwrap().success());
+    assert!(
+        Initiator::login(served.daemon.address, TARGET, &Options::default()).is_err(),
+        "CHAP is asked for"
+    );
+    let account = format!("targets/iscsi/{TARGET}/IncomingUser");
+    assert_eq!(served.good(&["get", &account]), "joe a-secret-of-joe\n");
+    let target = format!("targets/iscsi/{TARGET}");
+    for words in [&["status"][..], &["--json", "status"], &["describe", &target], &["get", &target]] {
+        assert!(!served.good(words).contains("a-secret"), "{words:?} tells a secret");
+    }
+    let log = fs::read_to_string(served.folder.file("log")).unwrap();
+    assert!(!log.contains("a-secret"), "the log tells a secret");
+    served.good(&["user", "remove", "joe", "--target", TARGET]);
+    served.login();
+}
+
+#[test]
+fn the_log_can_be_turned_up() {
+    let served = Served::new("level");
+    assert_eq!(served.good(&["log", "level"]), "warn\n");
+    served.good(&["log", "level", "debug"]);
+    assert_eq!(served.good(&["log", "level"]), "debug\n");
+    assert!(served.bad(2, &["log", "level", "loud"]).contains("trace"));
+}
+
+#[test]
+fn completion_is_a_script() {
+    let tool = || Command::new(env!("CARGO_BIN_EXE_scstuadm"));
+    for shell in ["bash", "zsh", "fish"] {
+        let outcome = run(tool().args(["completion", shell]), LIMIT);
+        assert!(outcome.is_good() && outcome.text.contains("device"), "{shell}: {}", outcome.text);
+    }
+    let folder = Folder::new("completion");
+    let script = folder.file("script");
+    let text = run(tool().args(["completion", "bash"]), LIMIT).text;
+    fs::write(
+        &script,
+        text + "COMP_WORDS=(scstuadm device re) COMP_CWORD=2\n_scstuadm\necho ${COMPREPLY[*]}\n",
+    )
+    .unwrap();
+    assert_eq!(run(Command::new("bash").arg(&script), LIMIT).text, "remove resize\n");
+}
+
+/// Whether this is root, who alone can run things as somebody else.
+fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|metadata| std::os::unix::fs::MetadataExt::uid(&metadata) == 0)
+}
+
+#[test]
+fn another_user_is_turned_away_unread() {
+    if !is_root() || !is_installed("setpriv") || !is_installed("perl") {
+        return skip("the control socket and another user", "not root, or no setpriv or perl");
+    }
+    let served = Served::new("stranger");
+    // As open as a careless administrator can make it.
+    fs::set_permissions(&served.socket, fs::Permissions::from_mode(0o666)).unwrap();
+    let program = "use Socket; socket(S, PF_UNIX, SOCK_STREAM, 0); \
+                   connect(S, sockaddr_un($ARGV[0])) or die \"connect: $!\\n\"; \
+                   syswrite(S, \"scstu\\t1\\nsave\\n\"); $/ = undef; print <S>;";
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "perl", "-e", program]);
+    let outcome = run(command.arg(&served.socket), LIMIT);
+    if outcome.text.starts_with("connect:") {
+        return skip("the control socket and another user", "its folder is closed to others");
+    }
+    assert_eq!(outcome.text, "error\t13\tthis daemon serves its own user and root\n");
+    served.good(&["status"]);
+}
+
+#[test]
+fn a_client_that_does_not_read_holds_nobody() {
+    let served = Served::new("silent");
+    let mut hostile = Vec::new();
+    for _ in 0..100 {
+        let Ok(mut socket) = UnixStream::connect(&served.socket) else { continue };
+        socket.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
+        // Asks for much and takes nothing.
+        let _ = socket.write_all(("scstu\t1\n".to_owned() + &"list\t\n".repeat(2000)).as_bytes());
+        hostile.push(socket);
+    }
+    served.good(&["status"]);
+    let mut plain = UnixStream::connect(&served.socket).unwrap();
+    plain.set_read_timeout(Some(LIMIT)).unwrap();
+    plain.write_all(b"scstu\t1\nread\tversion\n").unwrap();
+    let mut lines = BufReader::new(&plain).lines().map(Result::unwrap);
+    let answer: Vec<String> = lines.by_ref().take(4).collect();
+    assert_eq!(answer[0], "ok\t1");
+    assert!(answer[3].starts_with("SCST version: "), "{answer:?}");
+    drop(hostile);
+    assert!(fs::metadata(&served.socket).is_ok());
+    drop(plain.shutdown(std::net::Shutdown::Write));
+    assert_eq!((&plain).read(&mut [0]).unwrap(), 0);
+}
