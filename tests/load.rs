@@ -64,6 +64,61 @@ fn what_a_load_writes_is_found_again() {
     }
 }
 
+/// `Cpus_allowed` of every thread of a process whose name is `name`.
+fn allowed(pid: u32, name: &str) -> Vec<String> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let status = |thread: std::io::Result<std::fs::DirEntry>| {
+        std::fs::read_to_string(thread.unwrap().path().join("status")).unwrap_or_default()
+    };
+    let field = |text: &str, key: &str| -> Option<String> {
+        text.lines().find_map(|line| Some(line.strip_prefix(key)?.trim().to_owned()))
+    };
+    threads
+        .map(status)
+        .filter(|text| field(text, "Name:").as_deref() == Some(name))
+        .filter_map(|text| field(&text, "Cpus_allowed:"))
+        .collect()
+}
+
+#[test]
+fn every_way_to_send_and_to_wait_carries_the_data() {
+    let target = |name: &str, attributes: &str| {
+        format!("TARGET {TARGET}-{name} {{\nenabled 1\n{attributes}\nLUN 0 ram\n}}\n")
+    };
+    let targets: String = [
+        target("never", "nagle never"),
+        target("adaptive", "nagle adaptive"),
+        target("always", "nagle always"),
+        target("poll", "poll_us 200\ncpu_mask 1"),
+    ]
+    .concat();
+    let conf = format!(
+        "HANDLER vdisk_ram {{\nDEVICE ram {{\nsize 67108864\n}}\n}}\n\
+         TARGET_DRIVER iscsi {{\nenabled 1\n{targets}}}\n"
+    );
+    let daemon = Daemon::start("load-ways", &conf);
+    for name in ["never", "adaptive", "always", "poll"] {
+        let url = daemon.url(&format!("{TARGET}-{name}"), 0);
+        for case in [["--size", "512", "--depth", "128"], ["--size", "64k", "--depth", "1"]] {
+            let common = ["--rw", "50", "--verify", "--json", "--time", "0.3", "--region", "32M"];
+            let outcome = bench(&[&[url.as_str()], &case[..], &common[..]].concat());
+            assert!(outcome.is_good(), "{name} {case:?}: {}", outcome.text);
+        }
+    }
+    let mut session = Command::new(env!("CARGO_BIN_EXE_scstu-bench"));
+    let mut session =
+        session.args([&daemon.url(&format!("{TARGET}-poll"), 0), "--time", "60"]).spawn().unwrap();
+    let deadline = std::time::Instant::now() + LIMIT;
+    let mut bound = Vec::new();
+    while bound != ["1"] && std::time::Instant::now() < deadline {
+        bound = allowed(daemon.pid(), "scstu-conn");
+        bound.iter_mut().for_each(|mask| *mask = mask.trim_start_matches(['0', ',']).to_owned());
+    }
+    session.kill().unwrap();
+    session.wait().unwrap();
+    assert_eq!(bound, ["1"], "the session's thread runs where cpu_mask says");
+}
+
 #[test]
 fn data_that_changes_behind_the_target_is_called_wrong() {
     let folder = Folder::new("load-wrong");

@@ -338,8 +338,11 @@ fn dump(server: &Server, model: &Model) {
         let age = session.opened.elapsed().as_secs();
         let target = if session.target.is_empty() { "discovery" } else { &session.target };
         info!(
-            "session {}: {} at {} with {target}, {age} s, {commands} commands",
-            session.id, session.initiator, session.peer
+            "session {}: {} at {} with {target}, {age} s, {commands} commands{}",
+            session.id,
+            session.initiator,
+            session.peer,
+            session.statistics.text()
         );
     }
     for (name, object) in &model.configuration().devices {

@@ -12,6 +12,7 @@ use crate::iscsi::parameters::Parameters;
 use crate::notice::Notice;
 use crate::scsi::device::Device;
 use crate::scsi::nexus::{LunMap, Nexus};
+use crate::sys::thread::CpuSet;
 
 /// The units of a new session and its place at the target.
 pub struct Attachment {
@@ -23,6 +24,8 @@ pub struct Attachment {
     pub absent: Arc<Device>,
     /// Answers at the REPORT LUNS well known LUN.
     pub well_known: Arc<Device>,
+    /// Processors that its thread may run on; all without.
+    pub processors: Option<CpuSet>,
 }
 
 /// Why the target itself ends a session; the word goes to the log.

@@ -61,5 +61,6 @@ fn values_and_result(key: &Key) -> (String, &'static str) {
         Kind::Obsolete => (String::new(), "Reject"),
         Kind::Procedure => ("text".to_owned(), "a procedure"),
         Kind::LocalNumber => (numbers(), ""),
+        Kind::LocalWord(words) => (words.join(", "), ""),
     }
 }

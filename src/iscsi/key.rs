@@ -71,6 +71,8 @@ pub enum Kind {
     Procedure,
     /// A local number or, with range 0 to 1 and no unit, a local switch.
     LocalNumber,
+    /// One of these words; its value is its place.
+    LocalWord(&'static [&'static str]),
 }
 
 /// One row.
@@ -108,6 +110,8 @@ pub struct Key {
 
 const DIGESTS: &[&str] = &["None", "CRC32C"];
 const METHODS: &[&str] = &["None", "CHAP"];
+/// How answers share segments.
+pub const NAGLE: &[&str] = &["coalesce", "never", "adaptive", "always"];
 const REPORTS: &[&str] = &["RFC3720", "ResponseFence", "FastAbort"];
 /// Largest length in any 24-bit field.
 const LENGTH_MAX: u32 = (1 << 24) - 1;
@@ -320,6 +324,15 @@ keys! {
         is_attribute: true,
         help: "sessions the target accepts; 0 for any number",
     }
+    Nagle "nagle" "" {
+        used: Use::Local, kind: Kind::LocalWord(NAGLE), is_attribute: true,
+        help: "how answers share segments: gathered here, each by itself, or by TCP while the target is busy",
+    }
+    PollUs "poll_us" "" {
+        used: Use::Local, kind: Kind::LocalNumber, range: (0, 1000), rfc_default: 0, offer: 0,
+        is_attribute: true,
+        help: "microseconds for which a busy session looks for requests before its thread sleeps; 0 for none",
+    }
 }
 
 impl KeyId {
@@ -359,6 +372,10 @@ impl Key {
         match self.kind {
             Kind::And | Kind::Or => text::boolean(value).map(u32::from).ok_or(ValueError::Syntax),
             Kind::Choice(words) => parse_set(words, value),
+            Kind::LocalWord(words) => {
+                let place = words.iter().position(|word| *word == value).ok_or(ValueError::Syntax)?;
+                u32::try_from(place).map_err(|_| ValueError::Range)
+            }
             _ => {
                 let number = text::number(value).ok_or(ValueError::Syntax)?;
                 let number = u32::try_from(number).map_err(|_| ValueError::Range)?;
@@ -376,6 +393,7 @@ impl Key {
                     words.iter().enumerate().filter(|&(i, _)| value >> i & 1 == 1).map(|(_, w)| *w).collect();
                 chosen.join(",")
             }
+            Kind::LocalWord(words) => (*words.get(value as usize).unwrap_or(&"")).to_owned(),
             _ => value.to_string(),
         }
     }
@@ -499,7 +517,7 @@ mod tests {
                 Kind::DeclareText => ("text".into(), "-".into(), "Declarative"),
                 Kind::Obsolete => ("-".into(), "-".into(), "Obsolete"),
                 Kind::Procedure => ("text".into(), "-".into(), "special"),
-                Kind::LocalNumber => unreachable!(),
+                Kind::LocalNumber | Kind::LocalWord(_) => unreachable!(),
             };
             let ours = [key.section, key.name, used, sender, scope, discovery, &values, &default, result];
             assert_eq!(ours.as_slice(), f.as_slice());
@@ -529,7 +547,7 @@ mod tests {
         let expected = "HeaderDigest=None DataDigest=None InitialR2T=No ImmediateData=Yes \
             MaxRecvDataSegmentLength=1048576 MaxBurstLength=1048576 FirstBurstLength=1048576 \
             MaxOutstandingR2T=32 RDMAExtensions=No MaxXmitDataSegmentLength=1048576 QueuedCommands=128 \
-            RspTimeout=90 NopInInterval=30 NopInTimeout=30 MaxSessions=0";
+            RspTimeout=90 NopInInterval=30 NopInTimeout=30 MaxSessions=0 nagle=coalesce poll_us=0";
         let ours: Vec<String> =
             Key::attributes().map(|key| format!("{}={}", key.name, key.format(key.offer))).collect();
         assert_eq!(ours.join(" "), expected.split_whitespace().collect::<Vec<_>>().join(" "));

@@ -173,7 +173,9 @@ impl Negotiation {
                 let theirs = capped(key, value)?;
                 key.is_in_range(theirs).then_some(theirs)
             }
-            Kind::DeclareText | Kind::Obsolete | Kind::Procedure | Kind::LocalNumber => None,
+            Kind::DeclareText | Kind::Obsolete | Kind::Procedure | Kind::LocalNumber | Kind::LocalWord(_) => {
+                None
+            }
         }
     }
 

@@ -85,6 +85,8 @@ pub struct Receiver<T> {
     awaited: Option<Awaited>,
     arrivals: Arrivals<T>,
     turns: Turns,
+    /// PDUs received so far; wraps around.
+    pdus: u32,
 }
 
 impl<T> Receiver<T> {
@@ -102,6 +104,7 @@ impl<T> Receiver<T> {
             awaited: None,
             arrivals: Arrivals::default(),
             turns: Turns::default(),
+            pdus: 0,
         }
     }
 
@@ -354,6 +357,7 @@ impl<T> Receiver<T> {
 
     /// A whole PDU is here.
     fn whole(&mut self, is_intact: bool, actions: &mut Vec<Action<T>>) {
+        self.pdus = self.pdus.wrapping_add(1);
         let pending = std::mem::replace(&mut self.pending, Pending::Discard);
         if !is_intact {
             return self.damaged(pending, actions);
@@ -482,6 +486,11 @@ impl<T> Receiver<T> {
     /// Header of the PDU that the last actions came from, for a Reject.
     pub fn header(&self) -> Bhs {
         self.current
+    }
+
+    /// PDUs received so far; wraps around.
+    pub fn pdus(&self) -> u32 {
+        self.pdus
     }
 
     /// Commands whose data is arriving.

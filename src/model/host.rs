@@ -14,6 +14,7 @@ use crate::model::{Configuration, Model, key};
 use crate::names::{IscsiName, is_allowed_by};
 use crate::notice::Notice;
 use crate::scsi::nexus::Nexus;
+use crate::sys::thread::CpuSet;
 
 /// All portals of a target are in one group.
 const PORTAL_GROUP: u16 = 1;
@@ -105,11 +106,13 @@ impl Host for Model {
         if limit > 0 && sessions >= limit {
             return Err(LoginStatus::OUT_OF_RESOURCES);
         }
+        let subject = subject(target, query);
         Ok(Attachment {
-            map: configuration.shown(target, &subject(target, query)),
+            map: configuration.shown(target, &subject),
             relative_identifier: target.relative_identifier,
             absent: Arc::clone(&self.absent),
             well_known: Arc::clone(&self.well_known),
+            processors: target.map_for(&subject).cpu_mask.as_deref().map(CpuSet::of),
         })
     }
 

@@ -21,9 +21,11 @@ use crate::notice::Notice;
 use crate::scsi::nexus::{NewNexus, Nexus, TargetPort, TransportId};
 use crate::server::Shared;
 use crate::server::connection::FullFeature;
+use crate::server::nagle::{Nagle, Setting};
 use crate::server::outbox::Outbox;
 use crate::server::serving::{End, Established, Serving};
 use crate::server::sessions::{NewSession, Session};
+use crate::server::spin::Spin;
 use crate::wire::bhs::padding;
 use crate::wire::request::LoginRequest;
 use crate::wire::response::{Sequence, set_data_length};
@@ -149,6 +151,11 @@ impl Serving<'_> {
         let query = Query { initiator: &wanted.initiator, portal: self.portal, peer: self.peer };
         let sessions = self.shared.sessions.of_target(target);
         let attachment = self.shared.host.attach(wanted, &query, sessions)?;
+        if let Some(processors) = attachment.processors {
+            if let Err(error) = processors.bind() {
+                self.shared.noise.say(|| warn!("cpu_mask {processors} of {target}: {error}"));
+            }
+        }
         Ok(Nexus::new(NewNexus {
             id,
             initiator: TransportId { name: wanted.initiator.as_str().to_owned(), isid: wanted.isid },
@@ -179,7 +186,9 @@ impl Serving<'_> {
         let max_cmd_sn = window.max_cmd_sn();
         let tags = Arc::new(LiveTags::default());
         let sender = Sender::new(&parameters, Arc::clone(&window), phase.stat_sn.wrapping_add(1));
-        let outbox = Outbox::new(Arc::clone(&self.connection.socket), sender);
+        let setting = Setting::of(agreed.ours[KeyId::Nagle]);
+        let coalesces = setting == Setting::Coalesce;
+        let outbox = Outbox::new(Arc::clone(&self.connection.socket), sender, coalesces);
         self.established = Some(Established {
             session: Arc::clone(&session),
             nexus: nexus.clone(),
@@ -202,6 +211,11 @@ impl Serving<'_> {
             });
         }
         self.receiver.enter_full_feature(parameters, window, tags, self.now);
+        self.nagle = Nagle::new(setting);
+        self.spin = Spin::new(agreed.ours[KeyId::PollUs]);
+        if self.spin.is_on() {
+            self.shared.awake.enter();
+        }
         self.answer(&mut phase, answer, cmd_sn, max_cmd_sn)?;
         self.shared.login_is_over();
         self.shared.totals.logins.fetch_add(1, Ordering::Relaxed);

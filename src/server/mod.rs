@@ -23,6 +23,7 @@ use crate::server::pool::Pool;
 use crate::server::portal::Portal;
 use crate::server::serving::Serving;
 use crate::server::sessions::{CloseReason, Session, Sessions};
+use crate::server::spin::Awake;
 use crate::server::totals::Totals;
 use crate::sys::thread::spawn;
 use crate::wire::response::AsyncMessage;
@@ -30,13 +31,16 @@ use crate::wire::response::AsyncMessage;
 pub mod connection;
 pub mod input;
 mod login;
+pub mod nagle;
 pub mod noise;
 pub mod outbox;
 pub mod pool;
 pub mod portal;
 pub mod serving;
 pub mod sessions;
+pub mod spin;
 pub mod totals;
+mod waiting;
 
 /// Most connections that have not logged in yet; more are closed at once.
 pub const LOGIN_LIMIT: usize = 1024;
@@ -75,6 +79,7 @@ pub(crate) struct Shared {
     challenges: Arc<Challenges>,
     noise: Noise,
     totals: Totals,
+    awake: Awake,
     threads: Mutex<Threads>,
     thread_ended: Condvar,
 }
@@ -103,6 +108,7 @@ impl Server {
             challenges: Arc::new(Challenges::default()),
             noise: Noise::default(),
             totals: Totals::default(),
+            awake: Awake::default(),
             threads: Mutex::default(),
             thread_ended: Condvar::new(),
         };

@@ -41,12 +41,15 @@ struct State {
 pub struct Outbox {
     socket: Arc<TcpStream>,
     wake: Wake,
+    /// Answers gather while the outbox is corked.
+    coalesces: bool,
     state: Mutex<State>,
 }
 
 impl Outbox {
-    /// An outbox for a connection that enters full feature phase, corked.
-    pub fn new(socket: Arc<TcpStream>, sender: Sender) -> io::Result<Self> {
+    /// An outbox for a connection that enters full feature phase, corked. One that does not coalesce has each
+    /// answer in a send call of its own after that.
+    pub fn new(socket: Arc<TcpStream>, sender: Sender, coalesces: bool) -> io::Result<Self> {
         let state = State {
             sender,
             queue: Queue::new(),
@@ -56,7 +59,7 @@ impl Outbox {
             is_blocked: false,
             is_broken: false,
         };
-        Ok(Outbox { socket, wake: Wake::new()?, state: Mutex::new(state) })
+        Ok(Outbox { socket, wake: Wake::new()?, coalesces, state: Mutex::new(state) })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -87,7 +90,9 @@ impl Outbox {
 
     /// From now on answers only gather.
     pub fn cork(&self) {
-        self.lock().is_corked = true;
+        if self.coalesces {
+            self.lock().is_corked = true;
+        }
     }
 
     /// Sends what has gathered. For the connection's own thread.

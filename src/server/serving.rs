@@ -2,10 +2,8 @@
 
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
@@ -29,19 +27,15 @@ use crate::scsi::{Status, execute, target};
 use crate::server::Shared;
 use crate::server::connection::Connection;
 use crate::server::input::Input;
-use crate::server::outbox::HIGH_WATER_BYTES;
+use crate::server::nagle::Nagle;
 use crate::server::sessions::{CloseReason, Closer, Session};
-use crate::sys::socket;
+use crate::server::spin::Spin;
 use crate::wire::request::{LogoutRequest, ScsiCommand, TaskManagementRequest, TextRequest};
 use crate::wire::response::TextResponse;
 
 /// How long a task management function may wait for writes that cannot be cancelled before it is answered
 /// with FUNCTION REJECTED. Initiators give up after 15 seconds and more.
 pub const FUNCTION_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long what is queued may take to leave after a logout.
-const LINGER: Duration = Duration::from_secs(5);
-/// Time-outs of the socket are set again only when they move by more than this.
-const TIMEOUT_SLACK: Duration = Duration::from_millis(500);
 
 /// Why a connection ended.
 #[derive(Debug)]
@@ -110,8 +104,11 @@ pub(super) struct Serving<'a> {
     pub(super) now: Instant,
     /// Whether the connection counts among the logins in progress.
     pub(super) logging_in: &'a mut bool,
-    timeout: Option<Duration>,
-    blocked_since: Option<Instant>,
+    /// Where TCP may gather answers: when it does.
+    pub(super) nagle: Option<Nagle>,
+    pub(super) spin: Spin,
+    pub(super) timeout: Option<Duration>,
+    pub(super) blocked_since: Option<Instant>,
     is_over: bool,
 }
 
@@ -140,6 +137,8 @@ impl<'a> Serving<'a> {
             functions: Vec::new(),
             now,
             logging_in,
+            nagle: None,
+            spin: Spin::default(),
             timeout: None,
             blocked_since: None,
             is_over: false,
@@ -172,12 +171,18 @@ impl<'a> Serving<'a> {
         Ok(())
     }
 
-    fn got(&mut self, count: usize) -> Result<(), End> {
+    pub(super) fn got(&mut self, count: usize) -> Result<(), End> {
+        let before = self.receiver.pdus();
         self.receiver.got(count, self.now, &mut self.actions)?;
-        self.perform_all()
+        self.perform_all()?;
+        let pdus = self.receiver.pdus().wrapping_sub(before);
+        if pdus == 0 {
+            return Ok(());
+        }
+        self.with_nagle(|nagle, statistics| nagle.busy(pdus, statistics))
     }
 
-    fn perform_all(&mut self) -> Result<(), End> {
+    pub(super) fn perform_all(&mut self) -> Result<(), End> {
         loop {
             let mut index = 0;
             while index < self.actions.len() {
@@ -356,179 +361,12 @@ impl<'a> Serving<'a> {
         self.connection.send(&Outgoing::Logout { itt, response });
     }
 
-    /// Waits until there is something to read; sends what is queued meanwhile.
-    fn await_input(&mut self) -> Result<(), End> {
-        let connection = Arc::clone(&self.connection);
-        let Some(full) = connection.full() else { return self.await_login_input() };
-        full.outbox.uncork();
-        let mut tried = false;
-        loop {
-            if let Some(reason) = connection.close_reason() {
-                return Err(End::Closed(reason));
-            }
-            self.look_at_functions();
-            let blocked = full.outbox.is_blocked();
-            self.check_blocked(blocked)?;
-            // Nothing is out that could leave output behind: the socket is all there is to wait for.
-            let is_alone = full.tags.len() <= self.receiver.arriving();
-            if !blocked && self.functions.is_empty() && is_alone {
-                if self.receive(true)? {
-                    break;
-                }
-                continue;
-            }
-            let is_full = blocked && full.outbox.bytes() > HIGH_WATER_BYTES;
-            if !is_full && !tried && self.receive(false)? {
-                break;
-            }
-            let timeout = self.poll_timeout();
-            let socket = Arc::clone(&connection.socket);
-            let ready = socket::wait(socket.as_fd(), full.outbox.wake(), !is_full, blocked, timeout)?;
-            self.now = Instant::now();
-            if ready.woken {
-                full.outbox.wake().clear();
-            }
-            if ready.writable {
-                full.outbox.resume();
-            }
-            tried = !ready.readable;
-            if ready == socket::Ready::default() {
-                self.expired()?;
-            }
-        }
-        full.outbox.cork();
-        Ok(())
-    }
-
-    fn await_login_input(&mut self) -> Result<(), End> {
-        while !self.receive(true)? {}
-        Ok(())
-    }
-
-    /// One receive call; `false` when nothing came in time.
-    fn receive(&mut self, wait: bool) -> Result<bool, End> {
-        if wait {
-            self.arm()?;
-        }
-        let socket = Arc::clone(&self.connection.socket);
-        let filled = self.input.fill(socket.as_fd(), self.receiver.want(), wait);
-        self.now = Instant::now();
-        match filled {
-            Ok(None) => Err(End::PeerClosed),
-            Ok(Some(0)) => {
-                self.check_login_deadline()?;
-                Ok(true)
-            }
-            Ok(Some(direct)) => {
-                self.got(direct)?;
-                Ok(true)
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                if wait {
-                    self.timeout = None;
-                    self.expired()?;
-                }
-                Ok(false)
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(false),
-            Err(error) => Err(End::Io(error)),
-        }
-    }
-
-    /// The login deadline is total: bytes that trickle in do not move it.
-    fn check_login_deadline(&mut self) -> Result<(), End> {
-        if self.established.is_none() {
-            Ok(self.receiver.expired(self.now, &mut self.actions)?)
-        } else {
-            Ok(())
-        }
-    }
-
-    fn expired(&mut self) -> Result<(), End> {
-        self.receiver.expired(self.now, &mut self.actions)?;
-        self.perform_all()?;
-        if let Some(full) = self.connection.full() {
-            full.outbox.uncork();
-        }
-        Ok(())
-    }
-
-    /// Sets the receive time-out to the next deadline, unless it is about that already.
-    fn arm(&mut self) -> Result<(), End> {
-        let wanted = self
-            .receiver
-            .deadline()
-            .map(|at| at.saturating_duration_since(self.now).max(Duration::from_millis(1)));
-        let is_near = match (wanted, self.timeout) {
-            (Some(wanted), Some(set)) => wanted.abs_diff(set) <= TIMEOUT_SLACK,
-            (None, None) => true,
-            _ => false,
-        };
-        if !is_near {
-            self.connection.socket.set_read_timeout(wanted)?;
-            self.timeout = wanted;
-        }
-        Ok(())
-    }
-
-    fn poll_timeout(&self) -> Option<Duration> {
-        let functions = self.functions.iter().map(|(at, _)| *at).min();
-        let blocked =
-            self.blocked_since.zip(self.established.as_ref()).map(|(at, e)| at + e.response_timeout);
-        [self.receiver.deadline(), functions, blocked]
-            .into_iter()
-            .flatten()
-            .min()
-            .map(|at| at.saturating_duration_since(self.now).max(Duration::from_millis(1)))
-    }
-
-    fn look_at_functions(&mut self) {
-        let now = self.now;
-        let totals = &self.shared.totals;
-        self.functions.retain(|(at, function)| {
-            if now >= *at && !function.is_answered() {
-                totals.functions_given_up.fetch_add(1, Ordering::Relaxed);
-                function.give_up();
-            }
-            !function.is_answered()
-        });
-    }
-
-    /// An initiator that has not taken anything for RspTimeout is given up.
-    fn check_blocked(&mut self, blocked: bool) -> Result<(), End> {
-        if !blocked {
-            self.blocked_since = None;
-            return Ok(());
-        }
-        let since = *self.blocked_since.get_or_insert(self.now);
-        let limit = self.established.as_ref().map(|e| e.response_timeout);
-        match limit {
-            Some(limit) if self.now.duration_since(since) >= limit => {
-                Err(End::Protocol(ProtocolError::ResponseTimeout))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Sends what is queued, for a bounded time.
-    fn linger(&mut self) {
-        let Some(full) = self.connection.full() else { return };
-        let until = Instant::now() + LINGER;
-        full.outbox.uncork();
-        while full.outbox.bytes() > 0 && Instant::now() < until {
-            let left = until.saturating_duration_since(Instant::now());
-            let socket = Arc::clone(&self.connection.socket);
-            match socket::wait(socket.as_fd(), full.outbox.wake(), false, true, Some(left)) {
-                Ok(ready) if ready.writable => full.outbox.resume(),
-                Ok(_) => full.outbox.wake().clear(),
-                Err(_) => break,
-            }
-        }
-    }
-
     /// Takes the session out and says why.
     fn finish(&mut self, end: &End) {
         drop(self.receiver.forget_all());
+        if self.spin.is_on() {
+            self.shared.awake.leave();
+        }
         if let Some(established) = self.established.take() {
             if let Some(nexus) = &established.nexus {
                 target::nexus_lost(nexus);

@@ -12,6 +12,7 @@ use crate::iscsi::send::Outgoing;
 use crate::notice::Ends;
 use crate::scsi::nexus::Nexus;
 use crate::scsi::target;
+use crate::server::nagle::Statistics;
 
 /// Most sessions at once; another login is answered with 0302h, out of resources.
 pub const SESSION_LIMIT: usize = 16384;
@@ -44,6 +45,8 @@ pub struct Session {
     pub opened: Instant,
     /// Its I_T nexus; none for a discovery session.
     pub nexus: Option<Arc<Nexus>>,
+    /// How its answers shared segments, and what looking for requests brought.
+    pub statistics: Statistics,
     closer: Arc<dyn Closer>,
 }
 
@@ -174,6 +177,7 @@ impl Sessions {
             portal: new.portal,
             opened: Instant::now(),
             nexus,
+            statistics: Statistics::default(),
             closer: new.closer,
         });
         table.by_tsih.insert(tsih, Arc::clone(&session));

@@ -2,6 +2,7 @@
 //! instance they work for.
 
 use std::cell::Cell;
+use std::fmt;
 use std::io;
 use std::thread::Builder;
 
@@ -39,6 +40,39 @@ pub fn spawn(name: String, stack_bytes: usize, work: impl FnOnce() + Send + 'sta
     started.map(drop)
 }
 
+/// Words of a set of processors: 1,024 processors, as many as the C library's own set has.
+const CPU_WORDS: usize = 16;
+
+/// Processors that a thread may run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CpuSet([u64; CPU_WORDS]);
+
+impl CpuSet {
+    /// The processors with a bit in these words of 32 bits, the lowest first; at most 1,024.
+    pub fn of(words: &[u32]) -> Self {
+        let mut set = [0; CPU_WORDS];
+        for (place, word) in words.iter().enumerate().take(2 * CPU_WORDS) {
+            set[place / 2] |= u64::from(*word) << (place % 2 * 32);
+        }
+        CpuSet(set)
+    }
+
+    /// Has the calling thread run on these processors only.
+    pub fn bind(&self) -> io::Result<()> {
+        let size = size_of_val(&self.0);
+        // SAFETY: the set is `size` initialised bytes that outlive the call; 0 is the calling thread.
+        let result = unsafe { libc::sched_setaffinity(0, size, (&raw const self.0).cast()) };
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+}
+
+impl fmt::Display for CpuSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits: String = self.0.iter().rev().map(|word| format!("{word:016x}")).collect();
+        f.write_str(digits.trim_start_matches('0'))
+    }
+}
+
 fn block_all() -> libc::sigset_t {
     // SAFETY: sigset_t is plain data for which all zeros is valid.
     let mut all: libc::sigset_t = unsafe { std::mem::zeroed() };
@@ -59,6 +93,29 @@ fn restore(before: &libc::sigset_t) {
 mod tests {
     use super::*;
     use std::sync::mpsc::channel;
+
+    #[test]
+    fn words_become_a_set() {
+        assert_eq!(CpuSet::of(&[5, 1]).to_string(), "100000005");
+        assert_eq!(CpuSet::of(&[0, 0, 0x8000_0000]).to_string(), format!("8{}", "0".repeat(23)));
+    }
+
+    #[test]
+    fn a_thread_can_be_bound() {
+        let allowed = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+        let mask = allowed.lines().find_map(|line| line.strip_prefix("Cpus_allowed:")).unwrap().trim();
+        let words: Vec<u32> = mask.rsplit(',').map(|word| u32::from_str_radix(word, 16).unwrap()).collect();
+        let all = CpuSet::of(&words);
+        let bound = std::thread::spawn(move || {
+            all.bind().unwrap();
+            std::fs::read_to_string("/proc/thread-self/status").unwrap()
+        });
+        assert!(bound.join().unwrap().contains(mask));
+        let mut beyond = [0; 2 * CPU_WORDS];
+        beyond[2 * CPU_WORDS - 1] = 1 << 31;
+        let beyond = CpuSet::of(&beyond);
+        assert!(std::thread::spawn(move || beyond.bind()).join().unwrap().is_err());
+    }
 
     #[test]
     fn threads_inherit_the_instance_and_take_no_signals() {

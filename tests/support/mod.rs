@@ -107,6 +107,7 @@ impl Host for OneTarget {
             relative_identifier: 1,
             absent: Arc::clone(&self.absent),
             well_known: Arc::clone(&self.well_known),
+            processors: None,
         })
     }
 

@@ -38,7 +38,7 @@ macro_rules! switch {
 macro_rules! key {
     ($id:ident $default:literal $syntax:literal) => {
         Attr {
-            name: stringify!($id),
+            name: crate::iscsi::key::KEYS[KeyId::$id as usize].name,
             kind: Kind::Own(concat!($syntax, ", or :default:")),
             default: $default,
             tail: Tail::AfterKey,
@@ -329,6 +329,8 @@ pub static ISCSI_ATTRIBUTES: &[Row] = &[
     key!(NopInInterval "30" "a number from 0 to 65535"),
     key!(NopInTimeout "30" "a number from 2 to 65535"),
     key!(MaxSessions "0" "a number from 0 to 65535"),
+    key!(Nagle "coalesce" "coalesce, never, adaptive or always"),
+    key!(PollUs "0" "a number from 0 to 1000"),
 ];
 
 #[cfg(test)]

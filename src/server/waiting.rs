@@ -1,0 +1,254 @@
+//! How the thread of a connection waits: for input, for room in the socket, for deadlines.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::iscsi::error::ProtocolError;
+use crate::server::connection::{Connection, FullFeature};
+use crate::server::nagle::{Nagle, Statistics, Switch};
+use crate::server::outbox::HIGH_WATER_BYTES;
+use crate::server::serving::{End, Serving};
+use crate::sys::socket;
+
+/// How long what is queued may take to leave after a logout.
+const LINGER: Duration = Duration::from_secs(5);
+/// Time-outs of the socket are set again only when they move by more than this.
+const TIMEOUT_SLACK: Duration = Duration::from_millis(500);
+
+impl Serving<'_> {
+    /// Waits until there is something to read; sends what is queued meanwhile.
+    pub(super) fn await_input(&mut self) -> Result<(), End> {
+        let connection = Arc::clone(&self.connection);
+        let Some(full) = connection.full() else { return self.await_login_input() };
+        full.outbox.uncork();
+        if !self.is_input_near(full)? {
+            self.sleep_until_input(&connection, full)?;
+        }
+        full.outbox.cork();
+        Ok(())
+    }
+
+    /// Looks for input without sleeping, where that is wanted.
+    fn is_input_near(&mut self, full: &FullFeature) -> Result<bool, End> {
+        if self.nagle.is_some() {
+            if self.receive(false)? {
+                return Ok(true);
+            }
+            self.with_nagle(Nagle::idle)?;
+        }
+        if !self.spin.is_trusted() || !self.shared.awake.has_room() || full.outbox.is_blocked() {
+            return Ok(false);
+        }
+        let start = self.now;
+        let mut is_here = false;
+        while !is_here && self.now.duration_since(start) < self.spin.limit() {
+            is_here = self.receive(false)?;
+        }
+        if let Some(established) = &self.established {
+            let statistics = &established.session.statistics;
+            statistics.polls.fetch_add(1, Ordering::Relaxed);
+            statistics.poll_hits.fetch_add(u64::from(is_here), Ordering::Relaxed);
+        }
+        if is_here {
+            self.spin.waited(self.now.duration_since(start));
+        }
+        Ok(is_here)
+    }
+
+    /// Lets the history decide over TCP_NODELAY.
+    pub(super) fn with_nagle(
+        &mut self,
+        decide: impl FnOnce(&mut Nagle, &Statistics) -> Switch,
+    ) -> Result<(), End> {
+        let (Some(nagle), Some(established)) = (&mut self.nagle, &self.established) else { return Ok(()) };
+        let switch = decide(nagle, &established.session.statistics);
+        let socket = &self.connection.socket;
+        if matches!(switch, Switch::Flush | Switch::FlushAndGather) {
+            socket.set_nodelay(true)?;
+        }
+        if matches!(switch, Switch::Gather | Switch::FlushAndGather) {
+            socket.set_nodelay(false)?;
+        }
+        Ok(())
+    }
+
+    fn sleep_until_input(&mut self, connection: &Connection, full: &FullFeature) -> Result<(), End> {
+        if !self.spin.is_on() {
+            return self.wait_for_input(connection, full);
+        }
+        let start = Instant::now();
+        self.shared.awake.leave();
+        let waited = self.wait_for_input(connection, full);
+        self.shared.awake.enter();
+        self.spin.waited(self.now.saturating_duration_since(start));
+        waited
+    }
+
+    fn wait_for_input(&mut self, connection: &Connection, full: &FullFeature) -> Result<(), End> {
+        let mut tried = false;
+        loop {
+            if let Some(reason) = connection.close_reason() {
+                return Err(End::Closed(reason));
+            }
+            self.look_at_functions();
+            let blocked = full.outbox.is_blocked();
+            self.check_blocked(blocked)?;
+            // Nothing is out that could leave output behind: the socket is all there is to wait for.
+            let is_alone = full.tags.len() <= self.receiver.arriving();
+            if !blocked && self.functions.is_empty() && is_alone {
+                if self.receive(true)? {
+                    break;
+                }
+                continue;
+            }
+            let is_full = blocked && full.outbox.bytes() > HIGH_WATER_BYTES;
+            if !is_full && !tried && self.receive(false)? {
+                break;
+            }
+            let timeout = self.poll_timeout();
+            let socket = Arc::clone(&connection.socket);
+            let ready = socket::wait(socket.as_fd(), full.outbox.wake(), !is_full, blocked, timeout)?;
+            self.now = Instant::now();
+            if ready.woken {
+                full.outbox.wake().clear();
+            }
+            if ready.writable {
+                full.outbox.resume();
+            }
+            tried = !ready.readable;
+            if ready == socket::Ready::default() {
+                self.expired()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn await_login_input(&mut self) -> Result<(), End> {
+        while !self.receive(true)? {}
+        Ok(())
+    }
+
+    /// One receive call; `false` when nothing came in time.
+    fn receive(&mut self, wait: bool) -> Result<bool, End> {
+        if wait {
+            self.arm()?;
+        }
+        let socket = Arc::clone(&self.connection.socket);
+        let filled = self.input.fill(socket.as_fd(), self.receiver.want(), wait);
+        self.now = Instant::now();
+        match filled {
+            Ok(None) => Err(End::PeerClosed),
+            Ok(Some(0)) => {
+                self.check_login_deadline()?;
+                Ok(true)
+            }
+            Ok(Some(direct)) => {
+                self.got(direct)?;
+                Ok(true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if wait {
+                    self.timeout = None;
+                    self.expired()?;
+                }
+                Ok(false)
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(false),
+            Err(error) => Err(End::Io(error)),
+        }
+    }
+
+    /// The login deadline is total: bytes that trickle in do not move it.
+    fn check_login_deadline(&mut self) -> Result<(), End> {
+        if self.established.is_none() {
+            Ok(self.receiver.expired(self.now, &mut self.actions)?)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn expired(&mut self) -> Result<(), End> {
+        self.receiver.expired(self.now, &mut self.actions)?;
+        self.perform_all()?;
+        if let Some(full) = self.connection.full() {
+            full.outbox.uncork();
+        }
+        Ok(())
+    }
+
+    /// Sets the receive time-out to the next deadline, unless it is about that already.
+    fn arm(&mut self) -> Result<(), End> {
+        let wanted = self
+            .receiver
+            .deadline()
+            .map(|at| at.saturating_duration_since(self.now).max(Duration::from_millis(1)));
+        let is_near = match (wanted, self.timeout) {
+            (Some(wanted), Some(set)) => wanted.abs_diff(set) <= TIMEOUT_SLACK,
+            (None, None) => true,
+            _ => false,
+        };
+        if !is_near {
+            self.connection.socket.set_read_timeout(wanted)?;
+            self.timeout = wanted;
+        }
+        Ok(())
+    }
+
+    fn poll_timeout(&self) -> Option<Duration> {
+        let functions = self.functions.iter().map(|(at, _)| *at).min();
+        let blocked =
+            self.blocked_since.zip(self.established.as_ref()).map(|(at, e)| at + e.response_timeout);
+        [self.receiver.deadline(), functions, blocked]
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|at| at.saturating_duration_since(self.now).max(Duration::from_millis(1)))
+    }
+
+    fn look_at_functions(&mut self) {
+        let now = self.now;
+        let totals = &self.shared.totals;
+        self.functions.retain(|(at, function)| {
+            if now >= *at && !function.is_answered() {
+                totals.functions_given_up.fetch_add(1, Ordering::Relaxed);
+                function.give_up();
+            }
+            !function.is_answered()
+        });
+    }
+
+    /// An initiator that has not taken anything for RspTimeout is given up.
+    fn check_blocked(&mut self, blocked: bool) -> Result<(), End> {
+        if !blocked {
+            self.blocked_since = None;
+            return Ok(());
+        }
+        let since = *self.blocked_since.get_or_insert(self.now);
+        let limit = self.established.as_ref().map(|e| e.response_timeout);
+        match limit {
+            Some(limit) if self.now.duration_since(since) >= limit => {
+                Err(End::Protocol(ProtocolError::ResponseTimeout))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends what is queued, for a bounded time.
+    pub(super) fn linger(&mut self) {
+        let Some(full) = self.connection.full() else { return };
+        let until = Instant::now() + LINGER;
+        full.outbox.uncork();
+        while full.outbox.bytes() > 0 && Instant::now() < until {
+            let left = until.saturating_duration_since(Instant::now());
+            let socket = Arc::clone(&self.connection.socket);
+            match socket::wait(socket.as_fd(), full.outbox.wake(), false, true, Some(left)) {
+                Ok(ready) if ready.writable => full.outbox.resume(),
+                Ok(_) => full.outbox.wake().clear(),
+                Err(_) => break,
+            }
+        }
+    }
+}
