@@ -102,6 +102,11 @@ impl<F: Files> FileStore<F> {
         FileStore { files }
     }
 
+    /// The files.
+    pub fn files(&self) -> &F {
+        &self.files
+    }
+
     /// The number of this installation: made once, at random.
     pub fn setup_id(&self) -> Result<u64, Error> {
         let wrong = |what: String| Error::new(libc::EIO, format!("setup_id in the state directory: {what}"));

@@ -150,7 +150,8 @@ pub(crate) enum Order {
     AtOnce,
     /// As if it were ORDERED: it changes what other commands mean.
     Ordered,
-    /// As `Ordered`, and one at a time in the unit, whatever the nexus: it changes the reservations.
+    /// As `AsSent`, and one at a time in the unit, whatever the nexus: it changes the reservations. It waits
+    /// for no write that hangs, so that a nexus can be fenced.
     Exclusive,
     /// As `Ordered`; and what it began goes on, whatever becomes of the task: SANITIZE (SBC-3, 4.11).
     Outlives,

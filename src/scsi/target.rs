@@ -223,7 +223,7 @@ fn insert(
     let place = match row.order {
         Order::AsSent => Place::Attribute(command.attribute),
         Order::AtOnce => Place::AtOnce,
-        Order::Exclusive => Place::Exclusive,
+        Order::Exclusive => Place::Exclusive(Some(command.attribute)),
         Order::Ordered | Order::Outlives => Place::Attribute(TaskAttribute::Ordered),
     };
     // Task management does not wait for what it cannot end.

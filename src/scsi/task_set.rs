@@ -53,8 +53,8 @@ impl Extent {
 pub(crate) enum Place {
     /// By its task attribute.
     Attribute(TaskAttribute),
-    /// As ORDERED, and one at a time whatever the nexus.
-    Exclusive,
+    /// By its task attribute, none for a fence; and of these one at a time, whatever the nexus.
+    Exclusive(Option<TaskAttribute>),
     /// Neither waits for attributes nor makes others wait.
     AtOnce,
 }
@@ -63,9 +63,13 @@ impl Place {
     fn attribute(self) -> Option<TaskAttribute> {
         match self {
             Place::Attribute(attribute) => Some(attribute),
-            Place::Exclusive => Some(TaskAttribute::Ordered),
+            Place::Exclusive(attribute) => attribute,
             Place::AtOnce => None,
         }
+    }
+
+    fn is_exclusive(self) -> bool {
+        matches!(self, Place::Exclusive(_))
     }
 }
 
@@ -89,7 +93,7 @@ pub(crate) struct Entry {
 impl Entry {
     /// What it changes cannot be called back: when it is aborted while it runs, it is waited for.
     fn is_fenced(&self) -> bool {
-        self.writes || self.place == Place::Exclusive
+        self.writes || self.place.is_exclusive()
     }
 }
 
@@ -286,7 +290,8 @@ impl<T> TaskSet<T> {
     fn count_blockers(&self, newer: &Entry) -> u32 {
         let ordered = newer.place.attribute() == Some(TaskAttribute::Ordered);
         let by_blocks = newer.extent.blocks > 0 && (newer.writes || self.writers > 0);
-        if self.count == 0 || (self.barriers == 0 && !ordered && !by_blocks) {
+        let by_order = self.barriers > 0 || ordered || newer.place.is_exclusive();
+        if self.count == 0 || !(by_order || by_blocks) {
             return 0;
         }
         let per_nexus = self.per_nexus;
@@ -436,24 +441,22 @@ impl<T> TaskSet<T> {
         }
     }
 
-    /// Turns a running task into a fence: it keeps its blocks and gives up its place in the order, except one
-    /// that is exclusive.
+    /// Turns a running task into a fence: it keeps its blocks, stays exclusive if it is, and gives up its
+    /// place in the order.
     fn fence(&mut self, index: usize, enabled: &mut Vec<T>) {
         let per_nexus = self.per_nexus;
         let Some(slot) = &mut self.slots[index] else { return };
         let (entry, sequence) = (slot.entry, slot.sequence);
         slot.stage = Stage::Fenced;
-        if entry.place == Place::Exclusive {
-            return;
-        }
         self.barriers -= u32::from(is_barrier(&entry));
         if let Some(slot) = &mut self.slots[index] {
-            slot.entry.place = Place::AtOnce;
+            slot.entry.place =
+                if entry.place.is_exclusive() { Place::Exclusive(None) } else { Place::AtOnce };
         }
         self.unblock(enabled, |newer| {
             sequence < newer.sequence
                 && by_attribute(&entry, &newer.entry, per_nexus)
-                && !by_extent(&entry, &newer.entry)
+                && !keeps(&entry, &newer.entry)
         });
     }
 
@@ -547,7 +550,12 @@ fn is_barrier(entry: &Entry) -> bool {
 }
 
 fn blocks<T>(older: &Slot<T>, newer: &Entry, per_nexus: bool) -> bool {
-    by_extent(&older.entry, newer) || by_attribute(&older.entry, newer, per_nexus)
+    keeps(&older.entry, newer) || by_attribute(&older.entry, newer, per_nexus)
+}
+
+/// What holds up a newcomer even when the older task is a fence: blocks, and the reservations.
+fn keeps(older: &Entry, newer: &Entry) -> bool {
+    by_extent(older, newer) || (older.place.is_exclusive() && newer.place.is_exclusive())
 }
 
 fn by_extent(older: &Entry, newer: &Entry) -> bool {
@@ -555,9 +563,6 @@ fn by_extent(older: &Entry, newer: &Entry) -> bool {
 }
 
 fn by_attribute(older: &Entry, newer: &Entry, per_nexus: bool) -> bool {
-    if older.place == Place::Exclusive && newer.place == Place::Exclusive {
-        return true;
-    }
     if per_nexus && older.nexus != newer.nexus {
         return false;
     }

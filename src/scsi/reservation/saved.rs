@@ -10,7 +10,7 @@
 //!
 //! `reservation` has type and scope in hexadecimal; a registrant has its relative target port, its key, 1 if
 //! it holds the reservation, and its TransportID's length and bytes in hexadecimal. Lines of other kinds are
-//! refused: half a state is worse than none.
+//! refused: half a state is worse than none. What is kept ends with a line `end`.
 
 use std::fmt;
 use std::fmt::Write as _;
@@ -19,6 +19,9 @@ use crate::bytes::Take;
 use crate::scsi::nexus::PortPair;
 use crate::scsi::reservation::{REGISTRATION_LIMIT, Registration, ReservationType, Reservations};
 use crate::scsi::transport_id;
+
+/// Last line of what is kept.
+const END: &str = "end\n";
 
 /// Why a text is not the state of a unit's reservations.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -65,7 +68,11 @@ impl Reservations {
 
     /// What must be kept: nothing when APTPL is off or nobody is registered.
     pub fn saved(&self) -> Vec<u8> {
-        if self.persists && !self.registrations.is_empty() { self.text().into_bytes() } else { Vec::new() }
+        if self.persists && !self.registrations.is_empty() {
+            format!("{}{END}", self.text()).into_bytes()
+        } else {
+            Vec::new()
+        }
     }
 
     /// What [`Reservations::text`] wrote, with no nexus attached.
@@ -85,6 +92,7 @@ impl Reservations {
     /// What [`Reservations::saved`] wrote before the power went: PRGENERATION starts at 0 again.
     pub fn restore(saved: &[u8]) -> Result<Self, NotAState> {
         let text = std::str::from_utf8(saved).map_err(|_| NotAState { line: 0, what: "it is no text" })?;
+        let text = text.strip_suffix(END).ok_or(NotAState { line: 0, what: "its end is missing" })?;
         Ok(Reservations { generation: 0, ..Self::parse(text)? })
     }
 

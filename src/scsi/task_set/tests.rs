@@ -121,7 +121,8 @@ fn an_abort_of_everything_starts_nothing_it_hit() {
 #[test]
 fn exclusive_tasks_run_one_at_a_time_in_the_whole_unit() {
     let mut set = TaskSet::new(true);
-    let exclusive = |nexus, tag| Entry { nexus, place: Place::Exclusive, ..simple(tag, 0, false) };
+    let place = Place::Exclusive(Some(TaskAttribute::Simple));
+    let exclusive = |nexus, tag| Entry { nexus, place, ..simple(tag, 0, false) };
     let nothing = Extent::default();
     let (first, now) = runs(&mut set, Entry { extent: nothing, ..exclusive(1, 1) });
     assert!(now);
