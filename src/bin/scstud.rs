@@ -20,7 +20,7 @@ use std::time::Duration;
 use log::{LevelFilter, error, info, warn};
 use management::Management;
 use notify::notify;
-use scstu::mgmt::conf::{self, apply};
+use scstu::mgmt::conf::{self, Mode};
 use scstu::mgmt::control::local::Local;
 use scstu::mgmt::metrics::{self, endpoint::Endpoint};
 use scstu::mgmt::tree::Tree;
@@ -180,7 +180,10 @@ fn read_config(path: &Path) -> Result<String, Failure> {
 fn configure(model: &Model, options: &Options) -> Result<(), Failure> {
     if let Some(path) = &options.config {
         let text = read_config(path)?;
-        return apply::load(model, &text).map_err(|error| failure(2, format!("{}:{error}", path.display())));
+        let loaded = conf::apply_text(model, &text, Mode::Merge);
+        let plan = loaded.map_err(|error| failure(2, format!("{}:{error}", path.display())))?;
+        plan.notes.iter().for_each(|note| warn!("{}: {note}", path.display()));
+        return Ok(());
     }
     let target = DEFAULT_TARGET.to_owned();
     let changes = [
@@ -308,8 +311,11 @@ fn reload(model: &Model, options: &Options) {
         Ok(text) => text,
         Err(failure) => return error!("{}; nothing was changed", failure.text),
     };
-    match apply::reload(model, &text) {
-        Ok(changed) => info!("{} read again: {changed} changes", path.display()),
+    match conf::apply_text(model, &text, Mode::Merge) {
+        Ok(plan) => {
+            plan.steps.iter().for_each(|step| info!("{}", step.text));
+            info!("{} read again: {} changes", path.display(), plan.steps.len());
+        }
         Err(error) => error!("{}:{error}; nothing was changed", path.display()),
     }
 }

@@ -4,7 +4,7 @@
 //! ENOENT no such object, EEXIST there is one, EINVAL a bad value, EBUSY in use, EACCES not writable.
 
 use crate::instance::Instance;
-use crate::mgmt::conf::apply;
+use crate::mgmt::conf::{self, Mode};
 use crate::model::{COPY_MANAGER_TARGET, Change, Error, Object, Scope};
 
 impl Instance {
@@ -13,11 +13,11 @@ impl Instance {
         self.own(|| self.model.apply(change))
     }
 
-    /// Adds what a configuration (the text of an scst.conf) names to what is there. The error's text begins
-    /// with line and column; nothing is changed then.
+    /// Brings the configuration to what a file (the text of an scst.conf) says; what it does not mention stays.
+    /// The error's text begins with line and column; nothing is changed then.
     pub fn load(&self, text: &str) -> Result<(), Error> {
-        let loaded = self.own(|| apply::load(&self.model, text));
-        loaded.map_err(|error| Error::new(error.errno, error.to_string()))
+        let loaded = self.own(|| conf::apply_text(&self.model, text, Mode::Merge));
+        loaded.map(drop).map_err(|error| Error::new(error.errno, error.to_string()))
     }
 
     /// Adds a device of a handler, with its parameters in order.

@@ -5,19 +5,23 @@
 //! line    := WORD [WORD [WORD]]
 //! section := WORD [WORD [WORD]] "{" config "}"
 //! ```
-//! [`lex`] makes words of lines, [`parse`] a tree of words, [`write`](mod@write) a file of a tree;
-//! [`legacy`] makes such a tree of the files of SCST's older versions.
+//! [`lex`] makes words of lines, [`parse`] a tree of words, [`plan`] changes of a tree; [`save`] makes a tree
+//! of the model, [`write`](mod@write) a file of a tree; [`legacy`] makes such a tree of the files of SCST's
+//! older versions.
 
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-pub mod apply;
 pub mod legacy;
 pub mod lex;
 pub mod parse;
+pub mod plan;
+pub mod save;
 pub mod write;
+
+pub use plan::{Mode, Plan, apply, apply_text, plan_text};
 
 /// Longest file in bytes: enough for every object that a model may have.
 pub const FILE_LIMIT: usize = 16 << 20;

@@ -1,0 +1,135 @@
+//! `HANDLER` sections: devices.
+
+use std::sync::Arc;
+
+use crate::attr::Access;
+use crate::mgmt::conf::parse::{Node, parse};
+use crate::mgmt::conf::plan::{Mode, Planner, When, line, unknown, value};
+use crate::mgmt::conf::{Error, Place};
+use crate::model::device::DeviceObject;
+use crate::model::{Change, Object};
+
+/// Which line of a new device an error is about: its text begins with the attribute's name, or says that
+/// there is no such attribute.
+pub(super) fn place_of(
+    text: &str,
+    device: Place,
+    parameters: &[(String, String)],
+    error: &str,
+) -> Option<Place> {
+    let is_about = |name: &str| {
+        let behind = error.strip_prefix(name);
+        behind.is_some_and(|rest| rest.starts_with([':', ' ']))
+            || error.contains(&format!(" has no attribute {name};"))
+    };
+    let at = parameters.iter().position(|(name, _)| is_about(name))?;
+    let nodes = parse(text).ok()?;
+    let handlers = nodes.iter().filter(|node| node.name == "HANDLER");
+    let node = handlers.flat_map(Node::children).find(|node| node.place == device)?;
+    node.children().get(at).map(|line| line.place)
+}
+
+impl Planner {
+    pub(super) fn handler(&mut self, node: &Node) -> Result<(), Error> {
+        let handler = node.value("the name of a handler")?;
+        self.once(node, format!("HANDLER {handler}"), &format!("HANDLER {handler}"))?;
+        node.children().iter().try_for_each(|child| match child.name.as_str() {
+            "DEVICE" => self.device(handler, child),
+            _ => Err(unknown(child, "DEVICE")),
+        })
+    }
+
+    fn device(&mut self, handler: &str, node: &Node) -> Result<(), Error> {
+        let name = node.value("the name of a device")?;
+        self.once(node, format!("DEVICE {name}"), &format!("DEVICE {name}"))?;
+        let mut parameters = Vec::new();
+        for attribute in node.children() {
+            line(attribute, "attributes")?;
+            let key = format!("devices/{name} {}", attribute.name);
+            self.once(attribute, key, &attribute.name)?;
+            parameters.push((attribute.name.clone(), value(attribute)?.to_owned()));
+        }
+        let new = Change::AddDevice { handler: handler.to_owned(), name: name.to_owned(), parameters };
+        let Some(now) = self.now.devices.get(name).cloned() else {
+            self.add(node, new);
+            return Ok(());
+        };
+        let difference = if *now.handler.name == *handler {
+            self.first_fixed_difference(node, &now)?
+        } else {
+            Some(node.wrong(format!("device {name} is one of {}, not of {handler}", now.handler.name)))
+        };
+        match difference {
+            None => self.change_device(name, node, &now),
+            Some(error) if self.mode == Mode::Merge => Err(error),
+            Some(_) => {
+                self.push(When::InOrder, Some(node.place), Change::RemoveDevice(name.to_owned()), None);
+                self.renewed.insert(name.to_owned());
+                self.add(node, new);
+                Ok(())
+            }
+        }
+    }
+
+    /// The first attribute that differs and that nothing but a new device can have.
+    fn first_fixed_difference(&self, node: &Node, now: &Arc<DeviceObject>) -> Result<Option<Error>, Error> {
+        for attribute in node.children() {
+            let (row, access) = now
+                .config
+                .find(&attribute.name)
+                .map_err(|error| Error { errno: error.errno, ..attribute.wrong(error.text) })?;
+            let before = (row.get)(&now.config);
+            let value = value(attribute)?;
+            if access == Access::WriteOnly {
+                return Err(attribute.wrong(format!("{} is an order and no setting", row.name)));
+            }
+            if !access.is_writable() && is_another(row.kind, &before, value) {
+                let name = &now.device.name();
+                return Ok(Some(attribute.wrong(format!(
+                    "{} of device {name} is {before} and can be set only when the device is made",
+                    row.name
+                ))));
+            }
+        }
+        Ok(None)
+    }
+
+    fn change_device(&mut self, name: &str, node: &Node, now: &Arc<DeviceObject>) -> Result<(), Error> {
+        let set =
+            |attribute: &str, value: &str| Change::set(Object::Device(name.to_owned()), attribute, value);
+        let is_disk = now.handler.medium == crate::backstore::registry::Medium::Disk;
+        for attribute in node.children() {
+            let Ok((row, access)) = now.config.find(&attribute.name) else { continue };
+            let before = (row.get)(&now.config);
+            let value = value(attribute)?;
+            if !access.is_writable() || !is_another(row.kind, &before, value) {
+                continue;
+            }
+            row.kind.parse(value).map_err(|e| Error {
+                errno: e.errno,
+                ..attribute.wrong(format!("{}: {}", row.name, e.text))
+            })?;
+            // The file of a disk is exchanged while it is closed.
+            let is_exchange = row.name == "filename" && is_disk && now.config.active;
+            if is_exchange {
+                self.push(When::InOrder, Some(attribute.place), set("active", "0"), Some("1"));
+            }
+            self.push(When::InOrder, Some(attribute.place), set(row.name, value), Some(&before));
+            if is_exchange {
+                self.push(When::InOrder, Some(attribute.place), set("active", "1"), Some("0"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether two texts mean different values; an empty drive shows `none`.
+fn is_another(kind: crate::attr::Kind, before: &str, value: &str) -> bool {
+    if before == value || (before == "none" && value.is_empty()) {
+        return false;
+    }
+    match (kind.parse(before), kind.parse(value)) {
+        (Ok(before), Ok(value)) => before != value,
+        _ => true,
+    }
+}

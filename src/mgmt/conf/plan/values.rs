@@ -1,0 +1,101 @@
+//! Attributes of a file against those of the model.
+
+use crate::attr::{Access, Attr};
+use crate::mgmt::conf::Error;
+use crate::mgmt::conf::parse::Node;
+use crate::mgmt::conf::plan::{Planner, When, line, value};
+use crate::model::{Change, Object, dynamic};
+
+/// Names that a file may use, of those that the object has.
+pub(super) fn settable<T>(lists: &[&'static [Attr<T>]], object: &T) -> Vec<&'static str> {
+    let rows = lists.iter().flat_map(|list| list.iter());
+    let may = |row: &&Attr<T>| {
+        let access = (row.here)(object, row.access);
+        matches!(access, Some(Access::ReadWrite | Access::Secret))
+    };
+    rows.filter(may).map(|row| row.name).collect()
+}
+
+impl Planner {
+    /// Plans a line that sets an attribute of `object`, whose state is `now`, if it says anything new.
+    pub(super) fn compare<T: Clone>(
+        &mut self,
+        node: &Node,
+        object: Object,
+        lists: &[&'static [Attr<T>]],
+        now: &T,
+        when: When,
+    ) -> Result<(), Error> {
+        let known = || settable(lists, now).join(", ");
+        line(node, "attributes")?;
+        let row = lists.iter().flat_map(|list| list.iter()).find(|row| row.name == node.name);
+        let access = row.and_then(|row| (row.here)(now, row.access));
+        let (Some(row), Some(access)) = (row, access) else {
+            return Err(node.wrong(format!("there is no attribute {}; there are {}", node.name, known())));
+        };
+        let value = value(node)?;
+        let before = (row.get)(now);
+        if !matches!(access, Access::ReadWrite | Access::Secret) {
+            // A file may repeat what nobody can set.
+            if access != Access::WriteOnly && before == value {
+                return Ok(());
+            }
+            return Err(node.wrong(format!("{} cannot be set; what can is {}", node.name, known())));
+        }
+        let mut after = now.clone();
+        row.write(&mut after, value)
+            .map_err(|error| Error { errno: error.errno, ..node.wrong(error.text) })?;
+        if (row.get)(&after) != before {
+            let change = Change::set(object, row.name, value);
+            self.push(when, Some(node.place), change, Some(&before));
+        }
+        Ok(())
+    }
+
+    /// Plans a line that adds a value of an attribute that comes and goes. An account with another password
+    /// gets the new one.
+    pub(super) fn add_value(
+        &mut self,
+        node: &Node,
+        object: &Object,
+        shown: &[dynamic::Shown],
+    ) -> Result<(), Error> {
+        line(node, "attributes")?;
+        let value = node.value(if node.name.ends_with("User") {
+            "a name and a password in quotes"
+        } else {
+            "one value"
+        })?;
+        let Some((row, _)) = dynamic::find(&node.name, *object == Object::Iscsi) else { return Ok(()) };
+        let word = first_word(value);
+        // Only one outgoing account may be there, whatever its name is.
+        let name = if row.name == "OutgoingUser" { "" } else { word };
+        let key = format!("{} {} {name}", object.path(), row.name);
+        self.once(node, key, &format!("{} {name}", row.name))?;
+        let own = shown.iter().find(|own| own.name == row.name && first_word(&own.value) == word);
+        let (object, value) = (object.clone(), value.to_owned());
+        match own {
+            Some(own) if squeezed(&own.value) == squeezed(&value) => {}
+            Some(own) => {
+                let change = Change::Set { object, attribute: own.file.clone(), value };
+                self.push(When::InOrder, Some(node.place), change, Some(&own.value));
+            }
+            None => {
+                let attribute = row.name.to_owned();
+                self.add(node, Change::AddValue { object, attribute, value });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Name of an account; the whole of a pattern.
+pub(super) fn first_word(value: &str) -> &str {
+    value.split_whitespace().next().unwrap_or("")
+}
+
+/// A name and a password with one blank between them, as the model keeps them.
+fn squeezed(value: &str) -> (String, String) {
+    let (name, rest) = value.trim().split_once([' ', '\t']).unwrap_or((value.trim(), ""));
+    (name.to_owned(), rest.trim_start().to_owned())
+}
