@@ -2,11 +2,15 @@
 
 #![allow(clippy::unwrap_used)] // A test panics to fail.
 
+mod common;
+mod initiator;
 mod isns_server;
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use common::{Daemon, Folder};
+use initiator::{Initiator, Options};
 use isns_server::{IsnsServer, attribute};
 use scstu::mgmt::isns::client::{Target, Timing};
 use scstu::mgmt::isns::shell::{Host, Shell, Wanted};
@@ -143,4 +147,51 @@ fn thousands_of_targets_are_registered() {
     shell.look();
     server.wait("the registration", |known| known.targets.len() == 3000);
     shell.stop();
+}
+
+/// scst.conf of a daemon that registers with `server`.
+fn conf(server: &IsnsServer, access: &str, more: &str) -> String {
+    format!(
+        "HANDLER vdisk_ram {{\n\tDEVICE d {{\n\t\tsize 1M\n\t}}\n}}\nTARGET_DRIVER iscsi {{\n\tenabled 1\n\
+         \tiSNSServer \"{}{access}\"\n\tisns_entity_name box.test\n\
+         \tTARGET iqn.2026-01.test:a {{\n\t\tenabled 1\n\t\talias first\n\t\tLUN 0 d\n\t}}\n\
+         \tTARGET iqn.2026-01.test:off {{\n\t\tLUN 0 d\n\t}}\n{more}}}\n",
+        server.address
+    )
+}
+
+#[test]
+fn the_daemon_registers_its_enabled_targets_and_withdraws_them() {
+    let server = IsnsServer::start();
+    let folder = Folder::new("isns-daemon");
+    let mut daemon = Daemon::start_in(&folder.0, &conf(&server, "", ""));
+    let known = server.wait("the registration", |known| !known.portals.is_empty());
+    assert_eq!(known.entity, "box.test");
+    assert_eq!(known.targets, [("iqn.2026-01.test:a".to_owned(), "first".to_owned())]);
+    assert_eq!(known.portals, [daemon.address]);
+    let more = "\tTARGET iqn.2026-01.test:new {\n\t\tenabled 1\n\t}\n";
+    std::fs::write(folder.file("scst.conf"), conf(&server, "", more)).unwrap();
+    let pid = daemon.pid().to_string();
+    assert!(std::process::Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+    server.wait("the new target", |known| known.targets.len() == 2);
+    assert!(daemon.stop().success());
+    assert!(server.known().entity.is_empty(), "deregistered: {:?}", server.known());
+}
+
+#[test]
+fn with_access_control_only_registered_initiators_log_in() {
+    let server = IsnsServer::start();
+    let daemon = Daemon::start("isns-access", &conf(&server, " AccessControl", ""));
+    let login = || Initiator::login(daemon.address, "iqn.2026-01.test:a", &Options::default());
+    server.wait("the subscription", |known| !known.subscriptions.is_empty());
+    let refused = login().err().expect("refused");
+    assert!(refused.to_string().contains("login refused"), "{refused}");
+    server.known().initiators = vec!["iqn.2026-01.test:initiator".to_owned()];
+    let name = attribute(32, b"iqn.2026-01.test:a\0\0");
+    server.ask(0x0008, &[name, attribute(35, &[0, 0, 0, 8])].concat());
+    let until = Instant::now() + Duration::from_secs(20);
+    while login().is_err() {
+        assert!(Instant::now() < until, "never let in");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }

@@ -22,6 +22,7 @@ use management::Management;
 use notify::notify;
 use scstu::mgmt::conf::{self, Mode};
 use scstu::mgmt::control::local::Local;
+use scstu::mgmt::isns::{client::Timing, registrar::Registrar};
 use scstu::mgmt::metrics::{self, endpoint::Endpoint};
 use scstu::mgmt::tree::Tree;
 use scstu::model::{Change, Model, Object, Scope};
@@ -221,6 +222,7 @@ fn run(options: Options) -> Result<(), Failure> {
     // Who is told where it listens may also ask it.
     let management = manage(&server, &model, &options)?;
     listen(&server, &model, &options)?;
+    let registrar = Registrar::attach(&model, Timing::default());
     let _metrics = options.metrics.map(|address| serve_metrics(&server, address)).transpose()?;
     notify("READY=1");
     for signal in signals.forever() {
@@ -238,6 +240,7 @@ fn run(options: Options) -> Result<(), Failure> {
     drop(management);
     notify("STOPPING=1");
     info!("stopping");
+    registrar.stop();
     let stuck = server.stop(DRAIN);
     if stuck > 0 {
         warn!("{stuck} workers are stuck in a backstore");

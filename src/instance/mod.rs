@@ -30,6 +30,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::backstore::registry::Handler;
+use crate::mgmt::isns::client::Timing;
+use crate::mgmt::isns::registrar::Registrar;
 use crate::model::{Change, Error, Model, Object};
 use crate::notice::Notice;
 use crate::scsi::device::{Device, Dispatch};
@@ -75,6 +77,7 @@ pub struct Instance {
     server: Server,
     events: Option<Arc<Events>>,
     stage: Mutex<Stage>,
+    registrar: Arc<Registrar>,
 }
 
 /// What the units see above them: the pool, and those who want to hear of events.
@@ -126,7 +129,8 @@ impl Instance {
             // Who embeds it says with each target whether it is served.
             model.apply(&Change::set(Object::Iscsi, "enabled", "1"))?;
             let server = Server::new(options.server, model.clone(), pool);
-            Ok(Instance { id, model, server, events, stage: Mutex::new(Stage::New) })
+            let registrar = Registrar::attach(&model, Timing::default());
+            Ok(Instance { id, model, server, events, stage: Mutex::new(Stage::New), registrar })
         })
     }
 
@@ -193,6 +197,7 @@ impl Instance {
         self.own(|| {
             let until = Instant::now() + drain.max(COME_BACK);
             let devices = self.devices();
+            self.registrar.stop();
             let stuck = self.server.stop(drain);
             let mut outstanding = outstanding(&devices);
             while outstanding > 0 && Instant::now() < until {

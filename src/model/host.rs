@@ -1,7 +1,8 @@
 //! The model as the protocol sees it: who may log in where, and what they see.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use crate::iscsi::attachment::{Attachment, CloseReason, Host, LiveSession};
 use crate::iscsi::directory::{Directory, Offer, Query, Refusal, TargetRecord, Wanted};
@@ -42,10 +43,29 @@ fn subject(target: &TargetObject, query: &Query<'_>) -> String {
     }
 }
 
+impl Model {
+    /// The target, if this initiator may know of it. Where the iSNS server decides, it must have said so.
+    fn visible<'c>(
+        &self,
+        configuration: &'c Configuration,
+        name: &str,
+        query: &Query<'_>,
+    ) -> Result<&'c TargetObject, Refusal> {
+        let target = configuration.visible(name, query)?;
+        let is_decided_elsewhere = matches!(configuration.driver.isns_server, Some((_, true)));
+        let registered = self.registered.read().unwrap_or_else(PoisonError::into_inner);
+        let knows = |names: &BTreeSet<String>| names.contains(&key(query.initiator.as_str()));
+        if is_decided_elsewhere && !registered.get(&key(name)).is_some_and(knows) {
+            return Err(Refusal::Status(LoginStatus::NOT_FOUND));
+        }
+        Ok(target)
+    }
+}
+
 impl Directory for Model {
     fn target(&self, target: &IscsiName, query: &Query<'_>) -> Result<Offer, Refusal> {
         let configuration = self.configuration();
-        let target = configuration.visible(target.as_str(), query)?;
+        let target = self.visible(&configuration, target.as_str(), query)?;
         let here = crate::iscsi::discovery::written(query.portal);
         let portal = query.portal.ip().to_canonical();
         Ok(Offer {
@@ -83,10 +103,12 @@ impl Directory for Model {
                 .collect(),
         };
         match wanted {
-            Wanted::Named(name) => configuration.visible(name, query).map(record).into_iter().collect(),
+            Wanted::Named(name) => {
+                self.visible(&configuration, name, query).map(record).into_iter().collect()
+            }
             Wanted::All => {
                 let names = configuration.targets.keys();
-                names.filter_map(|name| configuration.visible(name, query).ok()).map(record).collect()
+                names.filter_map(|name| self.visible(&configuration, name, query).ok()).map(record).collect()
             }
         }
     }
@@ -101,7 +123,8 @@ impl Host for Model {
     ) -> Result<Attachment, LoginStatus> {
         let configuration = self.configuration();
         let name = request.target.as_ref().ok_or(LoginStatus::MISSING_PARAMETER)?;
-        let target = configuration.visible(name.as_str(), query).map_err(|_| LoginStatus::NOT_FOUND)?;
+        let target =
+            self.visible(&configuration, name.as_str(), query).map_err(|_| LoginStatus::NOT_FOUND)?;
         let limit = target.values[KeyId::MaxSessions] as usize;
         if limit > 0 && sessions >= limit {
             return Err(LoginStatus::OUT_OF_RESOURCES);

@@ -14,11 +14,11 @@
 //! One writer at a time (`writer`), which may wait for a backstore. Readers take a snapshot and wait for
 //! nobody. `sessions` comes before a unit's state and is never held while something waits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 
 use crate::attr::Access;
 pub use crate::attr::Error;
@@ -145,6 +145,9 @@ pub struct Model {
     writer: Mutex<()>,
     sessions: Mutex<Sessions>,
     portals: RwLock<Vec<SocketAddr>>,
+    /// By the word of the iSNS server, who may log in where.
+    registered: RwLock<BTreeMap<String, BTreeSet<String>>>,
+    watcher: OnceLock<Box<dyn Fn() + Send + Sync>>,
     dispatch: Arc<dyn Dispatch>,
     store: Option<Arc<dyn StateStore>>,
     handlers: Registry,
@@ -184,6 +187,8 @@ impl Model {
             writer: Mutex::default(),
             sessions: Mutex::default(),
             portals: RwLock::default(),
+            registered: RwLock::default(),
+            watcher: OnceLock::new(),
             absent: pseudo(DeviceType::Absent, &dispatch),
             well_known: pseudo(DeviceType::WellKnown, &dispatch),
             dispatch,
@@ -207,9 +212,30 @@ impl Model {
     /// Where the portals listen, for SendTargets.
     pub fn set_portals(&self, portals: Vec<SocketAddr>) {
         *self.portals.write().unwrap_or_else(PoisonError::into_inner) = portals;
+        self.tell_watcher();
     }
 
-    fn portals(&self) -> Vec<SocketAddr> {
+    /// Has `look` called after every change, by the thread that made it: it must not block and not change
+    /// anything. Only the first one to ask is called.
+    pub fn watch(&self, look: impl Fn() + Send + Sync + 'static) {
+        let _ = self.watcher.set(Box::new(look));
+    }
+
+    fn tell_watcher(&self) {
+        if let Some(look) = self.watcher.get() {
+            look();
+        }
+    }
+
+    /// The initiators that may log in to a target, by the word of the iSNS server. They count only while it
+    /// decides (`iSNSServer` with AccessControl); until it has spoken, nobody may.
+    pub fn set_registered_initiators(&self, target: &str, initiators: BTreeSet<String>) {
+        let mut registered = self.registered.write().unwrap_or_else(PoisonError::into_inner);
+        registered.insert(key(target), initiators);
+    }
+
+    /// Where the portals listen.
+    pub fn portals(&self) -> Vec<SocketAddr> {
         self.portals.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -292,6 +318,7 @@ impl Model {
             }
         }
         self.carry_out(batch);
+        self.tell_watcher();
         // Devices that are gone may close their files: last, and under no lock but the writers'.
         drop(before);
         Ok(())

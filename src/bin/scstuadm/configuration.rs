@@ -1,12 +1,13 @@
 //! scst.conf: `check`, `convert`, `plan`, `apply`, `save`.
 
-use std::fs;
-use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
-use scstu::mgmt::conf::{self, FILE_LIMIT, apply, legacy};
+use scstu::mgmt::conf::{self, FILE_LIMIT, Mode, legacy, plan, save::store};
 use scstu::mgmt::control::Lines;
+use scstu::model::Model;
+use scstu::server::pool::Pool;
 
 use crate::context::{Answer, Arguments, Command, Context, FAILED, Failure, REFUSED, USAGE, failure};
 use crate::output::{Json, Report};
@@ -61,8 +62,11 @@ fn text_of(file: &str) -> Result<String, Failure> {
 
 fn check(_context: &Context, arguments: &Arguments) -> Answer {
     let [file] = arguments.exactly(&[])?;
-    let steps = apply::plan(&text_of(file)?).map_err(|error| failure(REFUSED, format!("{file}:{error}")))?;
-    let count = u64::try_from(steps.len()).unwrap_or(u64::MAX);
+    // An empty model opens nothing: a file that is not there is no mistake yet.
+    let model = Model::new(Arc::new(Pool::new(2)), None).map_err(|error| failure(FAILED, error.text))?;
+    let plan = plan::draft(&model, &text_of(file)?, Mode::Merge)
+        .map_err(|error| failure(REFUSED, format!("{file}:{error}")))?;
+    let count = u64::try_from(plan.steps.len()).unwrap_or(u64::MAX);
     Ok(Report { text: format!("{file}: good; {count} changes"), json: Json::Number(count) })
 }
 
@@ -101,7 +105,7 @@ fn changes(lines: &Lines, really: bool) -> String {
     if lines.is_empty() {
         return "nothing to change".to_owned();
     }
-    let mut text: String = lines.iter().map(|line| line.join("  ") + "\n").collect();
+    let mut text: String = lines.iter().map(|line| line.join("\n      ") + "\n").collect();
     if really {
         text.push_str(&format!("{} changes made\n", lines.len()));
     }
@@ -114,25 +118,6 @@ fn save(context: &Context, arguments: &Arguments) -> Answer {
     let Some(file) = file.filter(|file| *file != "-") else {
         return Ok(Report { json: Json::text(&text), text });
     };
-    replace(Path::new(file), &text).map_err(|error| failure(FAILED, format!("{file}: {error}")))?;
+    store(Path::new(file), &text).map_err(|error| failure(FAILED, format!("{file}: {error}")))?;
     Ok(Report::done())
-}
-
-/// Writes a file as a whole or not at all: it has secrets in it, so it is its owner's; what was there stays
-/// until all of it is on the disk.
-fn replace(file: &Path, text: &str) -> std::io::Result<()> {
-    let mut name = file.as_os_str().to_owned();
-    name.push(format!(".{}", std::process::id()));
-    let new = Path::new(&name);
-    let mut open = fs::OpenOptions::new();
-    let written = open.write(true).create_new(true).mode(0o600).open(new).and_then(|mut handle| {
-        handle.write_all(text.as_bytes())?;
-        handle.sync_all()
-    });
-    if let Err(error) = written.and_then(|()| fs::rename(new, file)) {
-        let _ = fs::remove_file(new);
-        return Err(error);
-    }
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::File::open(folder)?.sync_all()
 }

@@ -17,7 +17,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::mgmt::conf::{self, apply};
+use crate::mgmt::conf::{self, Mode, Plan, save};
 use crate::mgmt::control::deadline::{Bounded, DEADLINE, Desk};
 use crate::mgmt::control::{Files, Lines, Service};
 use crate::mgmt::tree::{Description, Kind, Tree};
@@ -119,6 +119,22 @@ fn description(file: &Description) -> Vec<String> {
     fields
 }
 
+/// What becomes of what a file does not mention.
+fn mode_of(word: &str) -> Result<Mode, Error> {
+    match word {
+        "keep" => Ok(Mode::Merge),
+        "remove" => Ok(Mode::Exact),
+        _ => Err(Error::new(libc::EINVAL, format!("\"{word}\" is neither keep nor remove"))),
+    }
+}
+
+/// A line for each change: the change, then the sessions that notice it.
+fn changes(plan: Plan) -> Lines {
+    let notes = plan.notes.into_iter().map(|note| vec![format!("# {note}")]);
+    let steps = plan.steps.into_iter().map(|step| [vec![step.text], step.sessions].concat());
+    notes.chain(steps).collect()
+}
+
 /// An error in a file, with its place.
 fn placed(error: conf::Error) -> Error {
     Error::new(error.errno, error.to_string())
@@ -198,19 +214,18 @@ impl Service for Local {
         Ok(lines)
     }
 
-    fn plan(&self, _mode: &str, text: &str) -> Result<Lines, Error> {
-        let text = text.to_owned();
-        self.whole(move |_| apply::plan(&text).map(|_| Lines::new()).map_err(placed))
+    fn plan(&self, mode: &str, text: &str) -> Result<Lines, Error> {
+        let (mode, text) = (mode_of(mode)?, text.to_owned());
+        self.whole(move |model| conf::plan_text(model, &text, mode).map(changes).map_err(placed))
     }
 
-    fn apply(&self, _mode: &str, text: &str) -> Result<Lines, Error> {
-        let text = text.to_owned();
-        self.whole(move |model| apply::reload(model, &text).map(|_| Lines::new()).map_err(placed))
+    fn apply(&self, mode: &str, text: &str) -> Result<Lines, Error> {
+        let (mode, text) = (mode_of(mode)?, text.to_owned());
+        self.whole(move |model| conf::apply_text(model, &text, mode).map(changes).map_err(placed))
     }
 
     fn save(&self) -> Result<String, Error> {
-        let _ = &self.tree;
-        Err(Error::new(libc::ENOSYS, ""))
+        Ok(save::save(&self.model.configuration()))
     }
 
     fn perform(&self, name: &str, arguments: &[&str]) -> Result<Lines, Error> {

@@ -22,7 +22,7 @@ use crate::sys::thread::spawn;
 /// The server's port (RFC 4171, 2.9).
 const PORT: u16 = 3205;
 /// How often the configuration is looked at, if nobody says that it has changed.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// How long a write, and an inquiry of the server, may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections of the server at once.
@@ -97,6 +97,12 @@ impl Shell {
     pub fn stop(self) {
         let _ = self.events.try_send(Event::Stop);
         let _ = self.ended.recv_timeout(2 * FAREWELL);
+    }
+}
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        let _ = self.events.try_send(Event::Stop);
     }
 }
 
