@@ -180,7 +180,8 @@ fn what_is_saved_loads_to_the_same_and_is_saved_the_same() {
         "\t\tHeaderDigest None,CRC32C\n",
         "\t\tredirect \"10.0.0.9 temp\"\n",
         "\t\tLUN 16 n1\n",
-        "\t\tGROUP zz {\n\t\t\tLUN 0 f2\n\t\t\tINITIATOR iqn.1993-08.org.debian:01:*\n\t\t\tINITIATOR \\#literal\n",
+        "\t\tGROUP zz {\n\t\t\tLUN 0 f2\n\t\t\tINITIATOR iqn.1993-08.org.debian:01:*\n\
+         \t\t\tINITIATOR \\#literal\n",
         "TARGET_DRIVER copy_manager {\n\tallow_not_connected_copy 1\n}\n",
         "\tTARGET iqn.2006-10.net.vlnb:off {\n\t\tenabled 0\n\t\tLUN 0 cd0\n\t}\n",
         "\t\t\trel_tgt_id 2\n",
