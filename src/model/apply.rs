@@ -276,13 +276,12 @@ impl<'m> Batch<'m> {
         let means = (&self.model.dispatch, self.model.store.as_ref());
         let object = DeviceObject::open(row, name, parameters, identity, means)?;
         object.device.set_port_group_control(Some(self.model.port_group_control()));
-        let is_read_only = object.config.is_read_only();
         self.next.devices.insert(name.to_owned(), Arc::new(object));
-        if is_read_only { Ok(()) } else { self.assign_to_copy_manager(name) }
+        self.assign_to_copy_manager(name)
     }
 
-    /// SCST 1.11: every device that can be written is a LUN of the copy manager, with a number that was not
-    /// used before while there are any.
+    /// SCST 1.11: every device is a LUN of the copy manager, with a number that was not used before while
+    /// there are any.
     fn assign_to_copy_manager(&mut self, name: &str) -> Result<(), Error> {
         let luns = &self.next.copy_manager.map.luns;
         let from = self.next.next_copy_lun;
@@ -436,10 +435,8 @@ impl<'m> Batch<'m> {
         if u32::from(lun) > MAX_LUN {
             return Err(Error::invalid(format!("LUN {lun} is not a number from 0 to {MAX_LUN}")));
         }
-        let device =
-            self.next.devices.get(&object.device).ok_or_else(|| unknown("device", &object.device))?;
-        let is_read_only = object.read_only || device.config.is_read_only();
-        if scope.target == COPY_MANAGER_TARGET && is_read_only {
+        self.next.devices.get(&object.device).ok_or_else(|| unknown("device", &object.device))?;
+        if scope.target == COPY_MANAGER_TARGET && object.read_only {
             return Err(Error::invalid("the copy manager takes no LUN that is read-only"));
         }
         let scope = self.map(scope)?.scope.clone();

@@ -1,6 +1,7 @@
 //! The commands of the tree's `mgmt` files: one row for each, which a usage text and a change are made of.
 
 use crate::attr::Error;
+use crate::backstore::registry::{Handler, Medium, Opener};
 use crate::model::lex::Words;
 use crate::model::object::{Object, Scope};
 use crate::model::target::{ISCSI_ATTRIBUTES, lun_number};
@@ -34,11 +35,11 @@ macro_rules! verb {
 static HANDLER: &[Verb] = &[
     verb!("add_device" "DEVICE [PARAMETER=VALUE; ...]" "adds a device",
         |_c, Object::Handler(handler), w| add_device(handler, w)),
-    verb!("del_device" "DEVICE" "removes a device and its LUNs", |c, Object::Handler(handler), w| {
+    verb!("del_device" "DEVICE" "removes a device and its LUNs", |c, Object::Handler(_), w| {
         let name = w.wanted("the name of a device")?;
         w.end()?;
-        let own = c.devices.get(name).filter(|object| object.handler.name == handler.as_str());
-        own.ok_or_else(|| unknown("device", name))?;
+        // As in SCST, any kind's file removes devices of all kinds.
+        c.devices.get(name).ok_or_else(|| unknown("device", name))?;
         Ok(vec![Change::RemoveDevice(name.to_owned())])
     }),
 ];
@@ -295,7 +296,7 @@ impl Model {
         };
         match object {
             Object::Handler(name) => {
-                let parameters = self.handlers().find(name).map_or(&[][..], |handler| handler.parameters);
+                let parameters = self.handlers().find(name).map(|row| told(&row)).unwrap_or_default();
                 text.push_str(&format!("The following parameters available: {}\n", parameters.join(", ")));
             }
             Object::Luns(_) => text.push_str("The following parameters available: read_only\n"),
@@ -308,4 +309,21 @@ impl Model {
         }
         text
     }
+}
+
+/// The parameters that are told. scstadmin makes a device anew when one of them differs, and saves what it
+/// cannot write later only if it is one of them; so a file tells its own size, and a drive begins empty.
+fn told(handler: &Handler) -> Vec<&'static str> {
+    let is_own = matches!(handler.opener, Opener::Function(_));
+    let has_file = handler.parameters.contains(&"filename");
+    let hidden = match handler.medium {
+        Medium::CdRom => "filename",
+        Medium::Disk if is_own && has_file => "size",
+        Medium::Disk => "",
+    };
+    let mut told: Vec<&str> = handler.parameters.iter().copied().filter(|name| *name != hidden).collect();
+    if let Some(size) = told.iter().position(|name| *name == "size") {
+        told.insert(size + 1, "size_mb");
+    }
+    told
 }
