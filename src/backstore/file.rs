@@ -5,15 +5,18 @@
 //! failed flush the page cache may have dropped what was dirty, so the store is failed until it is opened
 //! again, and says so.
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::fs::{File, Metadata, OpenOptions};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::backstore::{Backstore, BlockError, Capabilities, Geometry, Provisioning};
+use crate::backstore::{Backstore, BlockError, Capabilities, Geometry, Provisioning, Space};
 use crate::sys::AlignedMemory;
-use crate::sys::file::{self, Allocate};
+use crate::sys::file::{self, Allocate, Discard};
+
+/// Largest unit of allocation of a file system that is believed; network file systems tell of transfers.
+const LARGEST_UNIT: u32 = 128 << 10;
 
 /// How to open it.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +53,8 @@ pub struct FileStore {
     bytes: AtomicU64,
     physical: u32,
     alignment: usize,
+    /// What is freed together, and where the first such unit begins, in bytes.
+    unit: Discard,
     capabilities: Capabilities,
     failed: AtomicBool,
     /// Read-modify-write of partial device blocks, one at a time.
@@ -119,10 +124,12 @@ impl FileStore {
             bytes: AtomicU64::new(bytes),
             physical,
             alignment,
+            unit: Discard { granularity: 0, alignment: 0 },
             capabilities: Capabilities::NONE,
             failed: AtomicBool::new(false),
             partial: Mutex::new(()),
         };
+        store.unit = store.find_unit(&metadata);
         store.capabilities = store.find_capabilities(metadata.len());
         Ok(store)
     }
@@ -148,6 +155,20 @@ impl FileStore {
         Ok(bytes - bytes % block)
     }
 
+    /// A file frees what its file system allocates together; a block device says it of itself, or cannot.
+    fn find_unit(&self, metadata: &Metadata) -> Discard {
+        let none = Discard { granularity: 0, alignment: 0 };
+        match self.kind {
+            Kind::Regular => {
+                let unit = u32::try_from(metadata.blksize()).unwrap_or(0);
+                let is_sane = unit.is_power_of_two() && (512..=LARGEST_UNIT).contains(&unit);
+                Discard { granularity: if is_sane { unit } else { 4096 }, alignment: 0 }
+            }
+            Kind::Block => file::discard_limits(&self.file).unwrap_or(none),
+            Kind::Character => none,
+        }
+    }
+
     /// `length` is what the file has in bytes, which may be more than what is served of it.
     fn find_capabilities(&self, length: u64) -> Capabilities {
         let options = &self.options;
@@ -168,14 +189,17 @@ impl FileStore {
         if self.can_punch(length) {
             all = all.with(Capabilities::UNMAP).with(Capabilities::WRITE_ZEROES);
             if self.kind == Kind::Regular {
-                all = all.with(Capabilities::UNMAP_READS_ZERO).with(Capabilities::PROVISIONING_STATUS);
+                all = all
+                    .with(Capabilities::UNMAP_READS_ZERO)
+                    .with(Capabilities::PROVISIONING_STATUS)
+                    .with(Capabilities::SPACE);
             }
         }
         all
     }
 
     /// Punches a hole behind the end of the file, which changes nothing, to see whether holes can be punched.
-    /// A block device is not tried: what it cannot do it says when asked.
+    /// A block device says whether it can.
     fn can_punch(&self, length: u64) -> bool {
         if self.options.read_only || self.options.thin == Some(false) || self.kind == Kind::Character {
             return false;
@@ -185,7 +209,7 @@ impl FileStore {
                 let end = length.next_multiple_of(1 << 20);
                 file::allocate(&self.file, Allocate::Punch, end, 1 << 20).is_ok()
             }
-            _ => self.options.thin == Some(true),
+            _ => self.unit.granularity > 0,
         }
     }
 
@@ -258,15 +282,15 @@ impl FileStore {
 impl Backstore for FileStore {
     fn geometry(&self) -> Geometry {
         let block_size = self.options.block_size;
-        let granularity = if self.capabilities.contains(Capabilities::UNMAP) { 4096 } else { 0 };
+        let frees = self.capabilities.contains(Capabilities::UNMAP);
         Geometry {
             block_size,
             blocks: self.bytes.load(Ordering::Acquire) / u64::from(block_size),
             physical_block_exponent: u8::try_from((self.physical.max(block_size) / block_size).ilog2())
                 .unwrap_or(0),
             optimal_transfer_bytes: 0,
-            unmap_granularity_bytes: granularity,
-            unmap_alignment_bytes: 0,
+            unmap_granularity_bytes: if frees { self.unit.granularity } else { 0 },
+            unmap_alignment_bytes: if frees { self.unit.alignment } else { 0 },
         }
     }
 
@@ -315,6 +339,10 @@ impl Backstore for FileStore {
 
     fn unmap(&self, offset: u64, length: u64) -> Result<(), BlockError> {
         self.usable()?;
+        if self.kind == Kind::Block {
+            // Punching would have the device write zeros where it cannot free to zeros.
+            return file::discard(&self.file, offset, length).map_err(block_error);
+        }
         self.allocate(Allocate::Punch, offset, length)
     }
 
@@ -323,8 +351,10 @@ impl Backstore for FileStore {
         if self.options.read_only {
             return Err(BlockError::ReadOnly);
         }
-        let how = if may_unmap && self.kind == Kind::Regular { Allocate::Punch } else { Allocate::Zero };
-        self.allocate(how, offset, length)
+        if may_unmap && self.allocate(Allocate::Punch, offset, length).is_ok() {
+            return Ok(());
+        }
+        self.allocate(Allocate::Zero, offset, length)
     }
 
     fn provisioning(&self, offset: u64, limit: u64) -> Result<(Provisioning, u64), BlockError> {
@@ -334,8 +364,21 @@ impl Backstore for FileStore {
         }
         let (is_data, until) = file::next_change(&self.file, offset).map_err(block_error)?;
         let block = u64::from(self.options.block_size);
-        let length = (until - offset).min(limit).next_multiple_of(block).min(limit);
-        Ok((if is_data { Provisioning::Mapped } else { Provisioning::Deallocated }, length))
+        let run = (until - offset).min(limit);
+        // A block is mapped when any of it is.
+        match (is_data, run - run % block) {
+            (false, 0) => Ok((Provisioning::Mapped, block.min(limit))),
+            (false, whole) => Ok((Provisioning::Deallocated, whole)),
+            (true, _) => Ok((Provisioning::Mapped, run.next_multiple_of(block).min(limit))),
+        }
+    }
+
+    fn space(&self) -> Option<Space> {
+        if self.kind != Kind::Regular {
+            return None;
+        }
+        let used = self.file.metadata().ok()?.blocks().saturating_mul(512);
+        Some(Space { available: file::free_space(&self.file).ok()?, used })
     }
 
     /// Not past the page cache: the kernel copies through it, and direct writes would go behind its back. Not

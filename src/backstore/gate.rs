@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::backstore::io::{Io, Ticket};
-use crate::backstore::{Backstore, BlockError, Capabilities, Geometry, Provisioning};
+use crate::backstore::space::Watch;
+use crate::backstore::{Backstore, BlockError, Capabilities, Geometry, Provisioning, Space};
 use crate::sys::AlignedMemory;
 
 /// Zeros written at once where the store has no better way.
@@ -17,6 +18,8 @@ pub struct Counts {
     pub operations: AtomicU64,
     /// Calls that failed.
     pub errors: AtomicU64,
+    /// Bytes given back at the hosts' request: unmapped, or zeroed where that may unmap.
+    pub reclaimed: AtomicU64,
 }
 
 impl Counts {
@@ -33,13 +36,16 @@ pub struct Gate {
     outstanding: AtomicUsize,
     /// What has happened.
     pub counts: Counts,
+    /// The soft threshold.
+    pub watch: Watch,
 }
 
 impl Gate {
     /// A gate before `store`.
     pub fn new(store: Arc<dyn Backstore>) -> Self {
         let capabilities = store.capabilities();
-        Gate { store, capabilities, outstanding: AtomicUsize::new(0), counts: Counts::default() }
+        let outstanding = AtomicUsize::new(0);
+        Gate { store, capabilities, outstanding, counts: Counts::default(), watch: Watch::default() }
     }
 
     /// Size and shape.
@@ -81,7 +87,29 @@ impl Gate {
     /// [`Backstore::write`].
     pub fn write(&self, offset: u64, from: &[u8], durable: bool) -> Result<(), BlockError> {
         self.check(offset, from.len() as u64)?;
-        self.counted(self.store.write(offset, from, durable))
+        let written = self.counted(self.store.write(offset, from, durable));
+        if self.watch.wrote(from.len() as u64) {
+            self.look();
+        }
+        written
+    }
+
+    fn look(&self) {
+        if let Some(space) = self.store.space() {
+            self.watch.look(space.available);
+        }
+    }
+
+    /// [`Backstore::space`].
+    pub fn space(&self) -> Option<Space> {
+        self.store.space()
+    }
+
+    fn reclaimed(&self, length: u64, result: Result<(), BlockError>) -> Result<(), BlockError> {
+        if result.is_ok() {
+            self.counts.reclaimed.fetch_add(length, Ordering::Relaxed);
+        }
+        self.counted(result)
     }
 
     /// [`Backstore::flush`].
@@ -92,7 +120,7 @@ impl Gate {
     /// [`Backstore::unmap`].
     pub fn unmap(&self, offset: u64, length: u64) -> Result<(), BlockError> {
         self.check(offset, length)?;
-        if length == 0 { Ok(()) } else { self.counted(self.store.unmap(offset, length)) }
+        if length == 0 { Ok(()) } else { self.reclaimed(length, self.store.unmap(offset, length)) }
     }
 
     /// [`Backstore::write_zeroes`], with zeros from memory where the store has no way of its own.
@@ -103,6 +131,7 @@ impl Gate {
         }
         match self.store.write_zeroes(offset, length, may_unmap) {
             Err(BlockError::Unsupported) => self.counted(self.write_zeros_from_memory(offset, length)),
+            other if may_unmap => self.reclaimed(length, other),
             other => self.counted(other),
         }
     }
@@ -181,6 +210,9 @@ impl Gate {
             return Ok(false);
         }
         source.counts.operations.fetch_add(1, Ordering::Relaxed);
+        if self.watch.wrote(length) {
+            self.look();
+        }
         self.counted(Ok(true))
     }
 

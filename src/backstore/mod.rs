@@ -21,6 +21,7 @@ pub mod io;
 pub mod null;
 pub mod ram;
 pub mod registry;
+pub mod space;
 
 /// Size and shape of the medium. Lengths in logical blocks unless the name says bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +72,8 @@ impl Capabilities {
     pub const PROVISIONING_STATUS: Self = Capabilities(1 << 7);
     /// [`Backstore::submit`] takes commands and answers later; the blocking calls wait for it.
     pub const ASYNCHRONOUS: Self = Capabilities(1 << 9);
+    /// [`Backstore::space`] tells what is left.
+    pub const SPACE: Self = Capabilities(1 << 10);
     /// Buffers and offsets must be multiples of [`buffer::ALIGNMENT`] or of the block size (O_DIRECT).
     pub const ALIGNED: Self = Capabilities(1 << 8);
 
@@ -130,6 +133,15 @@ pub enum Provisioning {
     Mapped,
     /// Nothing is allocated; reads as zeros.
     Deallocated,
+}
+
+/// How much of a thin medium is allocated, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// What others leave it to allocate still.
+    pub available: u64,
+    /// What it has allocated.
+    pub used: u64,
 }
 
 /// A store of blocks. Offsets and lengths are bytes, multiples of the block size, inside the medium.
@@ -203,6 +215,11 @@ pub trait Backstore: Send + Sync {
     /// State of the bytes from `offset` on, and how many share it (at least one block, at most `limit`).
     fn provisioning(&self, _offset: u64, limit: u64) -> Result<(Provisioning, u64), BlockError> {
         Ok((Provisioning::Mapped, limit))
+    }
+
+    /// What is left to allocate and what is allocated, where that can be told. May wait for a device.
+    fn space(&self) -> Option<Space> {
+        None
     }
 
     /// The file with the medium's bytes at their own offsets, where the kernel may copy from and to it.

@@ -23,6 +23,7 @@ use crate::scsi::sense::Sense;
 pub use crate::scsi::store::{MemoryStore, StateError, StateStore};
 use crate::scsi::task::Task;
 use crate::scsi::task_set::TaskSet;
+use crate::scsi::threshold;
 use crate::scsi::unit_attention::UnitAttentions;
 
 /// PERIPHERAL DEVICE TYPE.
@@ -100,6 +101,8 @@ pub struct Settings {
     pub nv_cache: bool,
     /// Thin provisioning is on: UNMAP and LBPME are offered.
     pub thin_provisioned: bool,
+    /// MiB that the backing has left when initiators are warned (38/07); 0 for no warning.
+    pub soft_threshold_mb: u32,
     /// Most commands of one I_T_L nexus before TASK SET FULL.
     pub max_tgt_dev_commands: u32,
 }
@@ -119,6 +122,7 @@ impl Default for Settings {
             expl_alua: false,
             nv_cache: false,
             thin_provisioned: false,
+            soft_threshold_mb: 0,
             max_tgt_dev_commands: 64,
         }
     }
@@ -328,6 +332,7 @@ impl Device {
     /// Computes again which rows this unit supports: their answers depend on medium and settings.
     pub(crate) fn refresh_operations(&self) {
         self.supported.refresh(self);
+        threshold::arm(self);
     }
 
     /// Whether the unit has this command.

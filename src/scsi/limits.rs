@@ -17,7 +17,7 @@ pub const ATOMIC_UNIT_BLOCKS: u64 = 2;
 /// Bytes that VERIFY, WRITE SAME and SANITIZE touch at once.
 pub const PIECE_BYTES: u64 = 1 << 20;
 /// Descriptors that GET LBA STATUS gives at most.
-pub const MAX_STATUS_DESCRIPTORS: usize = 64;
+pub const MAX_STATUS_DESCRIPTORS: usize = 1024;
 
 /// MAXIMUM WRITE SAME LENGTH of a unit, in blocks: below its size, as the conformance suite wants it.
 pub fn max_write_same_blocks(blocks: u64, block_size: u32) -> u64 {

@@ -26,6 +26,7 @@ pub mod store;
 pub mod target;
 pub mod task;
 pub(crate) mod task_set;
+pub(crate) mod threshold;
 pub mod transport_id;
 pub mod unit_attention;
 

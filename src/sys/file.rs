@@ -139,6 +139,57 @@ pub fn is_memory(file: &File) -> bool {
     result == 0 && (kind == u64::try_from(libc::TMPFS_MAGIC).unwrap_or(0) || kind == RAMFS)
 }
 
+/// What a block device says of freeing its blocks, in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Discard {
+    /// What is freed together.
+    pub granularity: u32,
+    /// Where the first such unit begins.
+    pub alignment: u32,
+}
+
+/// How the device frees blocks, from what the kernel shows of its queue; `None` when it cannot.
+pub fn discard_limits(file: &File) -> Option<Discard> {
+    use std::os::unix::fs::MetadataExt;
+    let number = file.metadata().ok()?.rdev();
+    let (major, minor) = (libc::major(number), libc::minor(number));
+    queue_limits(&std::path::PathBuf::from(format!("/sys/dev/block/{major}:{minor}")))
+}
+
+/// The same of a device's directory in sysfs. The queue of a partition is its disk's.
+fn queue_limits(device: &std::path::Path) -> Option<Discard> {
+    let number =
+        |path: &str| -> Option<u64> { std::fs::read_to_string(device.join(path)).ok()?.trim().parse().ok() };
+    let queue = if device.join("partition").exists() { "../queue" } else { "queue" };
+    let most = number(&format!("{queue}/discard_max_bytes"))?;
+    let granularity = u32::try_from(number(&format!("{queue}/discard_granularity"))?).ok()?;
+    let alignment = number("discard_alignment").and_then(|bytes| u32::try_from(bytes).ok()).unwrap_or(0);
+    (most > 0 && granularity > 0).then_some(Discard { granularity, alignment })
+}
+
+/// Frees a range of a block device; what it reads as afterwards is the device's business.
+pub fn discard(file: &File, at: u64, length: u64) -> Result<(), i32> {
+    const BLKDISCARD: libc::Ioctl = 0x1277;
+    let range = [at, length];
+    // SAFETY: the request reads two numbers of eight bytes from `range`.
+    if unsafe { libc::ioctl(file.as_raw_fd(), BLKDISCARD, range.as_ptr()) } < 0 {
+        return Err(errno(&io::Error::last_os_error()));
+    }
+    Ok(())
+}
+
+/// Bytes that the file system of `file` has left for an ordinary user.
+pub fn free_space(file: &File) -> Result<u64, i32> {
+    let mut answer = std::mem::MaybeUninit::<libc::statvfs>::zeroed();
+    // SAFETY: the call writes a whole structure to `answer`.
+    if unsafe { libc::fstatvfs(file.as_raw_fd(), answer.as_mut_ptr()) } < 0 {
+        return Err(errno(&io::Error::last_os_error()));
+    }
+    // SAFETY: zeroed is a value of this structure of numbers, and the call has filled it.
+    let answer = unsafe { answer.assume_init() };
+    Ok(answer.f_bavail.saturating_mul(answer.f_frsize))
+}
+
 const BLKGETSIZE64: libc::Ioctl = 0x8008_1272u32 as libc::Ioctl;
 const BLKSSZGET: libc::Ioctl = 0x1268;
 const BLKPBSZGET: libc::Ioctl = 0x127b;
@@ -162,4 +213,27 @@ pub fn block_device(file: &File) -> Result<(u64, u32, u32), i32> {
         return Err(errno(&io::Error::last_os_error()));
     }
     Ok((size, u32::try_from(logical).unwrap_or(512), physical))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_queue_of_a_partition_is_its_disks() {
+        let disk = std::env::temp_dir().join(format!("scstu-sysfs-{}", std::process::id()));
+        std::fs::create_dir_all(disk.join("queue")).unwrap();
+        std::fs::create_dir_all(disk.join("part")).unwrap();
+        let write = |path: &str, text: &str| std::fs::write(disk.join(path), text).unwrap();
+        assert_eq!(queue_limits(&disk), None);
+        write("queue/discard_max_bytes", "0\n");
+        write("queue/discard_granularity", "65536\n");
+        assert_eq!(queue_limits(&disk), None);
+        write("queue/discard_max_bytes", "4294966784\n");
+        assert_eq!(queue_limits(&disk), Some(Discard { granularity: 65536, alignment: 0 }));
+        write("part/partition", "1\n");
+        write("part/discard_alignment", "512\n");
+        assert_eq!(queue_limits(&disk.join("part")), Some(Discard { granularity: 65536, alignment: 512 }));
+        std::fs::remove_dir_all(disk).unwrap();
+    }
 }

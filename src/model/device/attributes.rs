@@ -1,6 +1,7 @@
 //! The attributes of devices: SCST's table (1.4), and a few of our own.
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use crate::attr::{Access, Attr, Error, Kind, Saved, Tail, to_hex};
 use crate::backstore::null;
@@ -419,6 +420,32 @@ pub static ATTRIBUTES: &[Row] = &[
         set: |c, _| {
             c.after(|device| Effect::Attention { device, sense: SOFT_THRESHOLD });
             Ok(())
+        },
+        ..Row::ROW
+    },
+    Attr {
+        name: "soft_threshold_mb",
+        kind: Kind::Number { min: 0, max: u32::MAX as u64 },
+        here: |c, _| column("ww---w", c),
+        default: "0",
+        help: "MiB that the backing has left when initiators are told (38h/07h), 0 for never",
+        get: |c| c.settings.soft_threshold_mb.to_string(),
+        set: |c, value| {
+            c.settings.soft_threshold_mb = value.number32();
+            Ok(())
+        },
+        ..Row::ROW
+    },
+    Attr {
+        name: "reclaimed_bytes",
+        kind: Kind::Number { min: 0, max: u64::MAX },
+        access: Access::ReadOnly,
+        here: |c, _| column("rr--rr", c),
+        saved: Saved::Never,
+        help: "bytes that initiators have given back since the backing was opened (UNMAP, WRITE SAME)",
+        get: |c| {
+            let gate = c.unit().and_then(|unit| unit.gate());
+            gate.map_or(0, |gate| gate.counts.reclaimed.load(Ordering::Relaxed)).to_string()
         },
         ..Row::ROW
     },

@@ -25,6 +25,7 @@ use crate::scsi::sense::{Sense, SenseKey};
 use crate::scsi::target::permit;
 use crate::scsi::task::Failure;
 use crate::scsi::task_set::{Entry, Extent, Place, TaskId};
+use crate::scsi::threshold;
 
 /// Bytes that pass through memory at once.
 const MEMORY_BYTES: u64 = crate::scsi::limits::PIECE_BYTES;
@@ -129,6 +130,9 @@ impl Copy {
             }
             self.piece(step, piece, overlaps)?;
             self.progress.advance(piece.length);
+            if let Some(gate) = step.destination.itl.device.gate() {
+                threshold::tell(&step.destination.itl.device, &gate);
+            }
         }
         if step.length > 0 && writes_through(&step.destination) {
             if let Some(gate) = step.destination.itl.device.gate() {

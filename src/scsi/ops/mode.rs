@@ -90,6 +90,7 @@ fn pages(device: &Device, code: u8, subpage: u8) -> Vec<&'static Page> {
         page.types.meets(device.device_type().types())
             && (code == ALL_PAGES || page.code == code)
             && (subpage == ALL_SUBPAGES || page.subpage == subpage)
+            && (page.applies)(device)
     };
     PAGES.iter().filter(is_wanted).collect()
 }
@@ -140,6 +141,9 @@ fn content(device: &Device, page: &Page, control: Control) -> Vec<u8> {
         Control::Saved => (page.show)(&saved, &mut body),
         Control::Default => (page.show)(&device.default_mode(), &mut body),
         Control::Changeable => (page.changeable)(device, &mut body),
+    }
+    if control != Control::Changeable {
+        (page.adds)(device, &mut body);
     }
     body
 }
@@ -264,6 +268,7 @@ fn parse_page(device: &Device, list: &[u8], at: usize, mode: &mut ModeParameters
     let mut current = vec![0; page.length];
     let mut changeable = vec![0; page.length];
     (page.show)(mode, &mut current);
+    (page.adds)(device, &mut current);
     (page.changeable)(device, &mut changeable);
     for (index, byte) in body.iter().enumerate() {
         let bits = (byte ^ current[index]) & !changeable[index];

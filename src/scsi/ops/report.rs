@@ -4,7 +4,7 @@
 use crate::bytes::{put_u16, put_u32};
 use crate::scsi::cdb::field;
 use crate::scsi::device::Device;
-use crate::scsi::opcode::{Allow, CONTROL, Data, OpCode, Types};
+use crate::scsi::opcode::{Allow, CONTROL, Data, OpCode, Run, Types};
 use crate::scsi::ops::{OPERATIONS, rows_of};
 use crate::scsi::page::log;
 use crate::scsi::sense::Sense;
@@ -135,6 +135,8 @@ pub(crate) const LOG_SENSE: OpCode = OpCode {
     usage: &[0x01, 0xff, 0xff, 0, 0xff, 0xff, 0xff, 0xff, CONTROL],
     data: Data::In(field(7, 2)),
     allow: Allow::RESERVED.and(Allow::PERSISTENT_RESERVATION).and(Allow::NO_MEDIUM).and(Allow::STANDBY),
+    // Asking a file system what it has left may wait for it.
+    run: Run::Worker,
     execute: |context| {
         if context.cdb().bit(1, 0x01) {
             return Err(Sense::invalid_field_in_cdb(1, Some(0)).into());

@@ -9,6 +9,7 @@ use crate::scsi::ops::read::GROUP;
 use crate::scsi::ops::write::is_durable;
 use crate::scsi::sense::Sense;
 use crate::scsi::task::{Context, Failure};
+use crate::scsi::threshold;
 
 const UNMAP: u8 = 0x08;
 const ANCHOR: u8 = 0x10;
@@ -121,5 +122,6 @@ fn fill(context: &Context<'_>, offset: u64, length: u64) -> Result<(), Failure> 
         gate.write(offset + done, &pattern[..part], durable)?;
         done += part as u64;
     }
+    threshold::tell(context.device(), &gate);
     Ok(())
 }

@@ -10,6 +10,7 @@ use crate::scsi::ops::read::{DPO_FUA, GROUP, transfer_bytes};
 use crate::scsi::ops::verify::compare;
 use crate::scsi::sense::Sense;
 use crate::scsi::task::{Context, Failure};
+use crate::scsi::threshold;
 
 const WRITE: OpCode = OpCode {
     data: Data::BlocksOut,
@@ -174,6 +175,7 @@ fn store(context: &mut Context<'_>) -> Result<(), Failure> {
         last[..data.len() - whole].copy_from_slice(&data[whole..]);
         gate.write(at, &last, durable)?;
     }
+    threshold::tell(context.device(), &gate);
     Ok(())
 }
 

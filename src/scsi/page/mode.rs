@@ -5,9 +5,11 @@
 //! `changeable` is the same with ones where MODE SELECT may write; `apply` takes what was written.
 
 use crate::backstore::Capabilities;
+use crate::bytes::put_u32;
 use crate::scsi::device::Device;
 use crate::scsi::mode_parameters::ModeParameters;
 use crate::scsi::opcode::Types;
+use crate::scsi::threshold;
 
 /// A mode page.
 pub(crate) struct Page {
@@ -19,8 +21,12 @@ pub(crate) struct Page {
     pub(crate) types: Types,
     /// Bytes behind the header.
     pub(crate) length: usize,
+    /// Whether the unit has it.
+    pub(crate) applies: fn(&Device) -> bool,
     /// Writes the content.
     pub(crate) show: fn(&ModeParameters, &mut [u8]),
+    /// Writes what is in the content besides, and is the same for current, default and saved values.
+    pub(crate) adds: fn(&Device, &mut [u8]),
     /// Ones where it may be changed.
     pub(crate) changeable: fn(&Device, &mut [u8]),
     /// Takes a content that differs from the current one in changeable bits only; `false` refuses a value.
@@ -32,7 +38,9 @@ const FIXED: Page = Page {
     subpage: 0,
     types: Types::ALL,
     length: 0,
+    applies: |_| true,
     show: |_, _| {},
+    adds: |_, _| {},
     changeable: |_, _| {},
     apply: |_, _| true,
 };
@@ -67,6 +75,21 @@ pub(crate) static PAGES: &[Page] = &[
     Page { code: 0x0a, subpage: 0x01, length: 28, ..FIXED },
     // Informational Exceptions Control: DEXCPT, as none are reported.
     Page { code: 0x1c, length: 10, show: |_, body| body[0] = 0x08, ..FIXED },
+    // Logical Block Provisioning: the soft threshold, armed for what is left, falling.
+    Page {
+        code: 0x1c,
+        subpage: 0x02,
+        types: Types::DISK,
+        length: 20,
+        applies: threshold::is_offered,
+        adds: |device, body| {
+            let sets = threshold::sets(u64::from(device.settings().soft_threshold_mb) << 20);
+            body[12] = if sets > 0 { 0x80 } else { 0 };
+            body[13] = 0x01;
+            put_u32(body, 16, sets);
+        },
+        ..FIXED
+    },
     // MM Capabilities: reads what CD-ROMs hold, a tray that can be locked and ejected.
     Page {
         code: 0x2a,

@@ -17,6 +17,7 @@ use crate::scsi::ops::copy::{OPCODES as COPY_OPCODES, is_copy_manager};
 use crate::scsi::ops::inquiry::{ascii, peripheral};
 use crate::scsi::ops::rows_of;
 use crate::scsi::ops::same::is_thin;
+use crate::scsi::threshold;
 
 /// A page: its code, who has it, and what it says behind the four bytes of header.
 struct Page {
@@ -236,6 +237,7 @@ fn provisioning(device: &Device) -> Vec<u8> {
         // LBPU, LBPWS, LBPWS10, and LBPRZ 001b.
         body[1] = 0xe0 | if zeros { 0x04 } else { 0 };
         body[2] = 0x02;
+        body[0] = threshold::exponent(device);
     }
     body
 }
