@@ -26,6 +26,8 @@ pub struct Load {
     pub batch: bool,
     pub warm_up: Duration,
     pub time: Duration,
+    /// Commands of each session, instead of a time.
+    pub commands: Option<u64>,
     pub verify: bool,
     /// Bytes of the unit that are used, from its beginning.
     pub region: u64,
@@ -109,6 +111,7 @@ impl Load {
             batch: true,
             warm_up: Duration::from_millis(300),
             time: Duration::from_secs(2),
+            commands: None,
             verify: false,
             region: 1 << 30,
             seed: 1,
@@ -134,7 +137,14 @@ impl Load {
             for (number, (session, unit)) in sessions.into_iter().enumerate() {
                 let worker = Worker::new(session, unit, self, &shared, number)?;
                 let builder = thread::Builder::new().stack_size(256 << 10);
-                workers.push(builder.spawn_scoped(scope, move || worker.run())?);
+                let ended = &shared.stop;
+                let work = move || {
+                    let outcome = worker.run();
+                    // A session that has failed ends the others.
+                    ended.fetch_or(outcome.is_err(), Ordering::Relaxed);
+                    outcome
+                };
+                workers.push(builder.spawn_scoped(scope, work)?);
             }
             let measured = self.measure(&shared);
             shared.stop.store(true, Ordering::Relaxed);
@@ -151,12 +161,23 @@ impl Load {
         self.pid.map(process::usage).transpose()
     }
 
+    /// Lets the load run for its time, or until its commands have come back.
+    fn let_run(&self, shared: &Shared) {
+        let Some(commands) = self.commands else { return thread::sleep(self.time) };
+        let is_done = |session: &AtomicU64| session.load(Ordering::Relaxed) >= commands;
+        while !shared.stop.load(Ordering::Relaxed) && !shared.done.iter().all(is_done) {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     fn measure(&self, shared: &Shared) -> io::Result<Report> {
-        thread::sleep(self.warm_up);
+        if self.commands.is_none() {
+            thread::sleep(self.warm_up);
+        }
         let counts = || -> Vec<u64> { shared.done.iter().map(|n| n.load(Ordering::Relaxed)).collect() };
         let (before, used, start) = (counts(), self.usage()?, Instant::now());
         shared.measuring.store(true, Ordering::Relaxed);
-        thread::sleep(self.time);
+        self.let_run(shared);
         let seconds = start.elapsed().as_secs_f64();
         let (after, now) = (counts(), self.usage()?);
         shared.measuring.store(false, Ordering::Relaxed);

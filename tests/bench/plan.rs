@@ -32,6 +32,7 @@ pub struct Plan {
     is_out: Vec<bool>,
     swept: usize,
     out: usize,
+    left: u64,
 }
 
 impl Plan {
@@ -64,6 +65,7 @@ impl Plan {
             is_out: vec![false; tracked],
             swept: 0,
             out: 0,
+            left: load.commands.unwrap_or(u64::MAX),
         })
     }
 
@@ -86,6 +88,7 @@ impl Plan {
         if stopping {
             return self.sweep();
         }
+        self.left = self.left.checked_sub(1)?;
         let is_read = self.draw() % 100 < self.read_percent;
         let mut chunk = self.place();
         if self.verify {

@@ -8,11 +8,16 @@ use std::time::Duration;
 use echo::Echo;
 use load::Load;
 
+mod compare;
 mod echo;
 mod histogram;
 mod load;
+mod paper;
 mod pdu;
+mod peers;
+mod place;
 mod plan;
+mod plot;
 mod process;
 mod session;
 mod worker;
@@ -20,6 +25,8 @@ mod worker;
 const HELP: &str = "\
 Usage: scstu-bench URL [OPTION]...        put a load on iscsi://HOST[:PORT]/TARGET/LUN
        scstu-bench echo [OPTION]...       be the ceiling: a server that does no SCSI
+       scstu-bench compare [OPTION]...    targets side by side, in alternating rounds
+       scstu-bench paper [OPTION]...      a 1 Gb/s link, the settings of nagle side by side, and a model
 Measures an iSCSI target. Writing destroys what is on the unit.
 
 A load:
@@ -29,6 +36,7 @@ A load:
       --sequential       one command behind the other, not at random
       --sessions N       sessions, each with a thread of its own (default 1)
       --time SECONDS     how long to measure (default 2), after --warm-up SECONDS (0.3)
+      --commands N       so many commands of each session, instead of a time
       --region BYTES     use this much of the unit (default 1G)
       --no-batch         every command in a send call of its own, as most initiators do it
       --digests WHAT     header, data or both
@@ -42,6 +50,17 @@ The ceiling:
       --file FILE        serve this file; from memory without
       --sendfile         large reads of the file without a copy through the process
       --bytes BYTES      size without a file (default 1G)
+
+Comparisons:
+      --peers LIST       of echo, echo-sendfile, scstu, scstu+ATTRIBUTE=VALUE, tgt, istgt, and NAME=URL@PID
+                         for a target that runs already; ratios are to the first
+                         (default echo,scstu,tgt,istgt; what is missing is installed where that is allowed)
+      --only LIST        loads whose name has one of these words; all without
+      --rounds N         rounds (default 5), each load for --time SECONDS (0.5) at a time
+      --cpus T,L         processors of the targets and of the load
+      --file-folder DIR  where the file that is read and written goes
+      --netns            in a network namespace of its own, with TCP reno (as root)
+      --out DIR          table, raw results and charts go there
 
   -h, --help             this text
   -V, --version          the version
@@ -78,6 +97,7 @@ fn run() -> io::Result<ExitCode> {
     use lexopt::prelude::*;
     match first {
         Some(Value(word)) if word == "echo" => echo_command(parser),
+        Some(Value(word)) if word == "compare" || word == "paper" => side_by_side(word == "paper", parser),
         Some(Value(url)) => load_command(&url.to_string_lossy(), parser),
         Some(Short('h') | Long("help")) => {
             print!("{HELP}");
@@ -121,6 +141,7 @@ fn load_command(url: &str, mut parser: lexopt::Parser) -> io::Result<ExitCode> {
             Long("size") => load.size = usize::try_from(size(&mut parser)?).unwrap_or(0),
             Long("sessions") => load.sessions = number(&mut parser)?,
             Long("time") => load.time = seconds(&mut parser)?,
+            Long("commands") => load.commands = Some(number(&mut parser)?),
             Long("warm-up") => load.warm_up = seconds(&mut parser)?,
             Long("region") => load.region = size(&mut parser)?,
             Long("seed") => load.seed = number(&mut parser)?,
@@ -156,6 +177,55 @@ fn reads(text: &str) -> io::Result<u32> {
         (_, Ok(percent)) if percent <= 100 => Ok(percent),
         _ => Err(session::bad("--rw wants read, write, or a percentage of reads")),
     }
+}
+
+fn list(text: &str) -> Vec<String> {
+    text.split(',').filter(|part| !part.is_empty()).map(str::to_owned).collect()
+}
+
+fn side_by_side(is_paper: bool, mut parser: lexopt::Parser) -> io::Result<ExitCode> {
+    use lexopt::prelude::*;
+    let mut options = compare::Options {
+        peers: list("echo,scstu,tgt,istgt"),
+        only: Vec::new(),
+        rounds: 5,
+        time: "0.5".to_owned(),
+        processors: None,
+        file_folder: None,
+        out: None,
+    };
+    let mut in_namespace = false;
+    while let Some(argument) = parser.next().map_err(usage)? {
+        match argument {
+            Long("peers") if !is_paper => options.peers = list(&value(&mut parser)?),
+            Long("only") if !is_paper => options.only = list(&value(&mut parser)?),
+            Long("file-folder") if !is_paper => {
+                options.file_folder = Some(parser.value().map_err(usage)?.into());
+            }
+            Long("netns") if !is_paper => in_namespace = true,
+            Long("rounds") => options.rounds = number(&mut parser)?,
+            Long("time") => options.time = number::<f64>(&mut parser)?.to_string(),
+            Long("out") => options.out = Some(parser.value().map_err(usage)?.into()),
+            Long("cpus") => {
+                let text = value(&mut parser)?;
+                let pair = text.split_once(',').ok_or_else(|| session::bad("--cpus wants TARGET,LOAD"))?;
+                options.processors = Some((pair.0.to_owned(), pair.1.to_owned()));
+            }
+            other => return Err(usage(other.unexpected())),
+        }
+    }
+    if options.rounds == 0 {
+        return Err(session::bad("--rounds is at least 1"));
+    }
+    if in_namespace {
+        return place::again_in_namespace();
+    }
+    if is_paper {
+        paper::paper(&options)?
+    } else {
+        compare::compare(&options)?
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn echo_command(mut parser: lexopt::Parser) -> io::Result<ExitCode> {

@@ -126,8 +126,13 @@ impl<'a> Worker<'a> {
         self.session.stream.set_read_timeout(Some(SILENCE))?;
         loop {
             self.issue()?;
-            if self.free.len() == self.slots.len() && self.is_over() {
-                break;
+            if self.free.len() == self.slots.len() {
+                if self.is_over() {
+                    break;
+                }
+                // All its commands are done, those of other sessions are not.
+                std::thread::sleep(Duration::from_millis(1));
+                continue;
             }
             self.flush()?;
             self.receive()?;

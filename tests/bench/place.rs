@@ -1,0 +1,150 @@
+//! Where a comparison runs: a folder, a network namespace, processors; and the programs that it starts there.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::session::bad;
+
+/// How long a program may take to listen.
+const START: Duration = Duration::from_secs(20);
+
+/// Ends a program when it is dropped.
+pub struct Running(pub Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A folder that goes with everything in it.
+pub struct Folder(pub PathBuf);
+
+impl Folder {
+    /// A new one below the system's folder for such things.
+    pub fn new() -> io::Result<Self> {
+        let path = std::env::temp_dir().join(format!("scstu-bench-{}", std::process::id()));
+        std::fs::create_dir_all(&path)?;
+        Ok(Folder(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A command in a network namespace and on a processor, where those are given.
+pub fn command(program: &Path, space: Option<&str>, processor: Option<&str>) -> Command {
+    let mut words: Vec<&std::ffi::OsStr> = Vec::new();
+    if let Some(space) = space {
+        words.extend(["ip", "netns", "exec", space].map(std::ffi::OsStr::new));
+    }
+    if let Some(processor) = processor {
+        words.extend(["taskset", "-c", processor].map(std::ffi::OsStr::new));
+    }
+    words.push(program.as_os_str());
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).stdin(Stdio::null());
+    command
+}
+
+/// Runs a program to its end; its output.
+pub fn output(command: &mut Command) -> io::Result<String> {
+    let outcome = command.output()?;
+    if outcome.status.success() {
+        return Ok(String::from_utf8_lossy(&outcome.stdout).into_owned());
+    }
+    let text = String::from_utf8_lossy(&outcome.stderr);
+    Err(bad(format!("{:?}: {}", command.get_program(), text.trim())))
+}
+
+/// Runs words that a shell would take.
+pub fn run(words: &str) -> io::Result<String> {
+    let mut parts = words.split_whitespace();
+    let program = parts.next().unwrap_or("true");
+    output(Command::new(program).args(parts)).map_err(|error| bad(format!("{words}: {error}")))
+}
+
+/// Starts a program that says where it listens.
+pub fn start(mut command: Command) -> io::Result<(Running, String)> {
+    let mut child = Running(command.stdout(Stdio::piped()).spawn()?);
+    let mut line = String::new();
+    if let Some(stdout) = child.0.stdout.take() {
+        BufReader::new(stdout).read_line(&mut line)?;
+    }
+    match line.trim().strip_prefix("listening on ") {
+        Some(address) => Ok((child, address.to_owned())),
+        None => Err(bad(format!("{:?} does not listen", command.get_program()))),
+    }
+}
+
+/// Runs this program again, with its own arguments but `--netns`, in a new network namespace.
+pub fn again_in_namespace() -> io::Result<ExitCode> {
+    let space = format!("scstu-bench-{}", std::process::id());
+    run(&format!("ip netns add {space}"))?;
+    let outcome = (|| {
+        run(&format!("ip -n {space} link set lo up"))?;
+        // A congestion control that paces would add a shaper of its own.
+        run(&format!("ip netns exec {space} sysctl -qw net.ipv4.tcp_congestion_control=reno"))?;
+        let mut command = command(&std::env::current_exe()?, Some(&space), None);
+        command.args(std::env::args_os().skip(1).filter(|argument| argument != "--netns")).status()
+    })();
+    let _ = run(&format!("ip netns del {space}"));
+    Ok(if outcome?.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Waits until something listens.
+pub fn await_listener(address: &str) -> io::Result<()> {
+    let until = Instant::now() + START;
+    while TcpStream::connect(address).is_err() {
+        if Instant::now() > until {
+            return Err(bad(format!("nothing listens at {address}")));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+/// A port that nobody has at the moment, for programs that cannot pick one.
+pub fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// A program beside this one, or on the path.
+pub fn find(name: &str) -> Option<PathBuf> {
+    let beside = std::env::current_exe().ok().and_then(|own| Some(own.parent()?.join(name)));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let standard = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
+    let folders = std::env::split_paths(&path).chain(standard).map(|folder| folder.join(name));
+    beside.into_iter().chain(folders).find(|file| file.is_file())
+}
+
+/// Progress, for whoever watches.
+pub fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// The number behind a key of a JSON object without nesting.
+pub fn number(json: &str, key: &str) -> Option<f64> {
+    let at = json.find(&format!("\"{key}\":"))?;
+    let rest = &json[at + key.len() + 3..];
+    rest[..rest.find([',', '}'])?].parse().ok()
+}
+
+/// The middle one of some values.
+pub fn median(values: &[f64]) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    match sorted.len() {
+        0 => None,
+        n if n % 2 == 1 => Some(sorted[middle]),
+        _ => Some((sorted[middle - 1] + sorted[middle]) / 2.0),
+    }
+}
