@@ -1,0 +1,244 @@
+//! The binary interface: what is exported, how structs lie, and that old and new programs run.
+//!
+//! `SCSTU_BLESS=1 cargo test --test abi` writes the map and appends to the kept layout; it never changes what
+//! was kept before.
+
+#![allow(clippy::unwrap_used)] // A test panics to fail.
+
+mod c_programs;
+mod common;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use c_programs::{LIMIT, compile, has_compiler, installed, library, tree};
+use common::{Folder, is_installed, run, skip};
+
+fn header() -> String {
+    fs::read_to_string(tree().join("include/scstu.h")).unwrap()
+}
+
+/// The functions that the header declares.
+fn declared() -> BTreeSet<String> {
+    let header = header();
+    let start = |line: &&str| !line.starts_with([' ', '/', '*', '#', '}']) && !line.starts_with("typedef");
+    let name = |line: &str| {
+        let (before, _) = line.split_once('(')?;
+        let name = before.rsplit([' ', '*']).next()?;
+        name.starts_with("scstu_").then(|| name.to_owned())
+    };
+    header.lines().filter(start).filter_map(name).collect()
+}
+
+/// Dynamic symbols that `file` defines; with their versions where they have one.
+fn exported(file: &Path) -> BTreeSet<String> {
+    let outcome = run(Command::new("nm").args(["-D", "--defined-only"]).arg(file), LIMIT);
+    assert!(outcome.is_good(), "{}", outcome.text);
+    let symbols = outcome.text.lines().filter_map(|line| line.split_whitespace().last());
+    symbols.map(str::to_owned).collect()
+}
+
+fn map_path() -> std::path::PathBuf {
+    tree().join("packaging/scstu.map")
+}
+
+/// The nodes of the map: version and symbols.
+fn map() -> Vec<(String, BTreeSet<String>)> {
+    let text = fs::read_to_string(map_path()).unwrap_or_default();
+    let mut nodes: Vec<(String, BTreeSet<String>)> = Vec::new();
+    for line in text.lines().map(str::trim) {
+        if let Some(name) = line.strip_suffix(" {") {
+            nodes.push((name.to_owned(), BTreeSet::new()));
+        } else if let (Some(symbol), Some(node)) = (line.strip_suffix(';'), nodes.last_mut()) {
+            if symbol.starts_with("scstu_") {
+                node.1.insert(symbol.to_owned());
+            }
+        }
+    }
+    nodes
+}
+
+/// Functions that no node has go into the newest; those of a version that was released stay where they are.
+fn bless() {
+    let (declared, mut nodes) = (declared(), map());
+    if nodes.is_empty() {
+        nodes.push(("SCSTU_0.1".to_owned(), BTreeSet::new()));
+    }
+    let known: BTreeSet<String> = nodes.iter().flat_map(|(_, symbols)| symbols.clone()).collect();
+    let last = nodes.len() - 1;
+    nodes[last].1.extend(declared.difference(&known).cloned());
+    let mut text = String::new();
+    for (at, (name, symbols)) in nodes.iter().enumerate() {
+        let symbols: Vec<String> = symbols.iter().map(|symbol| format!("        {symbol};")).collect();
+        let local = if at == 0 { "    local:\n        *;\n" } else { "" };
+        let before = if at == 0 { String::new() } else { format!(" {}", nodes[at - 1].0) };
+        text += &format!("{name} {{\n    global:\n{}\n{local}}}{before};\n", symbols.join("\n"));
+    }
+    fs::write(map_path(), text).unwrap();
+}
+
+#[test]
+fn the_library_exports_what_the_header_declares_and_nothing_else() {
+    if std::env::var_os("SCSTU_BLESS").is_some() {
+        bless();
+    }
+    let declared = declared();
+    assert!(declared.len() > 20, "{declared:?}");
+    let in_map: BTreeSet<String> = map().into_iter().flat_map(|(_, symbols)| symbols).collect();
+    assert_eq!(in_map, declared, "packaging/scstu.map and include/scstu.h differ");
+    if !is_installed("nm") {
+        return skip("exported symbols", "no nm");
+    }
+    assert_eq!(exported(&library()), declared, "the library and include/scstu.h differ");
+    let outcome = run(Command::new("readelf").arg("-d").arg(library()), LIMIT);
+    assert!(outcome.text.contains("soname: [libscstu.so.0]"), "{}", outcome.text);
+}
+
+#[test]
+fn the_packaged_library_has_versions() {
+    if !has_compiler("symbol versions") {
+        return;
+    }
+    let folder = Folder::new("packaged");
+    let archive = library().with_file_name("libscstu.a");
+    let mut link = Command::new("bash");
+    link.arg(tree().join("packaging/link.sh")).arg(archive).arg(&folder.0);
+    let outcome = run(&mut link, LIMIT);
+    assert!(outcome.is_good(), "{}", outcome.text);
+    let mut wanted = BTreeSet::new();
+    for (version, symbols) in map() {
+        wanted.extend(symbols.iter().map(|symbol| format!("{symbol}@@{version}")));
+        wanted.insert(format!("{version}@@{version}"));
+    }
+    let exported = exported(&folder.file("libscstu.so.0"));
+    let plain = |symbols: BTreeSet<String>| -> BTreeSet<String> {
+        symbols.into_iter().filter(|symbol| symbol.starts_with("scstu_")).collect()
+    };
+    assert_eq!(exported.iter().filter(|s| !s.starts_with("scstu_") && !s.starts_with("SCSTU_")).count(), 0);
+    assert_eq!(plain(exported), plain(wanted));
+    let program = compile(&folder.0, "tests/c/abi.c", &["-Wno-unused-function"]);
+    let outcome = run(&mut Command::new(program), LIMIT);
+    assert!(outcome.is_good(), "{}", outcome.text);
+    assert!(fs::read_to_string(folder.file("scstu.pc")).unwrap().contains("Version: 0.1"));
+}
+
+/// Structs and their members as the header has them.
+fn structs() -> Vec<(String, Vec<String>)> {
+    let mut found: Vec<(String, Vec<String>)> = Vec::new();
+    let mut pending = String::new();
+    let mut inside = false;
+    let mut is_comment = false;
+    for line in header().lines() {
+        let text = line.trim();
+        is_comment |= text.starts_with("/*");
+        if is_comment {
+            is_comment = !text.ends_with("*/");
+            continue;
+        }
+        if let Some(name) = line.strip_prefix("struct ").and_then(|rest| rest.strip_suffix(" {")) {
+            found.push((name.to_owned(), Vec::new()));
+            inside = true;
+        } else if line == "};" {
+            inside = false;
+        } else if inside {
+            pending = format!("{pending} {text}");
+            if text.ends_with(';') {
+                let member = std::mem::take(&mut pending);
+                let name = match member.split_once("(*") {
+                    Some((_, rest)) => rest.split(')').next().unwrap().to_owned(),
+                    None => {
+                        let last = member.trim_end_matches(';').rsplit([' ', '*']).next().unwrap();
+                        last.split('[').next().unwrap().to_owned()
+                    }
+                };
+                found.last_mut().unwrap().1.push(name);
+            }
+        }
+    }
+    found
+}
+
+/// `struct.member offset`, one a line, as the compiler says it.
+fn layout(folder: &Folder) -> Vec<String> {
+    let mut source = String::from("#include <scstu.h>\n#include <stdio.h>\nint main(void)\n{\n");
+    for (name, members) in structs() {
+        for member in members {
+            source +=
+                &format!("    printf(\"{name}.{member} %zu\\n\", offsetof(struct {name}, {member}));\n");
+        }
+    }
+    source += "    return 0;\n}\n";
+    fs::write(folder.file("layout.c"), source).unwrap();
+    let mut compiler = Command::new("gcc");
+    compiler.arg("-I").arg(tree().join("include")).arg(folder.file("layout.c")).arg("-o");
+    let outcome = run(compiler.arg(folder.file("layout")), LIMIT);
+    assert!(outcome.is_good(), "{}", outcome.text);
+    run(&mut Command::new(folder.file("layout")), LIMIT).text.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn members_stay_where_they_were() {
+    if !has_compiler("layout of structs") || cfg!(not(target_pointer_width = "64")) {
+        return;
+    }
+    let folder = Folder::new("layout");
+    let now = layout(&folder);
+    let path = tree().join("tests/golden/abi.txt");
+    let kept = fs::read_to_string(&path).unwrap_or_default();
+    for line in kept.lines() {
+        assert!(now.iter().any(|new| new == line), "{line} is not so any more: programs would break");
+    }
+    if std::env::var_os("SCSTU_BLESS").is_some() {
+        fs::write(&path, now.join("\n") + "\n").unwrap();
+    }
+    let kept = fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(kept.lines().count(), now.len(), "new members: SCSTU_BLESS=1 keeps them");
+}
+
+/// The header with the last `count` members of a struct left out, or with members of tomorrow added.
+fn changed(header: &str, name: &str, leave_out: Option<&str>) -> String {
+    let start = header.find(&format!("\nstruct {name} {{")).unwrap();
+    let end = start + header[start..].find("\n};").unwrap();
+    match leave_out {
+        Some(first) => {
+            let place = header[start..end].find(first).unwrap_or_else(|| panic!("{name} has no {first}"));
+            let comment = header[start..start + place].rfind("/**").unwrap();
+            format!("{}{}", &header[..start + comment], &header[end + 1..])
+        }
+        None => format!("{}\n  uint64_t tomorrow[4];{}", &header[..end], &header[end..]),
+    }
+}
+
+#[test]
+fn programs_of_yesterday_and_tomorrow_run() {
+    if !has_compiler("programs of other versions") {
+        return;
+    }
+    let folder = Folder::new("abi");
+    let place = installed(&folder);
+    let header = header();
+    let mut sizes = BTreeSet::new();
+    let growing = ["scstu_options", "scstu_backstore_ops", "scstu_statistics", "scstu_device_statistics"];
+    let yesterday = [
+        ("scstu_options", "log_level"),
+        ("scstu_backstore_ops", "(*write_same)"),
+        ("scstu_statistics", "idle_workers"),
+        ("scstu_device_statistics", "operations"),
+    ];
+    let old = yesterday.iter().fold(header.clone(), |text, (name, first)| changed(&text, name, Some(first)));
+    let new = growing.iter().fold(header.clone(), |text, name| changed(&text, name, None));
+    for (what, text, flag) in [("old", &old, "-DOLD"), ("now", &header, "-DNOW"), ("new", &new, "-DTOMORROW")]
+    {
+        let include = folder.file(what);
+        fs::create_dir_all(&include).unwrap();
+        fs::write(include.join("scstu.h"), text).unwrap();
+        let own = format!("-I{}", include.display());
+        let program = compile(&place, "tests/c/abi.c", &["-Wno-unused-function", &own, flag]);
+        let outcome = run(&mut Command::new(program), LIMIT);
+        assert!(outcome.is_good(), "{what}: {:?}\n{}", outcome.status, outcome.text);
+        sizes.insert(outcome.text);
+    }
+    assert_eq!(sizes.len(), 3, "three programs with structs of three lengths: {sizes:?}");
+}

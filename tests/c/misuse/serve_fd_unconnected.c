@@ -1,0 +1,12 @@
+/* A socket that is not connected. */
+#include "../misuse.h"
+
+int main(void)
+{
+    struct scstu *handle = started();
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    EXPECT(ENOTCONN, scstu_serve_fd, (handle, fd), "a TCP socket that is connected is wanted");
+    close(fd);
+    return done(handle);
+}

@@ -1,0 +1,197 @@
+//! `c-examples/`: built with its Makefile, each served to a real client, and each under valgrind.
+
+#![allow(clippy::unwrap_used)] // A test panics to fail.
+
+mod c_programs;
+mod common;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use c_programs::program::Program;
+use c_programs::{LIMIT, has_compiler, has_valgrind, installed, tree, valgrind};
+use common::{Folder, is_installed, run, skip};
+
+const CLIENT_LIMIT: Duration = Duration::from_secs(120);
+
+/// The examples, built once for all tests with `make` and `pkg-config`, as a reader would build them.
+fn built() -> Option<&'static PathBuf> {
+    static FOLDER: OnceLock<Option<Folder>> = OnceLock::new();
+    let folder = FOLDER.get_or_init(|| {
+        if !has_compiler("C examples") {
+            return None;
+        }
+        if !is_installed("make") || !is_installed("pkg-config") {
+            skip("C examples", "no make or no pkg-config");
+            return None;
+        }
+        let folder = Folder::new("examples");
+        let place = installed(&folder);
+        let mut make = Command::new("make");
+        make.arg("-C").arg(tree().join("c-examples")).arg(format!("OUT={}", place.display()));
+        make.env("PKG_CONFIG_PATH", &place).env("CFLAGS", "-O1 -g -Wall -Wextra -Werror");
+        make.env("LDFLAGS", format!("-Wl,-rpath,{}", place.display()));
+        let outcome = run(&mut make, LIMIT * 2);
+        assert!(outcome.is_good(), "{}", outcome.text);
+        Some(folder)
+    });
+    folder.as_ref().map(|folder| &folder.0)
+}
+
+/// An example with what it needs; none when it cannot run here.
+fn example(name: &str) -> Option<PathBuf> {
+    for client in ["iscsi-inq", "iscsi-readcapacity16", "iscsi-test-cu"] {
+        if !is_installed(client) {
+            skip(name, &format!("no {client}"));
+            return None;
+        }
+    }
+    Some(built()?.join(name))
+}
+
+fn client(program: &str, arguments: &[&str]) -> String {
+    let outcome = run(Command::new(program).args(arguments), CLIENT_LIMIT);
+    assert!(outcome.is_good(), "{program} {arguments:?}: {:?}\n{}", outcome.status, outcome.text);
+    outcome.text
+}
+
+/// Runs tests of libiscsi's suite, none of which may fail.
+fn suite(url: &str, tests: &str) {
+    let mut command = Command::new("iscsi-test-cu");
+    command.args(["--dataloss", "--allow-sanitize", "-t", tests, "-s"]).arg(url);
+    let outcome = run(&mut command, CLIENT_LIMIT * 2);
+    let asserts = outcome.text.lines().find(|line| line.trim().starts_with("asserts"));
+    let failed = asserts.and_then(|line| line.split_whitespace().nth(4));
+    assert_eq!(failed, Some("0"), "{tests}: {}", outcome.text);
+}
+
+fn url(program: &mut Program) -> String {
+    let line = program.line();
+    assert!(line.starts_with("iscsi://127.0.0.1:"), "{line}");
+    line
+}
+
+#[test]
+fn embed_is_a_disk() {
+    let Some(path) = example("embed") else { return };
+    let mut program = Program::start(&mut Command::new(path));
+    let url = url(&mut program);
+    assert!(client("iscsi-readcapacity16", &[&url]).contains("LOGICAL BLOCK ADDRESS:131071"));
+    suite(&url, "SCSI.Read16.Simple");
+    program.end();
+}
+
+#[test]
+fn ram_backstore_does_all_that_its_functions_do() {
+    let Some(path) = example("ram_backstore") else { return };
+    let mut program = Program::start(&mut Command::new(path));
+    let url = url(&mut program);
+    for tests in [
+        "SCSI.Read16",
+        "SCSI.Write16",
+        "SCSI.CompareAndWrite",
+        "SCSI.WriteSame16",
+        "SCSI.Unmap",
+        "SCSI.Verify16",
+        "SCSI.OrWrite",
+    ] {
+        suite(&url, tests);
+    }
+    program.end();
+}
+
+#[test]
+fn async_backstore_completes_on_threads_of_its_own() {
+    let Some(path) = example("async_backstore") else { return };
+    let mut program = Program::start(Command::new(path).arg("delay_us=200 threads=4"));
+    let url = url(&mut program);
+    for tests in ["SCSI.Read16", "SCSI.Write16", "SCSI.CompareAndWrite", "SCSI.WriteSame16", "SCSI.Unmap"] {
+        suite(&url, tests);
+    }
+    let said = program.end();
+    assert!(said.last().is_some_and(|line| line.ends_with(" 0 failed, 0 cancelled")), "{said:?}");
+}
+
+#[test]
+fn injected_errors_are_medium_errors() {
+    let Some(path) = example("async_backstore") else { return };
+    let mut program = Program::start(Command::new(path).arg("fail_every=1"));
+    let url = url(&mut program);
+    let mut command = Command::new("iscsi-test-cu");
+    let outcome = run(command.args(["-t", "SCSI.Read16.Simple", "-s"]).arg(&url), CLIENT_LIMIT);
+    assert!(outcome.text.contains("(0x03)"), "{}", outcome.text);
+    let said = program.end();
+    assert!(said.last().is_some_and(|line| line.starts_with("0 done, ")), "{said:?}");
+}
+
+#[test]
+fn file_log_backstore_replays_what_was_written() {
+    let Some(path) = example("file_log_backstore") else { return };
+    let folder = Folder::new("log");
+    let log = folder.file("log");
+    let mut program = Program::start(Command::new(&path).arg(&log));
+    assert_eq!(program.line(), "0 records replayed");
+    let url = url(&mut program);
+    suite(&url, "SCSI.Write16.Simple");
+    program.kill();
+    let replayed = |limit: &[&str]| -> u64 {
+        let mut program = Program::start(Command::new(&path).arg(&log).args(limit));
+        let line = program.line();
+        program.end();
+        let number = line.strip_suffix(" records replayed").unwrap_or_else(|| panic!("{line}"));
+        number.parse().unwrap()
+    };
+    let whole = replayed(&[]);
+    assert!(whole > 100, "{whole} records");
+    // A torn record ends the log; the ones before it are whole.
+    let length = fs::metadata(&log).unwrap().len();
+    fs::OpenOptions::new().write(true).open(&log).unwrap().set_len(length - 10).unwrap();
+    assert_eq!(replayed(&[]), whole - 1);
+    // The disk as it was after ten writes.
+    assert_eq!(replayed(&["10"]), 10);
+    assert_eq!(replayed(&[]), 10);
+}
+
+#[test]
+fn fd_passing_serves_what_another_process_accepts() {
+    let Some(path) = example("fd_passing") else { return };
+    let mut program = Program::start(&mut Command::new(path));
+    let url = url(&mut program);
+    assert!(client("iscsi-inq", &[&url]).contains("DIRECT_ACCESS"));
+    suite(&url, "SCSI.Write16.Simple");
+    program.end();
+}
+
+/// Every example once more, with every byte looked at.
+#[test]
+fn examples_are_clean_under_valgrind() {
+    let Some(place) = built() else { return };
+    if !has_valgrind("examples under valgrind") {
+        return;
+    }
+    if example("embed").is_none() {
+        return;
+    }
+    let folder = Folder::new("valgrind");
+    let log = folder.file("log");
+    let cases: [(&str, Vec<&str>, &str); 5] = [
+        ("embed", vec![], "SCSI.Read16.Simple"),
+        ("ram_backstore", vec![], "SCSI.CompareAndWrite.Simple"),
+        ("async_backstore", vec!["threads=2"], "SCSI.Write16.Simple"),
+        ("file_log_backstore", vec![log.to_str().unwrap()], "SCSI.Write16.Simple"),
+        ("fd_passing", vec![], "SCSI.Read16.Simple"),
+    ];
+    for (name, arguments, tests) in cases {
+        let mut command = valgrind(&place.join(name));
+        let mut program = Program::start(command.args(&arguments));
+        if name == "file_log_backstore" {
+            program.line();
+        }
+        let url = url(&mut program);
+        suite(&url, tests);
+        program.end();
+    }
+}
