@@ -101,6 +101,14 @@ impl Dispatch for Above {
         }
     }
 
+    fn workers(&self) -> usize {
+        self.pool.workers()
+    }
+
+    fn set_workers(&self, count: usize) {
+        self.pool.set_workers(count);
+    }
+
     fn rest(&self, time: Duration) {
         self.pool.rest(time);
     }

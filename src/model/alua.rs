@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 use crate::model::apply::Batch;
 use crate::model::{Change, Configuration, Model, Object};
 use crate::scsi::alua::{AccessState, Cause, ControlFailed, PortGroupControl};
+use crate::scsi::device::TargetPorts;
 
 /// Carries out SET TARGET PORT GROUPS. A unit has it, and the model has the unit: hence weak.
 pub(super) struct Control(pub(super) Weak<Model>);
@@ -31,6 +32,16 @@ impl PortGroupControl for Control {
             log::warn!("SET TARGET PORT GROUPS for device {device} failed: {error}");
             ControlFailed
         })
+    }
+}
+
+impl TargetPorts for Control {
+    fn target_ports(&self, device: &str) -> Vec<u16> {
+        let Some(model) = self.0.upgrade() else { return Vec::new() };
+        let configuration = model.configuration();
+        let scopes = configuration.devices.get(device).into_iter().flat_map(|object| object.exports.values());
+        let targets = scopes.filter_map(|(scope, _)| configuration.target(&scope.target));
+        targets.map(|target| target.relative_identifier).filter(|port| *port != 0).collect()
     }
 }
 

@@ -123,7 +123,11 @@ impl<'m> Batch<'m> {
 
     fn set(&mut self, object: &Object, name: &str, value: &str) -> Result<(), Error> {
         let done = match object {
-            Object::Root => set(&[root::ATTRIBUTES], &mut self.next.root, name, value),
+            Object::Root => {
+                let done = set(&[root::ATTRIBUTES], &mut self.next.root, name, value);
+                self.effects.extend(self.next.root.pending.take());
+                done
+            }
             Object::Device(device) => {
                 let effects = self.device(device)?.set(name, value)?;
                 self.effects.extend(effects);
@@ -276,6 +280,7 @@ impl<'m> Batch<'m> {
         let means = (&self.model.dispatch, self.model.store.as_ref());
         let object = DeviceObject::open(row, name, parameters, identity, means)?;
         object.device.set_port_group_control(Some(self.model.port_group_control()));
+        object.device.set_target_ports(Some(self.model.target_ports()));
         self.next.devices.insert(name.to_owned(), Arc::new(object));
         self.assign_to_copy_manager(name)
     }

@@ -80,6 +80,7 @@ fn dynamic_rows(class: &'static str, on_driver: bool, into: &mut Vec<Row>) {
 pub fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
     list("root", root::ATTRIBUTES, &mut rows);
+    list("root", root::DIAGNOSTICS, &mut rows);
     list("handler", handler::ATTRIBUTES, &mut rows);
     list("device", device::ATTRIBUTES, &mut rows);
     list("driver", driver::ATTRIBUTES, &mut rows);

@@ -2,16 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::attr::{Access, Attr, Error};
 use crate::backstore::Capabilities;
 use crate::backstore::gate::Gate;
 use crate::backstore::registry::{Handler, Medium, OpenRequest};
 use crate::model::effect::{Effect, Pending};
+use crate::model::hold::{self, Holds};
 use crate::model::object::Scope;
 use crate::scsi::device::{
     Device, DeviceType, Dispatch, Identity, MediumState, NewDevice, Settings, StateStore,
 };
+use crate::scsi::reservation::Reservations;
 use crate::scsi::sense::Sense;
 
 mod attributes;
@@ -50,6 +53,8 @@ pub struct DeviceConfig {
     /// Closed because of the access state, though `active`.
     is_held_closed: bool,
     unit: Option<Arc<Device>>,
+    /// Commands held back.
+    holds: Holds,
     pending: Pending,
 }
 
@@ -139,6 +144,7 @@ impl DeviceConfig {
             given: BTreeSet::new(),
             is_held_closed: false,
             unit: None,
+            holds: Holds::default(),
             pending: Pending::default(),
         }
     }
@@ -254,6 +260,36 @@ impl DeviceConfig {
             return Err(Error::new(libc::EMEDIUMTYPE, "the device is not active"));
         }
         self.after(|device| Effect::Resize { device, bytes });
+        Ok(())
+    }
+
+    /// `block` (SCST 1.4.1): 0 lets commands go, 1 holds them back and waits for those that have begun, 11
+    /// holds them back and waits for nothing.
+    fn block(&mut self, text: &str) -> Result<(), Error> {
+        let holds = self.holds.clone();
+        let hold = |limit: Option<Duration>| {
+            move |device| Effect::Hold { holds, devices: Some(vec![device]), limit }
+        };
+        match text.split_whitespace().next() {
+            Some("0") => {
+                let holds = self.holds.clone();
+                self.after(|_| Effect::Release(holds));
+            }
+            Some("1") => self.after(hold(Some(hold::LIMIT))),
+            Some("11") => self.after(hold(None)),
+            _ => return Err(Error::invalid(format!("\"{text}\" is not 0, 1 or 11"))),
+        }
+        Ok(())
+    }
+
+    /// `pr_state` (SCST 5.8.3): another state, whole, while no session uses the device.
+    fn set_reservations(&mut self, text: &str) -> Result<(), Error> {
+        let users = self.unit.as_ref().map_or(0, |unit| unit.itls().len());
+        if users > 0 {
+            return Err(Error::new(libc::EBUSY, format!("{users} sessions use the device")));
+        }
+        let state = Reservations::parse(text).map_err(|error| Error::invalid(error.to_string()))?;
+        self.after(|device| Effect::Reservations { device, state: Box::new(state) });
         Ok(())
     }
 

@@ -2,14 +2,17 @@
 //! to be right, then done in order.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::attr::Error;
 use crate::backstore::BlockError;
 use crate::backstore::gate::Gate;
 use crate::iscsi::key::Values;
+use crate::model::hold::Holds;
 use crate::model::object::Scope;
 use crate::model::session::SessionObject;
 use crate::scsi::device::{Device, MediumState, Settings};
+use crate::scsi::reservation::Reservations;
 use crate::scsi::sense::Sense;
 
 /// An effect.
@@ -33,6 +36,16 @@ pub(super) enum Effect {
     CloseAll { target: String, only: Option<Scope> },
     /// A session ends.
     Close(Arc<SessionObject>),
+    /// Commands of devices are held back: all devices without names, `devices` else. May fail.
+    Hold { holds: Holds, devices: Option<Vec<Arc<Device>>>, limit: Option<Duration> },
+    /// They are no longer. May fail.
+    Release(Holds),
+    /// Reservations of a unit, from text. May fail.
+    Reservations { device: Arc<Device>, state: Box<Reservations> },
+    /// Which messages are logged.
+    Log(log::LevelFilter),
+    /// Number of worker threads.
+    Workers(usize),
     /// Values of the keys for the sessions of a target.
     Values { target: String, values: Box<Values> },
 }
@@ -87,6 +100,12 @@ impl Effect {
                 gate.flush().map_err(|error| store_error("sync", error))?;
                 Ok(None)
             }
+            Effect::Release(holds) => holds.remove().map(|()| None),
+            Effect::Reservations { device, state } => {
+                let failed = |errno| Error::new(errno, "pr_state: it could not be kept");
+                device.restore_reservations(Reservations::clone(state)).map_err(failed)?;
+                Ok(None)
+            }
             _ => Ok(None),
         }
     }
@@ -99,6 +118,7 @@ impl Effect {
             }
             Effect::Medium { device, gate, absent } => device.set_medium(gate, absent),
             Effect::Settings { device, settings } => device.change_settings(|own| *own = settings),
+            Effect::Log(level) => log::set_max_level(level),
             Effect::Attention { device, sense } => device.attention(sense, None),
             _ => {}
         }

@@ -37,7 +37,7 @@ use crate::model::session::{SessionObject, Sessions};
 use crate::model::target::{TargetObject, is_same_map};
 pub use crate::model::verb::Verb;
 use crate::scsi::alua::{Cause, PortGroupControl};
-use crate::scsi::device::{Device, DeviceType, Dispatch, NewDevice, Settings, StateStore};
+use crate::scsi::device::{Device, DeviceType, Dispatch, NewDevice, Settings, StateStore, TargetPorts};
 
 mod alua;
 mod apply;
@@ -49,6 +49,7 @@ pub mod driver;
 pub mod dynamic;
 mod effect;
 pub mod handler;
+pub mod hold;
 mod host;
 mod lex;
 pub mod object;
@@ -58,6 +59,7 @@ pub mod root;
 pub mod session;
 pub mod store;
 pub mod target;
+mod trace;
 mod verb;
 pub mod view;
 
@@ -100,11 +102,11 @@ pub struct Configuration {
 }
 
 impl Configuration {
-    fn new() -> Self {
+    fn new(workers: usize) -> Self {
         let mut copy_manager = TargetObject::new(COPY_MANAGER_TARGET, 0);
         copy_manager.enabled = true;
         Configuration {
-            root: RootObject::new(),
+            root: RootObject::new(workers),
             devices: BTreeMap::new(),
             driver: DriverObject::new(),
             targets: BTreeMap::new(),
@@ -183,7 +185,7 @@ impl Model {
             None => (None, store::random_id()?),
         };
         Ok(Arc::new_cyclic(|myself| Model {
-            configuration: RwLock::new(Arc::new(Configuration::new())),
+            configuration: RwLock::new(Arc::new(Configuration::new(dispatch.workers()))),
             writer: Mutex::default(),
             sessions: Mutex::default(),
             portals: RwLock::default(),
@@ -297,6 +299,15 @@ impl Model {
     }
 
     fn apply_because(&self, changes: &[Change], cause: Cause) -> Result<(), (usize, Error)> {
+        let holding = self.make(changes, cause)?;
+        // Not as the writer: what has begun may take its time.
+        for (at, holds, level, limit) in holding {
+            holds.wait(&level, limit).map_err(|error| (at, error))?;
+        }
+        Ok(())
+    }
+
+    fn make(&self, changes: &[Change], cause: Cause) -> Result<Vec<Holding>, (usize, Error)> {
         let _writing = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut batch, marks) = self.prepare(changes)?;
         let last = changes.len().saturating_sub(1);
@@ -317,11 +328,27 @@ impl Model {
                 let _ = object.device.set_target_port_groups(list, cause);
             }
         }
+        let holding = self.hold(&batch, &marks)?;
         self.carry_out(batch);
         self.tell_watcher();
         // Devices that are gone may close their files: last, and under no lock but the writers'.
         drop(before);
-        Ok(())
+        Ok(holding)
+    }
+
+    fn hold(&self, batch: &Batch<'_>, marks: &[usize]) -> Result<Vec<Holding>, (usize, Error)> {
+        let mut holding = Vec::new();
+        for (effect, order) in batch.effects.iter().enumerate() {
+            let Effect::Hold { holds, devices, limit } = order else { continue };
+            let at = marks.partition_point(|mark| *mark <= effect).min(marks.len().saturating_sub(1));
+            let all = || batch.next.devices.values().map(|object| Arc::clone(&object.device)).collect();
+            let devices = devices.clone().unwrap_or_else(all);
+            let level = holds.add(&devices).map_err(|error| (at, error))?;
+            if let Some(limit) = limit {
+                holding.push((at, holds.clone(), level, *limit));
+            }
+        }
+        Ok(holding)
     }
 
     fn carry_out(&self, batch: Batch<'_>) {
@@ -330,6 +357,7 @@ impl Model {
         for effect in batch.effects {
             match effect {
                 Effect::Silent { scope, lun } => quiet.push((scope, lun)),
+                Effect::Workers(count) => self.dispatch.set_workers(count),
                 Effect::CloseAll { .. } | Effect::Close(_) | Effect::Values { .. } => orders.push(effect),
                 effect => effect.carry_out(),
             }
@@ -354,6 +382,8 @@ impl Model {
             let mut shown = session.shown.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::replace(&mut *shown, scope.clone())
         };
+        let black_hole = target.map_or(0, |target| target.map_for(&session.subject).black_hole);
+        session.live.nexus.set_black_hole(black_hole);
         if is_same_map(&session.live.nexus.map(), &map) {
             return;
         }
@@ -397,10 +427,17 @@ impl Model {
         }
     }
 
+    fn target_ports(&self) -> Arc<dyn TargetPorts> {
+        Arc::new(alua::Control(self.myself.clone()))
+    }
+
     fn port_group_control(&self) -> Arc<dyn PortGroupControl> {
         Arc::new(alua::Control(self.myself.clone()))
     }
 }
+
+/// A level at which commands are held back and which is to be waited for, with the place of its change.
+type Holding = (usize, hold::Holds, Arc<Vec<crate::scsi::claim::Hold>>, std::time::Duration);
 
 /// Does what may fail; when something does, undoes what was done.
 fn attempt(effects: &[Effect]) -> Result<(), (usize, Error)> {

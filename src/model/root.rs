@@ -2,8 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
 
 use crate::attr::{Access, Attr, Kind, Saved};
+use crate::model::effect::{Effect, Pending};
+use crate::model::hold::{self, Holds};
+use crate::model::session::SessionObject;
+use crate::model::trace;
 
 /// SCST's version whose interface this is; scstadmin looks for the number.
 pub const SCST_VERSION: &str = "3.11.0-pre";
@@ -20,14 +25,26 @@ pub struct RootObject {
     force_global_sgv_pool: bool,
     async_lun_replace: bool,
     cluster_name: String,
+    /// Worker threads; `None` is as many as the daemon was started with.
+    threads: Option<u32>,
+    default_threads: usize,
+    trace: trace::Trace,
+    /// Commands held back everywhere.
+    holds: Holds,
+    pub(super) pending: Pending,
     /// errno of the last command, negative, or 0.
     pub last_result: Arc<AtomicI32>,
 }
 
 impl RootObject {
     /// Settings as they are at the start.
-    pub fn new() -> Self {
+    pub fn new(default_threads: usize) -> Self {
         RootObject {
+            threads: None,
+            default_threads,
+            trace: trace::Trace::default(),
+            holds: Holds::default(),
+            pending: Pending::default(),
             setup_id: 0,
             measure_latency: false,
             max_tasklet_cmd: 10,
@@ -37,12 +54,6 @@ impl RootObject {
             cluster_name: String::new(),
             last_result: Arc::default(),
         }
-    }
-}
-
-impl Default for RootObject {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -70,6 +81,54 @@ pub static ATTRIBUTES: &[Row] = &[
         saved: Saved::Never,
         help: "result of the last command: 0, or errno with a minus sign",
         get: |root| root.last_result.load(Ordering::Relaxed).to_string(),
+        ..Row::ROW
+    },
+    Attr {
+        name: "threads",
+        kind: Kind::Number { min: 1, max: 4096 },
+        default: "four for each processor, 16 to 256",
+        saved: Saved::When(|root| root.threads.is_some()),
+        help: "worker threads, which wait for media; two are the least there are",
+        get: |root| root.threads.map_or(root.default_threads.to_string(), |threads| threads.to_string()),
+        set: |root, value| {
+            let threads = value.number32();
+            root.threads = Some(threads).filter(|threads| *threads as usize != root.default_threads);
+            root.pending.push(Effect::Workers(threads as usize));
+            Ok(())
+        },
+        ..Row::ROW
+    },
+    Attr {
+        name: "suspend",
+        kind: Kind::Signed { min: -1, max: i32::MAX as i64 },
+        default: "0",
+        saved: Saved::Never,
+        help: "holds back commands of all devices, waiting so many seconds for those that have begun (0: 90); \
+               -1 lets them go again; reads how many times",
+        get: |root| root.holds.count().to_string(),
+        set: |root, value| {
+            let holds = root.holds.clone();
+            root.pending.push(match u64::try_from(value.signed()) {
+                Err(_) => Effect::Release(holds),
+                Ok(0) => Effect::Hold { holds, devices: None, limit: Some(hold::LIMIT) },
+                Ok(s) => Effect::Hold { holds, devices: None, limit: Some(Duration::from_secs(s)) },
+            });
+            Ok(())
+        },
+        ..Row::ROW
+    },
+    Attr {
+        name: "trace_level",
+        kind: Kind::Own("all, none, default, add TOKEN, del TOKEN or value NUMBER"),
+        default: "out_of_mem | mgmt | pid | special",
+        saved: Saved::Never,
+        help: "which messages are logged: the tokens of details mean debug, mgmt and special information",
+        get: |root| root.trace.to_string(),
+        set: |root, value| {
+            root.trace = root.trace.changed(&value.text())?;
+            root.pending.push(Effect::Log(root.trace.level()));
+            Ok(())
+        },
         ..Row::ROW
     },
     Attr {
@@ -163,3 +222,43 @@ pub static ATTRIBUTES: &[Row] = &[
         ..Row::ROW
     },
 ];
+
+/// The sessions, as diagnostics of the whole.
+pub type Live = Vec<Arc<SessionObject>>;
+
+/// Diagnostics; scstadmin reads them whenever it starts.
+pub static DIAGNOSTICS: &[Attr<Live>] = &[
+    Attr {
+        name: "trace_cmds",
+        kind: Kind::Text(4095),
+        access: Access::ReadOnly,
+        saved: Saved::Never,
+        help: "commands that exist: session, LUN, device, number",
+        get: |live| {
+            let lines = live.iter().flat_map(|session| session.busy_units());
+            clipped(lines)
+        },
+        ..Attr::ROW
+    },
+    Attr {
+        name: "trace_mcmds",
+        kind: Kind::Text(4095),
+        access: Access::ReadOnly,
+        saved: Saved::Never,
+        help: "task management functions that exist; they are answered where they arrive",
+        ..Attr::ROW
+    },
+];
+
+/// Lines as far as a page has room.
+fn clipped(lines: impl Iterator<Item = String>) -> String {
+    let mut text = String::new();
+    for line in lines {
+        if text.len() + line.len() + 2 > 4096 {
+            break;
+        }
+        text.extend((!text.is_empty()).then_some('\n'));
+        text.push_str(&line);
+    }
+    text
+}

@@ -86,6 +86,15 @@ impl SessionObject {
         itls.iter().map(|itl| itl.counters.in_flight.load(Ordering::Relaxed)).sum()
     }
 
+    /// A line for each unit where it has commands.
+    pub fn busy_units(&self) -> Vec<String> {
+        let busy = |itl: &Arc<Itl>| {
+            let count = itl.counters.in_flight.load(Ordering::Relaxed);
+            (count > 0).then(|| format!("{} {} {} {count}", self.name, itl.lun, itl.device.name()))
+        };
+        self.live.nexus.itls().iter().filter_map(busy).collect()
+    }
+
     /// Name of the directory of its connection: the initiator's address.
     pub fn connection(&self) -> String {
         match self.live.peer {

@@ -97,7 +97,10 @@ impl View<'_> {
         let gone = || missing("object", &object.path());
         let configuration = &self.configuration;
         match object {
-            Object::Root => visitor.rows(root::ATTRIBUTES, &configuration.root),
+            Object::Root => {
+                visitor.rows(root::ATTRIBUTES, &configuration.root);
+                visitor.rows(root::DIAGNOSTICS, &self.model.sessions());
+            }
             Object::Handler(name) => {
                 let handler = self.model.handlers().find(name).ok_or_else(gone)?;
                 visitor.rows(handler::ATTRIBUTES, &HandlerObject(handler));

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::scsi::device::Device;
 use crate::scsi::execute;
-use crate::scsi::task_set::TaskId;
+use crate::scsi::task_set::{Entry, Extent, Place, TaskId};
 
 /// How often a claim that waits looks whether it is still wanted.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -100,5 +100,28 @@ impl Drop for Claim {
         let mut enabled = Vec::new();
         self.device.state().tasks.remove(self.id, &mut enabled);
         execute::dispatch(&self.device, enabled);
+    }
+}
+
+/// Holds back the commands of a unit that touch blocks: older ones finish, newer ones wait until this is
+/// dropped (SCST's `block` and `suspend`).
+pub struct Hold {
+    claim: Claim,
+}
+
+impl Hold {
+    /// Begins to hold. Commands that have begun go on.
+    pub fn new(device: &Arc<Device>) -> Self {
+        let signal = Signal::new();
+        let entry =
+            Entry { nexus: 0, tag: 0, place: Place::AtOnce, extent: Extent::WHOLE, writes: true, bytes: 0 };
+        let id = device.state().tasks.claim(entry, &signal);
+        Hold { claim: Claim::new(device, id, signal) }
+    }
+
+    /// Waits until the commands that had begun are done, as long as `is_wanted` says so. Answers whether
+    /// they are.
+    pub fn wait(&self, is_wanted: impl Fn() -> bool) -> bool {
+        self.claim.wait(is_wanted)
     }
 }

@@ -167,6 +167,12 @@ pub trait Dispatch: Send + Sync {
     fn background(&self, job: Box<dyn FnOnce() + Send>);
     /// Something has happened to a unit. Called from any thread, without a lock held; must not block.
     fn notice(&self, _notice: &Notice<'_>) {}
+    /// Number of worker threads; 0 when there are none to count.
+    fn workers(&self) -> usize {
+        0
+    }
+    /// Has another number of worker threads.
+    fn set_workers(&self, _count: usize) {}
     /// Lets a background job pause.
     fn rest(&self, time: std::time::Duration);
 }

@@ -7,7 +7,7 @@ pub mod alua;
 pub mod background;
 pub mod catalogue;
 pub mod cdb;
-pub(crate) mod claim;
+pub mod claim;
 pub(crate) mod copy;
 pub mod counters;
 pub mod device;

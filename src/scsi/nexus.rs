@@ -1,6 +1,6 @@
 //! The I_T nexus: one initiator port and one target port, and the logical units it sees.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use crate::backstore::buffer::BufferPool;
@@ -107,6 +107,7 @@ pub struct Nexus {
     absent: Arc<Itl>,
     well_known: Arc<Itl>,
     lost: AtomicBool,
+    black_hole: AtomicU8,
     changes: Mutex<()>,
     /// Units that it sees no longer and where it may have commands.
     left: Mutex<Vec<Weak<Device>>>,
@@ -154,6 +155,7 @@ impl Nexus {
             well_known: Itl::new((new.id, &ports), 0, true, &new.well_known, None),
             ports,
             lost: AtomicBool::new(false),
+            black_hole: AtomicU8::new(0),
             changes: Mutex::new(()),
             left: Mutex::default(),
         })
@@ -262,6 +264,17 @@ impl Nexus {
         if !left.iter().any(|unit| Weak::as_ptr(unit) == Arc::as_ptr(device)) {
             left.push(Arc::downgrade(device));
         }
+    }
+
+    /// What is done to commands, for tests of initiators: 0 nothing, 1 they are never answered, 3 those that
+    /// transfer data; 2 and 4 the same, and task management neither.
+    pub fn black_hole(&self) -> u8 {
+        self.black_hole.load(Ordering::Relaxed)
+    }
+
+    /// Changes [`Nexus::black_hole`].
+    pub fn set_black_hole(&self, kind: u8) {
+        self.black_hole.store(kind, Ordering::Relaxed);
     }
 
     /// Whether [`crate::scsi::target::nexus_lost`] was called.

@@ -1,8 +1,8 @@
 //! What the threads of a connection share: its socket, its outbox, the way answers take.
 
 use std::net::{Shutdown, TcpStream};
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::iscsi::attachment::{CloseReason, SessionControl};
 use crate::iscsi::key::{KeyId, Values};
@@ -31,6 +31,8 @@ pub struct Connection {
     pub socket: Arc<TcpStream>,
     full: OnceLock<FullFeature>,
     closed: AtomicU8,
+    values: Mutex<Option<Values>>,
+    has_values: AtomicBool,
 }
 
 const REASONS: [CloseReason; 4] =
@@ -39,7 +41,13 @@ const REASONS: [CloseReason; 4] =
 impl Connection {
     /// A connection that has yet to log in.
     pub fn new(socket: Arc<TcpStream>) -> Arc<Self> {
-        Arc::new(Connection { socket, full: OnceLock::new(), closed: AtomicU8::new(0) })
+        Arc::new(Connection {
+            socket,
+            full: OnceLock::new(),
+            closed: AtomicU8::new(0),
+            values: Mutex::default(),
+            has_values: AtomicBool::new(false),
+        })
     }
 
     /// Login has succeeded.
@@ -50,6 +58,15 @@ impl Connection {
     /// What full feature phase added, once it has begun.
     pub fn full(&self) -> Option<&FullFeature> {
         self.full.get()
+    }
+
+    /// Values of the keys that the administrator has changed, once.
+    pub fn take_values(&self) -> Option<Values> {
+        if !self.has_values.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.has_values.store(false, Ordering::Relaxed);
+        self.values.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Why the target itself has closed the connection, if it has.
@@ -82,6 +99,9 @@ impl SessionControl for Connection {
     fn update(&self, values: &Values) {
         let Some(full) = self.full.get() else { return };
         full.window.resize(values[KeyId::QueuedCommands]);
+        *self.values.lock().unwrap_or_else(PoisonError::into_inner) = Some(*values);
+        self.has_values.store(true, Ordering::Relaxed);
+        full.outbox.wake().signal();
         if full.window.owes_update() {
             self.send(&Outgoing::WindowUpdate);
         }

@@ -5,6 +5,7 @@
 //! [`STUCK_AFTER`] is counted as lost and replaced until it comes back.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -64,8 +65,7 @@ struct Shared {
     work: Condvar,
     watch: Condvar,
     ended: Condvar,
-    wanted: usize,
-    share: usize,
+    wanted: AtomicUsize,
 }
 
 /// Figures for the state dump and the metrics.
@@ -90,23 +90,30 @@ pub struct Pool {
 impl Pool {
     /// A pool of `workers` threads, at least 2. Threads start when there is work for them.
     pub fn new(workers: usize) -> Self {
-        let wanted = workers.max(2);
-        let share = (wanted - wanted / 4).clamp(1, wanted - 1);
         Pool {
             shared: Arc::new(Shared {
                 schedule: Mutex::default(),
                 work: Condvar::new(),
                 watch: Condvar::new(),
                 ended: Condvar::new(),
-                wanted,
-                share,
+                wanted: AtomicUsize::new(workers.max(2)),
             }),
         }
     }
 
+    /// Another number of threads, at least 2. Threads that are too many end when they have nothing to do.
+    pub fn resize(&self, workers: usize) {
+        self.shared.wanted.store(workers.max(2), Ordering::Relaxed);
+        let mut schedule = self.shared.lock();
+        // Idle ones are called without work: they look whether they are wanted.
+        schedule.calls = schedule.idle;
+        drop(schedule);
+        self.shared.work.notify_all();
+    }
+
     /// Most workers that one unit can hold.
     pub fn share(&self) -> usize {
-        self.shared.share
+        self.shared.share()
     }
 
     /// What the pool is doing.
@@ -127,7 +134,7 @@ impl Pool {
         let mut schedule = shared.lock();
         let lane = schedule.lanes.entry(key).or_default();
         lane.queue.push_back(task);
-        if lane.running >= shared.share || lane.is_ready {
+        if lane.running >= shared.share() || lane.is_ready {
             return;
         }
         lane.is_ready = true;
@@ -176,13 +183,21 @@ impl Dispatch for Pool {
         // What has come meanwhile is younger.
         left.append(&mut lane.queue);
         lane.queue = left;
-        if !lane.queue.is_empty() && !lane.is_ready && lane.running < self.shared.share {
+        if !lane.queue.is_empty() && !lane.is_ready && lane.running < self.shared.share() {
             lane.is_ready = true;
             schedule.ready.push_back(key);
             if Shared::call(&self.shared, &mut schedule) {
                 self.shared.work.notify_one();
             }
         }
+    }
+
+    fn workers(&self) -> usize {
+        self.shared.wanted()
+    }
+
+    fn set_workers(&self, count: usize) {
+        self.resize(count);
     }
 
     fn rest(&self, time: Duration) {
@@ -212,6 +227,16 @@ impl Dispatch for Pool {
 }
 
 impl Shared {
+    fn wanted(&self) -> usize {
+        self.wanted.load(Ordering::Relaxed)
+    }
+
+    /// A unit never has all of them.
+    fn share(&self) -> usize {
+        let wanted = self.wanted();
+        (wanted - wanted / 4).clamp(1, wanted - 1)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Schedule> {
         self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -226,7 +251,7 @@ impl Shared {
             schedule.calls += 1;
             return true;
         }
-        if schedule.workers.len() - schedule.stuck < shared.wanted {
+        if schedule.workers.len() - schedule.stuck < shared.wanted() {
             Self::add_worker(shared, schedule);
         }
         false
@@ -250,7 +275,7 @@ impl Shared {
         let mut schedule = self.lock();
         loop {
             let Some((key, mut task)) = self.next(&mut schedule) else {
-                if schedule.stopping || schedule.workers.len() - schedule.stuck > self.wanted {
+                if schedule.stopping || schedule.workers.len() - schedule.stuck > self.wanted() {
                     break;
                 }
                 schedule = self.rest(schedule);
@@ -293,7 +318,7 @@ impl Shared {
             // Tasks that were aborted have left the lane.
             let Some(task) = lane.queue.pop_front() else { continue };
             lane.running += 1;
-            if !lane.queue.is_empty() && lane.running < self.share {
+            if !lane.queue.is_empty() && lane.running < self.share() {
                 lane.is_ready = true;
                 schedule.ready.push_back(key);
             }
@@ -355,7 +380,7 @@ impl Shared {
         }
         let mut live = schedule.workers.len() - schedule.stuck;
         let waiting: usize = schedule.ready.len();
-        while schedule.idle == 0 && waiting > 0 && live < self.wanted {
+        while schedule.idle == 0 && waiting > 0 && live < self.wanted() {
             Self::add_worker(self, schedule);
             live += 1;
         }

@@ -242,6 +242,16 @@ impl<'a> Serving<'a> {
         let nexus = self.established.as_ref().and_then(|e| e.nexus.as_ref());
         let Some(nexus) = nexus else { return Err(End::Protocol(ProtocolError::LoginAgain)) };
         let command = command(pdu);
+        let swallows = match nexus.black_hole() {
+            0 => false,
+            1 | 2 => true,
+            _ => command.expected_in > 0 || command.expected_out > 0,
+        };
+        if swallows {
+            self.reply.task_dropped(command.tag, command.is_immediate);
+            self.receiver.accept(Disposition::Discard, &mut self.actions);
+            return Ok(());
+        }
         let mut task = match target::admit(nexus, &command, &self.reply) {
             Ok(task) => task,
             Err(refused) => {
@@ -291,6 +301,9 @@ impl<'a> Serving<'a> {
     fn manage(&mut self, request: &TaskManagementRequest) {
         let Some(nexus) = self.established.as_ref().and_then(|e| e.nexus.clone()) else { return };
         let tag = request.initiator_task_tag;
+        if matches!(nexus.black_hole(), 2 | 4) {
+            return;
+        }
         let function = match manage::function(request) {
             Ok(_) if self.functions.len() >= MAX_PENDING_FUNCTIONS => {
                 Err(manage::response::FUNCTION_REJECTED)

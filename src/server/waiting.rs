@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::iscsi::error::ProtocolError;
+use crate::iscsi::key::KeyId;
 use crate::server::connection::{Connection, FullFeature};
 use crate::server::nagle::{Nagle, Statistics, Switch};
 use crate::server::outbox::HIGH_WATER_BYTES;
@@ -29,6 +30,15 @@ impl Serving<'_> {
         }
         full.outbox.cork();
         Ok(())
+    }
+
+    /// What the administrator has changed since the login and is not negotiated.
+    fn take_over_values(&mut self) {
+        let Some(values) = self.connection.take_values() else { return };
+        self.receiver.set_nop_in(values[KeyId::NopInInterval], values[KeyId::NopInTimeout]);
+        if let Some(established) = &mut self.established {
+            established.response_timeout = Duration::from_secs(u64::from(values[KeyId::RspTimeout]));
+        }
     }
 
     /// Looks for input without sleeping, where that is wanted.
@@ -93,6 +103,8 @@ impl Serving<'_> {
             if let Some(reason) = connection.close_reason() {
                 return Err(End::Closed(reason));
             }
+            self.take_over_values();
+            self.take_over_values();
             self.look_at_functions();
             let blocked = full.outbox.is_blocked();
             self.check_blocked(blocked)?;

@@ -449,6 +449,43 @@ pub static ATTRIBUTES: &[Row] = &[
         },
         ..Row::ROW
     },
+    Attr {
+        name: "block",
+        kind: Kind::Own("0, 1 or 11"),
+        default: "0 0",
+        saved: Saved::Never,
+        help: "1 holds back commands and waits for those that have begun, 11 does not wait, 0 lets them go; \
+               reads how often they are held back, and how often that is waited for",
+        get: |c| format!("{} {}", c.holds.count(), c.holds.pending()),
+        set: |c, value| c.block(&value.text()),
+        ..Row::ROW
+    },
+    Attr {
+        name: "pr_state",
+        kind: Kind::Own("what was read from it"),
+        saved: Saved::Never,
+        help: "reservations and registrations; they can be replaced while no session uses the device",
+        get: |c| {
+            let text = c.unit().map_or(String::new(), |unit| unit.reservations_text());
+            text.trim_end().to_owned()
+        },
+        set: |c, value| c.set_reservations(&value.text()),
+        ..Row::ROW
+    },
+    Attr {
+        name: "dump_prs",
+        kind: Kind::Trigger,
+        access: Access::WriteOnly,
+        saved: Saved::Never,
+        help: "writes reservations and registrations to the log",
+        set: |c, _| {
+            if let Some(unit) = c.unit() {
+                log::info!("device {}: {}", unit.name(), unit.reservations_text().trim_end());
+            }
+            Ok(())
+        },
+        ..Row::ROW
+    },
     switch!("allow_sanitize" "ww--ww" "0" "SANITIZE is supported", |c| c.settings.allow_sanitize),
     Attr {
         name: "sanitize_min_ms",

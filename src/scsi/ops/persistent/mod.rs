@@ -264,6 +264,26 @@ fn register_and_move(context: &Context<'_>, reservations: &mut Reservations) -> 
     Ok(reservations.register_and_move(&context.nexus().ports(), keys(list), &with)?)
 }
 
+impl Device {
+    /// Reservations and registrations as SCST's `pr_state` shows them.
+    pub fn reservations_text(&self) -> String {
+        self.state().reservations.text()
+    }
+
+    /// Puts a state that was shown before in the place of the present one, keeping it over a restart when it
+    /// says so. Errors are errno.
+    pub fn restore_reservations(&self, mut state: Reservations) -> Result<(), i32> {
+        if let Some(store) = self.store() {
+            store.save(self.name(), SAVED_AS, &state.saved())?;
+        }
+        for itl in self.itls() {
+            state.attach(&itl.ports, itl.nexus);
+        }
+        self.state().reservations = state;
+        Ok(())
+    }
+}
+
 /// Knows the target ports of the target device; implemented by the model.
 pub trait TargetPorts: Send + Sync {
     /// Relative target port identifiers of every port that leads, or may lead, to `device`. Called on a
