@@ -201,6 +201,18 @@ impl Initiator {
 
     /// Sends a command and its unsolicited data, waiting for room in the window; returns its tag.
     pub fn start(&mut self, lun: u8, cdb: &[u8], read: usize, write: &[u8]) -> io::Result<u32> {
+        self.start_as(0, lun, cdb, read, write)
+    }
+
+    /// The same with a task attribute: 0 untagged, 1 simple, 2 ordered, 3 head of queue.
+    pub fn start_as(
+        &mut self,
+        attribute: u8,
+        lun: u8,
+        cdb: &[u8],
+        read: usize,
+        write: &[u8],
+    ) -> io::Result<u32> {
         while self.window() == 0 {
             self.pump()?;
         }
@@ -209,8 +221,8 @@ impl Initiator {
         let now = if self.options.immediate_data { write.len().min(first).min(segment) } else { 0 };
         let unsolicited = if self.options.initial_r2t { now } else { write.len().min(first).max(now) };
         let mut command = Pdu::new(0x01);
-        command.bhs[1] =
-            u8::from(unsolicited == now) << 7 | u8::from(read > 0) << 6 | u8::from(!write.is_empty()) << 5;
+        let (reads, writes) = (u8::from(read > 0), u8::from(!write.is_empty()));
+        command.bhs[1] = u8::from(unsolicited == now) << 7 | reads << 6 | writes << 5 | attribute;
         command.bhs[9] = lun;
         command.put(16, itt);
         command.put(20, read.max(write.len()) as u32);
