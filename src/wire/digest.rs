@@ -1,17 +1,20 @@
 //! Header and data digests (RFC 7143 11.2.3): CRC32C, sent least significant byte first.
 
+use crate::sys::crc;
+
 /// Length of a digest in bytes.
 pub const LENGTH: usize = 4;
 
 /// The digest of the parts in turn, as it goes on the wire.
 pub fn digest(parts: &[&[u8]]) -> [u8; LENGTH] {
-    let crc = parts.iter().fold(0, |crc, part| crc32c::crc32c_append(crc, part));
+    let crc = parts.iter().fold(0, |crc, part| append(crc, part));
     crc.to_le_bytes()
 }
 
 /// Continues a CRC over `part`; begin with 0.
 pub fn append(crc: u32, part: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc, part)
+    let short = if part.len() <= crc::SHORT { crc::append(crc, part) } else { None };
+    short.unwrap_or_else(|| crc32c::crc32c_append(crc, part))
 }
 
 #[cfg(test)]
