@@ -13,8 +13,8 @@ impl Instance {
         self.own(|| self.model.apply(change))
     }
 
-    /// Brings the configuration to what a file (the text of an scst.conf) says; what it does not mention stays.
-    /// The error's text begins with line and column; nothing is changed then.
+    /// Brings the configuration to what a file (the text of an scst.conf) says; what it does not mention
+    /// stays. The error's text begins with line and column; nothing is changed then.
     pub fn load(&self, text: &str) -> Result<(), Error> {
         let loaded = self.own(|| conf::apply_text(&self.model, text, Mode::Merge));
         loaded.map(drop).map_err(|error| Error::new(error.errno, error.to_string()))

@@ -103,8 +103,8 @@ pub static ATTRIBUTES: &[Row] = &[
         kind: Kind::Signed { min: -1, max: i32::MAX as i64 },
         default: "0",
         saved: Saved::Never,
-        help: "holds back commands of all devices, waiting so many seconds for those that have begun (0: 90); \
-               -1 lets them go again; reads how many times",
+        help: "holds back commands of all devices, waiting so many seconds for those that have begun \
+               (0: 90); -1 lets them go again; reads how many times",
         get: |root| root.holds.count().to_string(),
         set: |root, value| {
             let holds = root.holds.clone();

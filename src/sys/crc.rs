@@ -1,5 +1,5 @@
-//! CRC32C of short runs with the processor's own instruction: three cycles for eight bytes, without the set-up
-//! that interleaved streams need, which is most of the time for a header.
+//! CRC32C of short runs with the processor's own instruction: three cycles for eight bytes, without the
+//! set-up that interleaved streams need, which is most of the time for a header.
 
 /// Runs up to this length are quicker this way than in interleaved streams.
 pub const SHORT: usize = 1024;

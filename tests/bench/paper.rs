@@ -226,7 +226,8 @@ fn predicted(points: &Points, setting: usize, size: usize, depth: usize) -> f64 
 
 fn report(points: &Points) -> (String, Vec<f64>) {
     let mut text = String::from(
-        "| bytes | out | setting | IOPS | predicted | error | CPU us | answers a segment | p50 us | p99 us |\n\
+        "| bytes | out | setting | IOPS | predicted | error | CPU us | answers a segment | p50 us \
+         | p99 us |\n\
          |---:|---:|---|---:|---:|---:|---:|---:|---:|---:|\n",
     );
     let mut errors = Vec::new();

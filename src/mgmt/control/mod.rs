@@ -22,8 +22,9 @@
 //! ```
 //! Paths are relative to the tree's root, which is the empty path. LENGTH bytes of an scst.conf follow the
 //! line of `plan` and `apply`; MODE is `keep` or `remove`, for what the file does not mention. A line of
-//! their answer is a change, then the sessions that notice it. ERRNO EAGAIN says that the work goes on behind the caller's back; the file
-//! last_sysfs_mgmt_res answers EAGAIN until it is done, and then its result.
+//! their answer is a change, then the sessions that notice it. ERRNO EAGAIN says that the work goes on
+//! behind the caller's back; the file last_sysfs_mgmt_res answers EAGAIN until it is done, and then its
+//! result.
 //!
 //! # What a client can do to others
 //! Nothing: a peer of another user is turned away unread. Lines, bodies, connections, and the time that each
