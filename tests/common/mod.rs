@@ -83,6 +83,11 @@ impl Daemon {
         Daemon { child, lines, address, folder: None }
     }
 
+    /// Where it listens besides, when it was told more portals than one.
+    pub fn next_address(&self) -> SocketAddr {
+        wait_for_address(&self.lines).expect("another portal")
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
