@@ -1,0 +1,214 @@
+//! What writes to the tree do to sessions that are in use.
+
+#![allow(clippy::unwrap_used)] // A test panics to fail.
+
+mod initiator;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use initiator::{Initiator, Options};
+use scstu::instance::{Instance, Options as InstanceOptions};
+use scstu::mgmt::tree::{Kind, Tree};
+
+const TARGET: &str = "iqn.2026-01.org.scstu:t";
+const LIMIT: Duration = Duration::from_secs(30);
+const INQUIRY: [u8; 6] = [0x12, 0, 0, 0, 96, 0];
+const TEST_UNIT_READY: [u8; 6] = [0; 6];
+
+struct World {
+    tree: Tree,
+    address: SocketAddr,
+    _instance: Instance,
+}
+
+impl World {
+    /// Two RAM disks; one of them is LUN 0.
+    fn new() -> World {
+        let instance = Instance::new(InstanceOptions::default()).unwrap();
+        instance.start().unwrap();
+        let address = instance.listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let tree = Tree::new(Arc::clone(instance.model()));
+        let world = World { tree, address, _instance: instance };
+        for (path, text) in [
+            ("handlers/vdisk_ram/mgmt", "add_device a size=1M"),
+            ("handlers/vdisk_ram/mgmt", "add_device b size=1M"),
+            ("targets/iscsi/mgmt", &format!("add_target {TARGET}")),
+            ("@/luns/mgmt", "add a 0"),
+            ("@/enabled", "1"),
+        ] {
+            world.write(path, text);
+        }
+        world
+    }
+
+    fn path(path: &str) -> String {
+        path.replace('@', &format!("targets/iscsi/{TARGET}"))
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        self.tree
+            .write(&Self::path(path), text)
+            .unwrap_or_else(|error| panic!("{text:?} to {path}: {error}"));
+    }
+
+    fn read(&self, path: &str) -> String {
+        self.tree.read(&Self::path(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    fn sessions(&self) -> Vec<String> {
+        let listed = self.tree.list(&Self::path("@/sessions")).unwrap();
+        listed.into_iter().map(|(name, _)| name).collect()
+    }
+
+    /// A login, behind its first unit attention.
+    fn login(&self) -> Initiator {
+        let mut session = Initiator::login(self.address, TARGET, &Options::default()).unwrap();
+        session.good(0, &TEST_UNIT_READY, 0, &[]).unwrap();
+        session
+    }
+}
+
+fn until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + LIMIT;
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what}: not within {LIMIT:?}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Code and qualifier of a unit attention; `None` for GOOD.
+fn attention(session: &mut Initiator, lun: u8) -> Option<(u8, u8)> {
+    let answer = session.command(lun, &TEST_UNIT_READY, 0, &[]).unwrap();
+    if answer.status == 0 {
+        return None;
+    }
+    assert_eq!((answer.status, answer.sense[2] & 0x0f), (2, 6), "{:x?}", answer.sense);
+    Some((answer.sense[12], answer.sense[13]))
+}
+
+#[test]
+fn a_session_is_a_directory_that_can_be_closed() {
+    let world = World::new();
+    let mut session = world.login();
+    let name = session.options().name.clone();
+    assert_eq!(world.sessions(), [name.clone()]);
+    let own = format!("@/sessions/{name}");
+    assert_eq!(world.read(&format!("{own}/initiator_name")), format!("{name}\n"));
+    assert_eq!(world.read(&format!("{own}/127.0.0.1/target_ip")), "127.0.0.1\n");
+    assert_eq!(world.read(&format!("{own}/lun0/active_commands")), "0\n");
+    let link = world.tree.kind(&World::path(&format!("{own}/luns"))).unwrap();
+    assert_eq!(link, Kind::Link { target: "../../luns".to_owned() });
+    session.good(0, &INQUIRY, 96, &[]).unwrap();
+    assert_ne!(world.read(&format!("{own}/read_cmd_count")), "0\n");
+    assert_eq!(world.read("@/read_cmd_count"), world.read(&format!("{own}/read_cmd_count")));
+    world.write(&format!("{own}/read_cmd_count"), "0");
+    assert_eq!(world.read(&format!("{own}/read_cmd_count")), "0\n");
+    let busy = world.tree.write("targets/iscsi/mgmt", &format!("del_target {TARGET}"));
+    assert_eq!(busy.unwrap_err().errno, libc::EBUSY);
+    world.write(&format!("{own}/force_close"), "1");
+    until("the session is closed", || world.sessions().is_empty());
+    assert!(session.command(0, &TEST_UNIT_READY, 0, &[]).is_err());
+    world.write("targets/iscsi/mgmt", &format!("del_target {TARGET}"));
+}
+
+#[test]
+fn initiators_learn_what_changes_and_nothing_else() {
+    let world = World::new();
+    let mut session = world.login();
+    world.write("@/luns/mgmt", "add b 1");
+    assert_eq!(attention(&mut session, 0), Some((0x3f, 0x0e)), "a LUN has come");
+    assert_eq!(attention(&mut session, 0), None);
+    session.good(1, &TEST_UNIT_READY, 0, &[]).unwrap();
+    world.write("@/luns/mgmt", "replace a 1");
+    assert_eq!(attention(&mut session, 1), Some((0x3f, 0x03)), "it is another");
+    assert_eq!(attention(&mut session, 1), None);
+    assert_eq!(attention(&mut session, 0), None, "the others are the same");
+    world.write("@/luns/mgmt", "replace_no_ua b 1");
+    assert_eq!(attention(&mut session, 1), None, "nobody is told");
+    world.write("@/luns/mgmt", "replace b 1 read_only=1");
+    assert_eq!(attention(&mut session, 1), Some((0x3f, 0x03)));
+    world.write("devices/a/size_mb", "2");
+    assert_eq!(attention(&mut session, 0), Some((0x2a, 0x09)), "it has another size");
+    world.write("devices/a/prod_id", "other");
+    assert_eq!(attention(&mut session, 0), Some((0x3f, 0x03)), "it has another name");
+    world.write("@/luns/mgmt", "del 1");
+    assert_eq!(attention(&mut session, 0), Some((0x3f, 0x0e)), "a LUN has gone");
+    world.write("@/comment", "nothing that an initiator sees");
+    assert_eq!(attention(&mut session, 0), None);
+}
+
+#[test]
+fn a_session_moves_when_its_group_does() {
+    let world = World::new();
+    let mut session = world.login();
+    let name = session.options().name.clone();
+    world.write("@/ini_groups/mgmt", "create hosts");
+    world.write("@/ini_groups/hosts/luns/mgmt", "add b 0");
+    world.write("@/ini_groups/hosts/initiators/mgmt", &format!("add {name}"));
+    let link = world.tree.kind(&World::path(&format!("@/sessions/{name}/luns"))).unwrap();
+    assert_eq!(link, Kind::Link { target: "../../ini_groups/hosts/luns".to_owned() });
+    let mut told = [attention(&mut session, 0), attention(&mut session, 0)];
+    told.sort_unstable();
+    assert_eq!(told, [Some((0x3f, 0x03)), Some((0x3f, 0x0e))]);
+    assert_eq!(attention(&mut session, 0), None);
+    let data = session.good(0, &INQUIRY, 96, &[]).unwrap();
+    assert_eq!(&data[16..18], b"b ");
+    let busy = world.tree.write(&World::path("@/ini_groups/mgmt"), "del hosts");
+    assert_eq!(busy.unwrap_err().errno, libc::EBUSY);
+    world.write("@/ini_groups/hosts/initiators/mgmt", "clear");
+    world.write("@/ini_groups/mgmt", "del hosts");
+}
+
+#[test]
+fn commands_are_held_back_until_they_are_let_go() {
+    let world = World::new();
+    let mut session = world.login();
+    for (path, on, off) in [("devices/a/block", "1", "0"), ("suspend", "5", "-1")] {
+        world.write(path, on);
+        let tag = session.start(0, &[0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0], 512, &[]).unwrap();
+        session.nop().unwrap();
+        assert!(session.answer(tag).is_none(), "{path}: the command waits");
+        assert!(world.read(path).starts_with('1'));
+        world.write(path, off);
+        assert_eq!(session.wait(tag).unwrap().status, 0, "{path}: and is done");
+        assert!(world.read(path).starts_with('0'));
+    }
+}
+
+#[test]
+fn a_black_hole_answers_nothing_and_a_smaller_window_is_kept() {
+    let world = World::new();
+    let mut session = world.login();
+    world.write("@/black_hole", "3");
+    let tag = session.start(0, &[0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0], 512, &[]).unwrap();
+    session.good(0, &TEST_UNIT_READY, 0, &[]).unwrap();
+    assert!(session.answer(tag).is_none());
+    world.write("@/black_hole", "0");
+    session.good(0, &[0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0], 512, &[]).unwrap();
+    let before = session.window();
+    world.write("@/QueuedCommands", "4");
+    for _ in 0..before {
+        session.good(0, &TEST_UNIT_READY, 0, &[]).unwrap();
+    }
+    assert_eq!(session.window(), 4);
+    world.write("@/QueuedCommands", ":default:");
+    session.good(0, &TEST_UNIT_READY, 0, &[]).unwrap();
+    assert_eq!(session.window(), before);
+}
+
+#[test]
+fn a_disabled_target_has_no_sessions_and_takes_none() {
+    let world = World::new();
+    let mut session = world.login();
+    world.write("@/enabled", "0");
+    assert!(session.command(0, &TEST_UNIT_READY, 0, &[]).is_err());
+    until("the session is closed", || world.sessions().is_empty());
+    assert!(Initiator::login(world.address, TARGET, &Options::default()).is_err());
+    world.write("@/enabled", "1");
+    world.login();
+    world.write("@/luns/mgmt", "clear");
+    assert!(Initiator::login(world.address, TARGET, &Options::default()).is_err(), "without LUNs");
+}
