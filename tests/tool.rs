@@ -175,6 +175,29 @@ fn groups_users_and_attributes() {
 }
 
 #[test]
+fn what_is_saved_makes_the_same_again() {
+    let served = Served::configured("saved");
+    let file = served.folder.file("saved.conf");
+    served.good(&["save", file.to_str().unwrap()]);
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let text = fs::read_to_string(&file).unwrap();
+    assert_eq!(served.good(&["save"]), text);
+    served.good(&["check", file.to_str().unwrap()]);
+    assert!(served.good(&["plan", file.to_str().unwrap()]).contains("nothing to change"));
+    served.good(&["target", "add", "iqn.2026-01.test:more"]);
+    assert!(served.good(&["plan", file.to_str().unwrap()]).contains("nothing to change"));
+    let plan = served.good(&["plan", file.to_str().unwrap(), "--remove"]);
+    assert!(plan.contains("iqn.2026-01.test:more"), "{plan}");
+    assert!(served.good(&["target", "list"]).contains("iqn.2026-01.test:more"), "a plan changes nothing");
+    served.good(&["apply", file.to_str().unwrap(), "--remove"]);
+    assert_eq!(served.good(&["save"]), text, "{plan}");
+    let other = Served::new("again");
+    other.good(&["apply", file.to_str().unwrap()]);
+    assert_eq!(other.good(&["save"]), text);
+    other.login();
+}
+
+#[test]
 fn the_log_can_be_turned_up() {
     let served = Served::new("level");
     assert_eq!(served.good(&["log", "level"]), "warn\n");

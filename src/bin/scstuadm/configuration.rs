@@ -95,10 +95,11 @@ fn change(context: &Context, arguments: &Arguments, really: bool) -> Answer {
         let is_place = error.text.starts_with(|c: char| c.is_ascii_digit());
         failure(REFUSED, if is_place { format!("{file}:{}", error.text) } else { error.text })
     })?;
-    Ok(Report {
-        text: changes(&lines, really),
-        json: Json::List(lines.iter().map(|l| Json::texts(l)).collect()),
-    })
+    let list = lines.iter().map(|line| {
+        let (change, sessions) = line.split_first().map_or(("", &[][..]), |(c, s)| (c.as_str(), s));
+        Json::Object(vec![("change", Json::text(change)), ("sessions", Json::texts(sessions))])
+    });
+    Ok(Report { text: changes(&lines, really), json: Json::List(list.collect()) })
 }
 
 fn changes(lines: &Lines, really: bool) -> String {

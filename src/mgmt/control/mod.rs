@@ -14,8 +14,8 @@
 //! read PATH                     ok 1, then: TEXT
 //! write PATH TEXT               ok 0
 //! describe PATH                 ok N, then N lines: WHAT and its fields
-//! plan MODE LENGTH, and bytes   ok N, then N lines: one change each
-//! apply MODE LENGTH, and bytes  ok N, then N lines: one change each
+//! plan MODE LENGTH, and bytes   ok N, then N lines: CHANGE SESSION...
+//! apply MODE LENGTH, and bytes  ok N, then N lines: CHANGE SESSION...
 //! save                          ok 1, then: the text of an scst.conf
 //! do NAME ARGUMENT...           ok N, then N lines              what the program itself offers
 //! any                           error ERRNO TEXT                nothing was changed
