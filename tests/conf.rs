@@ -3,11 +3,14 @@
 #![allow(clippy::unwrap_used)] // A test panics to fail.
 
 mod common;
+mod initiator;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use common::Folder;
+use initiator::{Initiator, Options};
+use scstu::instance::Instance;
 use scstu::mgmt::conf::{self, Mode, apply_text, plan_text, save};
 use scstu::model::Model;
 use scstu::server::pool::Pool;
@@ -407,4 +410,41 @@ fn the_procfs_format_is_taken_as_it_is() {
     let plan = apply_text(&model, text, Mode::Merge).unwrap();
     assert_eq!(plan.notes.len(), 1);
     assert!(saved(&model).contains("TARGET iqn.x:t {\n\t\tenabled 1\n"), "{}", saved(&model));
+}
+
+#[test]
+fn a_plan_names_the_sessions_that_notice() {
+    let instance = Instance::new(Default::default()).unwrap();
+    let text = "HANDLER vdisk_nullio {\n\tDEVICE a\n\tDEVICE b\n}\nTARGET_DRIVER iscsi {\n\
+        \tTARGET iqn.x:t {\n\t\tenabled 1\n\t\tLUN 0 a\n\t}\n\
+        \tTARGET iqn.x:u {\n\t\tenabled 1\n\t\tLUN 0 b\n\t}\n}\n";
+    instance.load(text).unwrap();
+    instance.start().unwrap();
+    let address = instance.listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    let mut session = Initiator::login(address, "iqn.x:t", &Options::default()).unwrap();
+    session.good(0, &[0; 6], 0, &[]).unwrap();
+    let touched = |text: &str, mode| {
+        let plan = plan_text(instance.model(), text, mode).unwrap();
+        let steps = plan.steps.into_iter().map(|step| (step.text, step.sessions.join(",")));
+        steps.collect::<Vec<_>>()
+    };
+    let own = "iqn.2026-01.test:initiator at iqn.x:t";
+    let more = text
+        .replace("LUN 0 a", "LUN 0 a\n\t\tLUN 1 b\n\t\tNopInInterval 5\n\t\talias x")
+        .replace("LUN 0 b", "LUN 0 b\n\t\tLUN 1 a")
+        .replace("DEVICE a", "DEVICE a {\n\t\tusn 1\n\t}");
+    let expected = [
+        ("+ target iqn.x:t: LUN 1 is b", own),
+        ("~ target iqn.x:t: NopInInterval 30 -> 5", own),
+        ("~ target iqn.x:t: alias \"\" -> x", ""),
+        ("+ target iqn.x:u: LUN 1 is a", ""),
+    ];
+    let steps = touched(&more, Mode::Merge);
+    assert_eq!(steps[0].1, own, "a unit's number is noticed: {steps:?}");
+    let rest: Vec<(&str, &str)> = steps[1..].iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
+    assert_eq!(rest, expected);
+    let fewer = text.replace("\t\tLUN 0 b\n", "");
+    assert_eq!(touched(&fewer, Mode::Exact), [("- target iqn.x:u: LUN 0".to_owned(), String::new())]);
+    drop(session);
+    instance.stop(std::time::Duration::from_secs(5)).unwrap();
 }
