@@ -24,12 +24,10 @@ install -D -m 644 packaging/systemd/scstu.sysusers "$dest$prefix/lib/sysusers.d/
 install -D -m 644 packaging/systemd/scstu.tmpfiles "$dest$prefix/lib/tmpfiles.d/scstu.conf"
 put 644 "$etc/scstu" packaging/scst.conf
 
-# The library: the file has the whole version, what programs look for is a link.
+# The library, with symbol versions: the file has the whole version, what programs look for is a link.
 install -d "$dest$lib"
-install -m 644 "$build/libscstu.so" "$dest$lib/libscstu.so.$version"
-soname=$(LC_ALL=C readelf -d "$build/libscstu.so" | sed -n 's/.*SONAME.*\[\(.*\)\]/\1/p')
-[ -n "$soname" ] && ln -sf "libscstu.so.$version" "$dest$lib/$soname"
-ln -sf "${soname:-libscstu.so.$version}" "$dest$lib/libscstu.so"
+packaging/link.sh "$build/libscstu.a" "$dest$lib"
+install -m 644 "$build/libscstu.a" "$dest$lib/libscstu.a"
 if [ -d include ]; then put 644 "$prefix/include" include/*.h; fi
 install -d "$dest$lib/pkgconfig"
 sed "s|@PREFIX@|$prefix|; s|@LIBDIR@|$lib|; s|@VERSION@|$version|" packaging/scstu.pc.in \

@@ -4,15 +4,12 @@
 #
 #   packaging/link.sh LIBSCSTU.A OUTPUT_DIRECTORY
 #
-# Makes libscstu.so.VERSION, its links libscstu.so.0 and libscstu.so, and scstu.pc for PREFIX and LIBDIR
-# (environment; /usr and PREFIX/lib without).
+# Makes libscstu.so.VERSION and its links libscstu.so.0 and libscstu.so. CC and LDFLAGS come from the environment.
 set -euo pipefail
 archive=${1:?usage: packaging/link.sh LIBSCSTU.A OUTPUT_DIRECTORY}
 output=${2:?usage: packaging/link.sh LIBSCSTU.A OUTPUT_DIRECTORY}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$here/../Cargo.toml" | head -1)
-prefix=${PREFIX:-/usr}
-libdir=${LIBDIR:-$prefix/lib}
 mkdir -p "$output"
 
 # What the map exports is wanted from the archive; everything else goes if nobody needs it.
@@ -23,5 +20,3 @@ while read -r symbol; do wanted+=("-Wl,-u,$symbol"); done < <(sed -n 's/^ *\(scs
     -Wl,-z,relro,-z,now -Wl,--no-undefined ${LDFLAGS:-} -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
 ln -sf "libscstu.so.$version" "$output/libscstu.so.0"
 ln -sf libscstu.so.0 "$output/libscstu.so"
-sed -e "s|@PREFIX@|$prefix|" -e "s|@LIBDIR@|$libdir|" -e "s|@VERSION@|$version|" \
-    "$here/scstu.pc.in" >"$output/scstu.pc"
