@@ -35,6 +35,16 @@
 #include <sys/uio.h>
 
 /**
+ * User kind: initiators log in with it. @since 0.1
+ */
+#define SCSTU_USER_INCOMING 1
+
+/**
+ * User kind: the target answers with it, when the initiator asks it to prove itself. @since 0.1
+ */
+#define SCSTU_USER_OUTGOING 2
+
+/**
  * The version of struct scstu_backstore_ops that this header describes. @since 0.1
  */
 #define SCSTU_BACKSTORE_VERSION 1
@@ -121,6 +131,46 @@
  * scstu_request.operation: free the range. @since 0.1
  */
 #define SCSTU_UNMAP 4
+
+/**
+ * Entry kind: an object, with entries of its own. @since 0.1
+ */
+#define SCSTU_OBJECT 1
+
+/**
+ * Entry kind: an attribute, or "mgmt", which takes commands. @since 0.1
+ */
+#define SCSTU_ATTRIBUTE 2
+
+/**
+ * Entry kind: a link to an object. @since 0.1
+ */
+#define SCSTU_LINK 3
+
+/**
+ * scstu_description.flags: it can be read. @since 0.1
+ */
+#define SCSTU_READABLE 1
+
+/**
+ * scstu_description.flags: it can be set. @since 0.1
+ */
+#define SCSTU_WRITABLE (1 << 1)
+
+/**
+ * scstu_description.flags: its value belongs into a saved configuration. @since 0.1
+ */
+#define SCSTU_SAVED (1 << 2)
+
+/**
+ * scstu_description.flags: it is given when the object is made, and not later. @since 0.1
+ */
+#define SCSTU_CREATE_ONLY (1 << 3)
+
+/**
+ * scstu_description.flags: one of several values, which come and go with commands. @since 0.1
+ */
+#define SCSTU_DYNAMIC (1 << 4)
 
 /**
  * Log level: something is lost. @since 0.1
@@ -380,8 +430,9 @@ struct scstu_backstore_ops {
    */
   int (*open)(void *context, const struct scstu_open *open, struct scstu_disk *disk);
   /**
-   * Closes a device, from any thread. No other function of it is running, none will be called. May be
-   * NULL.
+   * Closes a device, on a thread of the library or one that calls it, but never from within
+   * scstu_complete(): it may wait for the threads that complete. No other function of the device is
+   * running, none will be called. May be NULL.
    */
   void (*close)(void *device);
   /**
@@ -451,6 +502,75 @@ struct scstu_backstore_ops {
    */
   void (*cancel)(void *device, uint64_t token);
 };
+
+/**
+ * Takes an entry of an object.
+ *
+ * Called on the thread that has called scstu_list(), which may call the library again from within.
+ *
+ * @param context what was passed to scstu_list()
+ * @param name its name; valid during the call
+ * @param kind SCSTU_OBJECT, SCSTU_ATTRIBUTE or SCSTU_LINK
+ * @return 0 to go on; anything else ends scstu_list(), which answers it
+ *
+ * @since 0.1
+ */
+typedef int (*scstu_entry_fn)(void *context, const char *name, uint32_t kind);
+
+/**
+ * What there is to know of an attribute.
+ *
+ * The library sets `size`; a program that was built with a newer header must not look beyond it.
+ *
+ * @since 0.1
+ */
+struct scstu_description {
+  /**
+   * Bytes of this struct that the library knows.
+   */
+  size_t size;
+  /**
+   * Name; valid during the call, as all strings here.
+   */
+  const char *name;
+  /**
+   * Which values it takes, in words, with their range.
+   */
+  const char *values;
+  /**
+   * Value when nobody has set it; may be empty.
+   */
+  const char *default_value;
+  /**
+   * Value now; NULL when it cannot be read.
+   */
+  const char *value;
+  /**
+   * What it means. Of "mgmt": its commands, one a line.
+   */
+  const char *help;
+  /**
+   * SCSTU_READABLE and the others together.
+   */
+  uint32_t flags;
+  /**
+   * 0.
+   */
+  uint32_t reserved;
+};
+
+/**
+ * Takes a description.
+ *
+ * Called on the thread that has called scstu_describe(), which may call the library again from within.
+ *
+ * @param context what was passed to scstu_describe()
+ * @param description the description; valid during the call
+ * @return 0; anything else is what scstu_describe() answers
+ *
+ * @since 0.1
+ */
+typedef int (*scstu_description_fn)(void *context, const struct scstu_description *description);
 
 /**
  * Takes a log line.
@@ -806,6 +926,128 @@ extern "C" {
 #endif // __cplusplus
 
 /**
+ * Adds a group of initiators to a target. Its members see its LUNs instead of the target's own.
+ *
+ * @param handle the instance
+ * @param target name of the target
+ * @param group name of the group
+ * @return 0, or
+ * -ENOENT there is no such target;
+ * -EEXIST there is such a group;
+ * -EINVAL a NULL pointer, a name that cannot be;
+ * -EBADF, -ECHILD, -EDEADLK as scstu_start()
+ *
+ * Thread-safe.
+ *
+ * @since 0.1
+ */
+int scstu_add_group(struct scstu *handle, const char *target, const char *group);
+
+/**
+ * Takes a group of initiators out, with its LUNs.
+ *
+ * @param handle the instance
+ * @param target name of the target
+ * @param group name of the group
+ * @return 0, or
+ * -ENOENT there is no such target or group;
+ * -EBUSY it has sessions;
+ * -EINVAL a NULL pointer;
+ * -EBADF, -ECHILD, -EDEADLK as scstu_start()
+ *
+ * Thread-safe.
+ *
+ * @since 0.1
+ */
+int scstu_remove_group(struct scstu *handle, const char *target, const char *group);
+
+/**
+ * Adds an initiator to a group.
+ *
+ * @param handle the instance
+ * @param target name of the target
+ * @param group name of the group
+ * @param initiator name of the initiator, or a pattern with * and ?
+ * @return 0, or
+ * -ENOENT there is no such target or group;
+ * -EEXIST it is in the group;
+ * -EINVAL a NULL pointer, a pattern that cannot be;
+ * -EBADF, -ECHILD, -EDEADLK as scstu_start()
+ *
+ * Thread-safe.
+ *
+ * @since 0.1
+ */
+int scstu_add_initiator(struct scstu *handle,
+                        const char *target,
+                        const char *group,
+                        const char *initiator);
+
+/**
+ * Takes an initiator out of a group.
+ *
+ * @param handle the instance
+ * @param target name of the target
+ * @param group name of the group
+ * @param initiator name or pattern, as it was added
+ * @return 0, or
+ * -ENOENT there is no such target, group or initiator;
+ * -EINVAL a NULL pointer;
+ * -EBADF, -ECHILD, -EDEADLK as scstu_start()
+ *
+ * Thread-safe.
+ *
+ * @since 0.1
+ */
+int scstu_remove_initiator(struct scstu *handle,
+                           const char *target,
+                           const char *group,
+                           const char *initiator);
+
+/**
+ * Adds a CHAP user to a target.
+ *
+ * @param handle the instance
+ * @param target name of the target
+ * @param kind SCSTU_USER_INCOMING: from then on initiators must log in with one of these users;
+ * SCSTU_USER_OUTGOING: the one with which the target proves itself
+ * @param user name, without blanks
+ * @param secret 12 to 255 bytes, others than the one of the other direction
+ * @return 0, or
+ * -ENOENT there is no such target;
+ * -EEXIST there is such a user, or an outgoing user already;
+ * -EINVAL a NULL pointer, a kind, name or secret that cannot be;
+ * -EBADF, -ECHILD, -EDEADLK as scstu_start()
+ *
+ * Thread-safe.
+ *
+ * @since 0.1
+ */
+int scstu_add_user(struct scstu *handle,
+                   const char *target,
+                   uint32_t kind,
+                   const char *user,
+                   const char *secret);
+
+/**
+ * Takes a CHAP user out of a target. Sessions that logged in with it go on.
+ *
+ * @param handle the instance
+ * @param target name of the target
+ * @param kind SCSTU_USER_INCOMING or SCSTU_USER_OUTGOING
+ * @param user name
+ * @return 0, or
+ * -ENOENT there is no such target or user;
+ * -EINVAL a NULL pointer, a kind that cannot be;
+ * -EBADF, -ECHILD, -EDEADLK as scstu_start()
+ *
+ * Thread-safe.
+ *
+ * @since 0.1
+ */
+int scstu_remove_user(struct scstu *handle, const char *target, uint32_t kind, const char *user);
+
+/**
  * Registers a kind of backstore. Devices of it can then be added, with the parameters filename, size,
  * blocksize, read_only, nv_cache, write_through, thin_provisioned, rotational, removable, tst, active and
  * options; it appears in the tree as handlers/NAME.
@@ -861,6 +1103,129 @@ int scstu_backstore_unregister(struct scstu *handle, const char *name);
  */
 int scstu_complete(uint64_t token,
                    int result);
+
+/**
+ * Adds what a configuration names to what is there. All of it, or nothing if something is wrong.
+ *
+ * @param handle the instance
+ * @param text the configuration, as in scst.conf
+ * @return 0, or
+ * -EINVAL a NULL pointer, or the text is wrong: scstu_error() begins with line and column;
+ * the negative errno of what cannot be done;
+ * -EBADF, -ECHILD, -EDEADLK as scstu_start()
+ *
+ * Thread-safe.
+ *
+ * @since 0.1
+ */
+int scstu_load(struct scstu *handle, const char *text);
+
+/**
+ * Reads an attribute.
+ *
+ * Paths are those of SCST's tree below /sys/kernel/scst_tgt, such as "devices/disk1/size" or
+ * "targets/iscsi/iqn.2026-01.org.example:disk1/enabled".
+ *
+ * @param handle the instance
+ * @param path the attribute
+ * @param buffer gets its value, without newline; NULL (and length 0) to ask for the length only
+ * @param length bytes of buffer
+ * @param need gets the bytes that the value takes with its NUL; may be NULL
+ * @return 0, or
+ * -ENOENT there is no such path;
+ * -EISDIR it is an object, -ELOOP a link, -EIO an attribute that cannot be read;
+ * -ERANGE the buffer is too short;
+ * -EINVAL a NULL pointer;
+ * -EBADF, -ECHILD, -EDEADLK as scstu_start()
+ *
+ * Thread-safe.
+ *
+ * @since 0.1
+ */
+int scstu_get(struct scstu *handle,
+              const char *path,
+              char *buffer,
+              size_t length,
+              size_t *need);
+
+/**
+ * Sets an attribute.
+ *
+ * @param handle the instance
+ * @param path the attribute, as of scstu_get()
+ * @param value its new value
+ * @return 0, or
+ * -ENOENT there is no such path;
+ * -EISDIR it is an object;
+ * -EINVAL a NULL pointer, or a value that it does not take: scstu_error() says which it does;
+ * -EIO, -EACCES it cannot be set;
+ * another negative errno of what cannot be done;
+ * -EBADF, -ECHILD, -EDEADLK as scstu_start()
+ *
+ * Thread-safe.
+ *
+ * @since 0.1
+ */
+int scstu_set(struct scstu *handle, const char *path, const char *value);
+
+/**
+ * Carries out a command of an object, as SCST's "mgmt" files take them.
+ *
+ * @param handle the instance
+ * @param object path of the object, such as "handlers/vdisk_fileio"
+ * @param command the command, such as "add_device disk1 filename=/srv/disk1"
+ * @return 0, or
+ * -ENOENT there is no such object, or it takes no commands;
+ * -EINVAL a NULL pointer, a command that there is not, an object that is not there;
+ * another negative errno of what cannot be done;
+ * -EBADF, -ECHILD, -EDEADLK as scstu_start()
+ *
+ * Thread-safe.
+ *
+ * @since 0.1
+ */
+int scstu_do(struct scstu *handle, const char *object, const char *command);
+
+/**
+ * Names what an object has, by name.
+ *
+ * @param handle the instance
+ * @param path the object; "" for the root
+ * @param function called with each
+ * @param context passed to function
+ * @return 0, what function answered if that was not 0, or
+ * -ENOENT there is no such path;
+ * -ENOTDIR it is an attribute or a link;
+ * -EINVAL a NULL pointer;
+ * -EBADF, -ECHILD, -EDEADLK as scstu_start()
+ *
+ * Thread-safe.
+ *
+ * @since 0.1
+ */
+int scstu_list(struct scstu *handle, const char *path, scstu_entry_fn function, void *context);
+
+/**
+ * Tells what there is to know of an attribute: which values it takes, its default, what it means.
+ *
+ * @param handle the instance
+ * @param path the attribute, as of scstu_get(); of "mgmt" of an object, its commands are told
+ * @param function called once
+ * @param context passed to function
+ * @return 0, what function answered if that was not 0, or
+ * -ENOENT there is no such path;
+ * -EISDIR it is an object;
+ * -EINVAL a NULL pointer;
+ * -EBADF, -ECHILD, -EDEADLK as scstu_start()
+ *
+ * Thread-safe.
+ *
+ * @since 0.1
+ */
+int scstu_describe(struct scstu *handle,
+                   const char *path,
+                   scstu_description_fn function,
+                   void *context);
 
 /**
  * What was wrong with the last call of the calling thread that failed, and what is allowed.

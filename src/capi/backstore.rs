@@ -181,8 +181,9 @@ pub struct scstu_backstore_ops {
     pub open: Option<
         unsafe extern "C" fn(context: *mut c_void, open: *const scstu_open, disk: *mut scstu_disk) -> c_int,
     >,
-    /// Closes a device, from any thread. No other function of it is running, none will be called. May be
-    /// NULL.
+    /// Closes a device, on a thread of the library or one that calls it, but never from within
+    /// scstu_complete(): it may wait for the threads that complete. No other function of the device is
+    /// running, none will be called. May be NULL.
     pub close: Option<unsafe extern "C" fn(device: *mut c_void)>,
     /// Fills the buffers from offset.
     pub read: Option<

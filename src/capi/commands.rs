@@ -1,6 +1,7 @@
 //! Commands that asynchronous handlers have. A token is looked up, never followed, and never used again, so
 //! that completing a command twice is an error.
 
+use std::cell::Cell;
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -13,6 +14,15 @@ use crate::capi::backstore::scstu_request;
 use crate::capi::disk::{Disk, completed, request};
 use crate::model::Error;
 use crate::sys::thread::on_behalf_of;
+
+thread_local! {
+    static COMPLETING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether the calling thread is the program's own and completes a command.
+pub(super) fn is_completing() -> bool {
+    COMPLETING.get()
+}
 
 /// Who waits for a command.
 pub(super) enum Work {
@@ -150,11 +160,13 @@ pub(super) fn is_out(token: u64) -> bool {
 }
 
 fn end((work, disk): (Work, Arc<Disk>), result: Result<(), BlockError>) {
+    let before = COMPLETING.replace(true);
     on_behalf_of(disk.owner, || {
         work.end(result);
         // The last use may close the device.
         drop(disk);
     });
+    COMPLETING.set(before);
 }
 
 /// The handler has not taken the command.

@@ -18,7 +18,10 @@ use crate::capi::backstore::{
 use crate::capi::commands::{self, Waiter, Work};
 use crate::capi::error::{Callback, within};
 use crate::capi::log::Context;
-use crate::sys::thread::owner;
+use crate::sys::thread::{owner, spawn};
+
+/// Stack of a thread that closes a device, in bytes.
+const CLOSE_STACK_BYTES: usize = 256 << 10;
 
 /// A handler of the program's.
 pub(super) struct Kind {
@@ -224,12 +227,32 @@ const NOWHERE: Geometry = Geometry {
 };
 const NO_DATA: iovec = iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
 
-impl Drop for Disk {
-    fn drop(&mut self) {
+/// A device that nobody uses any more. It keeps the handler, and so holds up scstu_free(), until it is closed.
+struct Closing {
+    kind: Arc<Kind>,
+    device: Device,
+}
+
+impl Closing {
+    fn run(self) {
         if let Some(close) = self.kind.ops.close {
             let device = self.device.0;
             // SAFETY: the program gave both; nobody else has the device any more.
             within(Callback::Backstore, || unsafe { close(device) });
+        }
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let (kind, device) = (Arc::clone(&self.kind), self.device);
+        let closing = Closing { kind, device };
+        if !commands::is_completing() {
+            return closing.run();
+        }
+        // The thread is the handler's own, and close may wait for it.
+        if let Err(error) = spawn("scstu-close".into(), CLOSE_STACK_BYTES, move || closing.run()) {
+            warn!("handler {}: a device stays open: no thread to close it: {error}", self.kind.name);
         }
     }
 }

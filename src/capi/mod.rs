@@ -11,8 +11,10 @@
 #![allow(unsafe_code)] // The boundary to C: pointers become references here and nowhere else.
 #![allow(non_camel_case_types)] // The names are those of the header.
 
+pub mod access;
 pub mod backstore;
 mod commands;
+pub mod configure;
 mod disk;
 pub mod error;
 pub mod handle;

@@ -1,7 +1,8 @@
 //! What is said to an instance: the common changes of its configuration, one method each.
 //!
-//! Every method is one [`Change`] of the model, carried out whole or not at all. The errors are the model's:
-//! ENOENT no such object, EEXIST there is one, EINVAL a bad value, EBUSY in use, EACCES not writable.
+//! Every method is one [`Change`] of the model, carried out whole or not at all. The errors are the model's,
+//! but ENOENT where SCST's tree says EINVAL of an object that is not there: EEXIST there is one, EINVAL a bad
+//! value, EBUSY in use, EACCES not writable.
 
 use crate::instance::Instance;
 use crate::mgmt::conf::{self, Mode};
@@ -32,6 +33,7 @@ impl Instance {
 
     /// Takes a device out. EBUSY while it is mapped.
     pub fn remove_device(&self, name: &str) -> Result<(), Error> {
+        self.device(name)?;
         let configuration = self.model.configuration();
         let exports = configuration.devices.get(name).map(|object| object.exports.values());
         let mut mapped =
@@ -45,6 +47,7 @@ impl Instance {
 
     /// Makes a device `bytes` long and tells its initiators.
     pub fn resize_device(&self, name: &str, bytes: u64) -> Result<(), Error> {
+        self.device(name)?;
         self.apply(&Change::Resize(name.to_owned(), bytes))
     }
 
@@ -68,11 +71,13 @@ impl Instance {
 
     /// Takes a target out.
     pub fn remove_target(&self, name: &str) -> Result<(), Error> {
+        self.has(name, None)?;
         self.apply(&Change::RemoveTarget(name.to_owned()))
     }
 
     /// Has a target accept logins, or no more.
     pub fn enable_target(&self, name: &str, on: bool) -> Result<(), Error> {
+        self.has(name, None)?;
         let value = u8::from(on).to_string();
         self.apply(&Change::set_target(name, "enabled", value))
     }
@@ -86,6 +91,8 @@ impl Instance {
         device: &str,
         read_only: bool,
     ) -> Result<(), Error> {
+        self.has(target, group)?;
+        self.device(device)?;
         self.apply(&Change::AddLun {
             scope: Scope { target: target.to_owned(), group: group.map(str::to_owned) },
             lun,
@@ -96,23 +103,47 @@ impl Instance {
 
     /// Takes a LUN out.
     pub fn remove_lun(&self, target: &str, group: Option<&str>, lun: u16) -> Result<(), Error> {
+        self.has(target, group)?;
+        let configuration = self.model.configuration();
         let scope = Scope { target: target.to_owned(), group: group.map(str::to_owned) };
+        let has_it = configuration.target(target).is_some_and(|object| match group {
+            None => object.map.luns.contains_key(&lun),
+            Some(group) => object.groups.get(group).is_some_and(|group| group.map.luns.contains_key(&lun)),
+        });
+        if !has_it {
+            return Err(Error::new(libc::ENOENT, format!("there is no LUN {lun}")));
+        }
         self.apply(&Change::RemoveLun(scope, lun))
     }
 
     /// Adds a group of initiators to a target.
     pub fn add_group(&self, target: &str, group: &str) -> Result<(), Error> {
+        self.has(target, None)?;
         self.apply(&Change::AddGroup(target.to_owned(), group.to_owned()))
     }
 
     /// Takes a group out.
     pub fn remove_group(&self, target: &str, group: &str) -> Result<(), Error> {
+        self.has(target, Some(group))?;
         self.apply(&Change::RemoveGroup(target.to_owned(), group.to_owned()))
     }
 
     /// Adds an initiator name, or a pattern with `*` and `?`, to a group.
     pub fn add_initiator(&self, target: &str, group: &str, initiator: &str) -> Result<(), Error> {
+        self.has(target, Some(group))?;
         self.apply(&Change::AddInitiator(target.to_owned(), group.to_owned(), initiator.to_owned()))
+    }
+
+    /// Takes an initiator, as it was added, out of a group.
+    pub fn remove_initiator(&self, target: &str, group: &str, initiator: &str) -> Result<(), Error> {
+        self.has(target, Some(group))?;
+        let configuration = self.model.configuration();
+        let found = configuration.target(target).and_then(|target| target.groups.get(group));
+        if !found.is_some_and(|group| group.initiators.iter().any(|known| known.as_str() == initiator)) {
+            return Err(Error::new(libc::ENOENT, format!("there is no initiator {initiator}")));
+        }
+        let (target, group) = (target.to_owned(), group.to_owned());
+        self.apply(&Change::RemoveInitiator(target, group, initiator.to_owned()))
     }
 
     /// Adds a name and secret (12 to 255 characters) with which initiators must log in to a target.
@@ -125,6 +156,37 @@ impl Instance {
         self.set_user(target, "OutgoingUser", user, secret)
     }
 
+    /// Takes a user of [`Instance::add_incoming_user`] out.
+    pub fn remove_incoming_user(&self, target: &str, user: &str) -> Result<(), Error> {
+        self.remove_user(target, "IncomingUser", user)
+    }
+
+    /// Takes the user of [`Instance::set_outgoing_user`] out.
+    pub fn remove_outgoing_user(&self, target: &str, user: &str) -> Result<(), Error> {
+        self.remove_user(target, "OutgoingUser", user)
+    }
+
+    fn remove_user(&self, target: &str, attribute: &str, user: &str) -> Result<(), Error> {
+        self.has(target, None)?;
+        let object = Object::Target(target.to_owned());
+        if !self.model.configuration().has_value(&object, attribute, user) {
+            return Err(Error::new(libc::ENOENT, format!("target {target} has no {attribute} {user}")));
+        }
+        let (attribute, value) = (attribute.to_owned(), user.to_owned());
+        self.apply(&Change::RemoveValue { object, attribute, value })
+    }
+
+    /// ENOENT unless there is this target, and this group of it.
+    fn has(&self, target: &str, group: Option<&str>) -> Result<(), Error> {
+        let missing = |what, name| Err(Error::new(libc::ENOENT, format!("there is no {what} {name}")));
+        let configuration = self.model.configuration();
+        let Some(object) = configuration.target(target) else { return missing("target", target) };
+        match group {
+            Some(group) if object.groups.get(group).is_none() => missing("group", group),
+            _ => Ok(()),
+        }
+    }
+
     fn set_user(&self, target: &str, attribute: &str, user: &str, secret: &str) -> Result<(), Error> {
         if user.is_empty() || user.contains(' ') {
             return Err(Error::new(
@@ -132,6 +194,7 @@ impl Instance {
                 format!("\"{user}\" is no user name: no blanks, not empty"),
             ));
         }
+        self.has(target, None)?;
         let object = Object::Target(target.to_owned());
         self.apply(&Change::AddValue {
             object,

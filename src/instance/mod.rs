@@ -32,6 +32,7 @@ use std::time::{Duration, Instant};
 use crate::backstore::registry::Handler;
 use crate::mgmt::isns::client::Timing;
 use crate::mgmt::isns::registrar::Registrar;
+use crate::mgmt::tree::Tree;
 use crate::model::{Change, Error, Model, Object};
 use crate::notice::Notice;
 use crate::scsi::device::{Device, Dispatch};
@@ -43,6 +44,7 @@ use crate::sys::thread::on_behalf_of;
 pub mod configuration;
 pub mod events;
 pub mod observation;
+pub mod paths;
 
 use events::{EventSink, Events};
 
@@ -74,6 +76,7 @@ enum Stage {
 pub struct Instance {
     id: u64,
     model: Arc<Model>,
+    tree: Tree,
     server: Server,
     events: Option<Arc<Events>>,
     stage: Mutex<Stage>,
@@ -138,7 +141,8 @@ impl Instance {
             model.apply(&Change::set(Object::Iscsi, "enabled", "1"))?;
             let server = Server::new(options.server, model.clone(), pool);
             let registrar = Registrar::attach(&model, Timing::default());
-            Ok(Instance { id, model, server, events, stage: Mutex::new(Stage::New), registrar })
+            let tree = Tree::new(model.clone());
+            Ok(Instance { id, model, tree, server, events, stage: Mutex::new(Stage::New), registrar })
         })
     }
 
@@ -150,6 +154,11 @@ impl Instance {
     /// The configuration.
     pub fn model(&self) -> &Arc<Model> {
         &self.model
+    }
+
+    /// The configuration as SCST's tree.
+    pub fn tree(&self) -> &Tree {
+        &self.tree
     }
 
     /// The threads and sockets.
