@@ -5,14 +5,19 @@
 mod bench;
 mod support;
 
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
 
 use bench::{Answer, Bench, Path};
-use scstu::scsi::device::{MemoryStore, StateStore, TargetPorts};
+use scstu::backstore::gate::Gate;
+use scstu::backstore::{Backstore, BlockError, Capabilities, Geometry};
+use scstu::scsi::device::{DeviceType, MemoryStore, NewDevice, Settings, StateStore, TargetPorts};
 use scstu::scsi::nexus::TransportId;
 use scstu::scsi::reservation::{REGISTRATION_LIMIT, Reservations};
 use scstu::scsi::transport_id::encode;
+
 use scstu::scsi::{FunctionResult, Status, TaskAttribute, TaskManagementFunction};
+use support::Memory;
 
 const READ: [u8; 10] = [0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0];
 const WRITE: [u8; 10] = [0x2a, 0, 0, 0, 0, 0, 0, 0, 1, 0];
@@ -368,19 +373,103 @@ fn spc_5_13_1_a_write_that_waited_is_looked_at_again() {
     assert!(fenced.answer(second).unwrap().is_conflict(), "it was not");
 }
 
+/// Memory whose next write stays out until it is let go.
+struct Held {
+    memory: Memory,
+    /// Whether writes are held, and whether one is.
+    state: Mutex<(bool, bool)>,
+    changed: Condvar,
+}
+
+impl Held {
+    fn set(&self, change: impl FnOnce(&mut (bool, bool))) {
+        change(&mut self.state.lock().unwrap());
+        self.changed.notify_all();
+    }
+}
+
+impl Backstore for Held {
+    fn geometry(&self) -> Geometry {
+        self.memory.geometry()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.memory.capabilities()
+    }
+
+    fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), BlockError> {
+        self.memory.read(offset, into)
+    }
+
+    fn write(&self, offset: u64, from: &[u8], durable: bool) -> Result<(), BlockError> {
+        let mut state = self.state.lock().unwrap();
+        state.1 = true;
+        self.changed.notify_all();
+        while state.0 {
+            state = self.changed.wait(state).unwrap();
+        }
+        drop(state);
+        self.memory.write(offset, from, durable)
+    }
+
+    fn flush(&self) -> Result<(), BlockError> {
+        Ok(())
+    }
+}
+
+/// Lets the write go, also when the test fails.
+struct Release<'a>(&'a Held);
+
+impl Drop for Release<'_> {
+    fn drop(&mut self) {
+        self.0.set(|state| state.0 = false);
+    }
+}
+
+/// A unit over memory that can hold writes.
+fn held_bench() -> (Bench, Arc<Held>) {
+    let memory = Memory::new(64 * 512, 512, false);
+    let held = Arc::new(Held { memory, state: Mutex::default(), changed: Condvar::new() });
+    let bench = Bench::made(NewDevice {
+        name: "disk".to_owned(),
+        device_type: DeviceType::Disk,
+        settings: Settings::default(),
+        gate: Some(Arc::new(Gate::new(held.clone()))),
+        block_size: 512,
+        task_set_type: 0,
+    });
+    (bench, held)
+}
+
+/// Does `work` while the first task that may run, a write, is at the medium.
+fn while_writing(bench: &Bench, held: &Held, work: impl FnOnce()) {
+    held.set(|state| *state = (true, false));
+    thread::scope(|scope| {
+        let release = Release(held);
+        scope.spawn(|| bench.run_ready(0));
+        let state = held.state.lock().unwrap();
+        drop(held.changed.wait_while(state, |state| !state.1).unwrap());
+        work();
+        drop(release);
+    });
+}
+
 #[test]
 fn spc_5_13_11_5_preempt_and_abort_waits_for_what_is_out() {
-    let bench = Bench::new(None);
+    let (bench, held) = held_bench();
     let (fenced, fencing) = (bench.path("a", 1), bench.path("b", 1));
     assert!(register(&fenced, 1, 0, &[]).is_good());
     assert!(register(&fencing, 2, 0, &[]).is_good());
     let write = fenced.send(&WRITE, &BLOCK, TaskAttribute::Simple);
     let waiting = fenced.send(&WRITE, &BLOCK, TaskAttribute::Simple);
-    let preempt = fencing.send(&out_cdb(5, 5, 24), &list(2, 1), TaskAttribute::Simple);
-    bench.run_ready(1);
-    assert!(fenced.is_dropped(waiting));
-    assert_eq!(fencing.answer(preempt), None, "the write may still land");
-    assert!(fencing.run(&[0x12, 0, 0, 0, 96, 0], &[]).is_good(), "while others go on");
+    let mut preempt = 0;
+    while_writing(&bench, &held, || {
+        preempt = fencing.send(&out_cdb(5, 5, 24), &list(2, 1), TaskAttribute::Simple);
+        bench.run_all();
+        assert!(fenced.is_dropped(waiting));
+        assert_eq!(fencing.answer(preempt), None, "the write may still land");
+        assert!(fencing.run(&[0x12, 0, 0, 0, 96, 0], &[]).is_good(), "while others go on");
+    });
     bench.run_all();
     assert!(fenced.is_dropped(write), "it has landed, unanswered");
     assert!(fencing.answer(preempt).unwrap().is_good());
@@ -392,16 +481,19 @@ fn spc_5_13_11_5_preempt_and_abort_waits_for_what_is_out() {
 
 #[test]
 fn preempt_and_abort_that_is_aborted_itself_is_not_answered() {
-    let bench = Bench::new(None);
+    let (bench, held) = held_bench();
     let (fenced, fencing) = (bench.path("a", 1), bench.path("b", 1));
     assert!(register(&fenced, 1, 0, &[]).is_good());
     assert!(register(&fencing, 2, 0, &[]).is_good());
     fenced.send(&WRITE, &BLOCK, TaskAttribute::Simple);
-    let preempt = fencing.send(&out_cdb(5, 5, 24), &list(2, 1), TaskAttribute::Simple);
-    bench.run_ready(1);
-    let function = fencing.manage(TaskManagementFunction::AbortTask { tag: preempt });
-    assert_eq!(fencing.function(function), Some(FunctionResult::Complete));
-    assert!(fencing.is_dropped(preempt));
+    let mut preempt = 0;
+    while_writing(&bench, &held, || {
+        preempt = fencing.send(&out_cdb(5, 5, 24), &list(2, 1), TaskAttribute::Simple);
+        bench.run_all();
+        let function = fencing.manage(TaskManagementFunction::AbortTask { tag: preempt });
+        assert_eq!(fencing.function(function), Some(FunctionResult::Complete));
+        assert!(fencing.is_dropped(preempt));
+    });
     bench.run_all();
     assert_eq!(fencing.answer(preempt), None);
     assert_eq!(bench.device.tasks(), 0);
@@ -441,7 +533,7 @@ fn an_i_t_nexus_reset_keeps_the_registration_in_force() {
 #[test]
 fn spc_7_5_8_tas_says_how_tasks_of_others_end() {
     for tas in [false, true] {
-        let bench = Bench::new(None);
+        let (bench, held) = held_bench();
         let (own, other) = (bench.path("a", 1), bench.path("b", 1));
         // Control mode page with TAS and D_SENSE as they were.
         let page = [0, 0, 0, 0, 0x0a, 0x0a, 0, 0x10, 0, if tas { 0x40 } else { 0 }, 0, 0, 0, 0, 0, 0];
@@ -452,8 +544,11 @@ fn spc_7_5_8_tas_says_how_tasks_of_others_end() {
         let waiting = other.send(&WRITE, &BLOCK, TaskAttribute::Simple);
         let reading = other.send(&[0x28, 0, 0, 0, 0, 9, 0, 0, 1, 0], &[], TaskAttribute::Simple);
         let mine = own.send(&[0x28, 0, 0, 0, 0, 9, 0, 0, 1, 0], &[], TaskAttribute::Simple);
-        let function = own.manage(TaskManagementFunction::ClearTaskSet);
-        assert_eq!(own.function(function), None, "a write is out");
+        let mut function = 0;
+        while_writing(&bench, &held, || {
+            function = own.manage(TaskManagementFunction::ClearTaskSet);
+            assert_eq!(own.function(function), None, "a write is out");
+        });
         bench.run_all();
         assert_eq!(own.function(function), Some(FunctionResult::Complete));
         assert!(own.is_dropped(mine));
