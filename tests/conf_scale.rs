@@ -22,15 +22,15 @@ fn model() -> Arc<Model> {
     Model::new(Arc::new(Pool::new(2)), None).unwrap()
 }
 
-fn conf(folder: &Folder) -> String {
+fn conf(folder: &Folder, count: usize) -> String {
     let mut text = String::from("HANDLER vdisk_fileio {\n");
-    for n in 0..COUNT {
+    for n in 0..count {
         let path = folder.file(&format!("disk{n}"));
         std::fs::File::create(&path).unwrap().set_len(1 << 20).unwrap();
         writeln!(text, "\tDEVICE disk{n} {{\n\t\tfilename {}\n\t}}", path.display()).unwrap();
     }
     write!(text, "}}\nTARGET_DRIVER iscsi {{\n\tenabled 1\n\tTARGET {TARGET} {{\n\t\tenabled 1\n").unwrap();
-    for n in 0..COUNT {
+    for n in 0..count {
         writeln!(text, "\t\tLUN {n} disk{n}").unwrap();
     }
     text + "\t}\n}\n"
@@ -44,7 +44,14 @@ fn milliseconds(time: Duration) -> f64 {
 #[ignore = "prints figures; nothing can fail"]
 fn a_thousand_devices_and_luns() {
     let folder = Folder::new("scale");
-    let text = conf(&folder);
+    for count in [COUNT / 4, COUNT / 2, 2 * COUNT] {
+        let text = conf(&folder, count);
+        let began = Instant::now();
+        apply_text(&model(), &text, Mode::Merge).unwrap();
+        let each = milliseconds(began.elapsed()) / count as f64;
+        say(&format!("{count} devices and LUNs applied as one: {each:.3} ms for each pair\n"));
+    }
+    let text = conf(&folder, COUNT);
     let at_once = model();
     let began = Instant::now();
     apply_text(&at_once, &text, Mode::Merge).unwrap();
