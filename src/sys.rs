@@ -6,6 +6,7 @@
 pub mod crc;
 pub mod file;
 pub mod given;
+pub mod map;
 pub mod process;
 pub mod socket;
 pub mod thread;

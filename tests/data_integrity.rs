@@ -19,19 +19,20 @@ const BURSTS: [usize; 4] = [512, 8192, 262_144, 1 << 20];
 /// A LUN for each block size, in memory; the same again, in files.
 fn serve(name: &str) -> (Daemon, common::Folder) {
     let folder = common::Folder::new(name);
-    let (mut devices, mut luns) = (String::new(), String::new());
+    let (mut rams, mut files, mut luns) = (String::new(), String::new(), String::new());
     for (lun, block) in BLOCK_SIZES.iter().enumerate() {
         let file = folder.file(&format!("file{lun}"));
         std::fs::File::create(&file).unwrap().set_len(SIZE as u64).unwrap();
         let settings = format!("blocksize {block}\nmax_tgt_dev_commands 0\n");
-        writeln!(devices, "HANDLER vdisk_ram {{\nDEVICE r{lun} {{\nsize {SIZE}\n{settings}}}\n}}").unwrap();
+        writeln!(rams, "DEVICE r{lun} {{\nsize {SIZE}\n{settings}}}").unwrap();
         let file = file.display();
-        writeln!(devices, "HANDLER vdisk_fileio {{\nDEVICE f{lun} {{\nfilename {file}\n{settings}}}\n}}")
-            .unwrap();
+        writeln!(files, "DEVICE f{lun} {{\nfilename {file}\n{settings}}}").unwrap();
         writeln!(luns, "LUN {lun} r{lun}\nLUN {} f{lun}", lun + BLOCK_SIZES.len()).unwrap();
     }
-    let conf =
-        format!("{devices}TARGET_DRIVER iscsi {{\nenabled 1\nTARGET {TARGET} {{\nenabled 1\n{luns}}}\n}}\n");
+    let conf = format!(
+        "HANDLER vdisk_ram {{\n{rams}}}\nHANDLER vdisk_fileio {{\n{files}}}\n\
+         TARGET_DRIVER iscsi {{\nenabled 1\nTARGET {TARGET} {{\nenabled 1\nQueuedCommands 2048\n{luns}}}\n}}\n"
+    );
     (Daemon::start_in(&folder.0, &conf), folder)
 }
 
@@ -137,6 +138,7 @@ fn queue_depths_from_1_to_1024() {
             let block = BLOCK_SIZES[lun % BLOCK_SIZES.len()];
             let mut session = Initiator::login(daemon.address, TARGET, &Options::default()).unwrap();
             session.good(lun as u8, &[0; 6], 0, &[]).unwrap();
+            assert!(session.window() as usize >= depth, "so many may be under way");
             let data = |number: usize| pattern((depth * 2048 + number) as u64, 2 * block);
             for opcode in [WRITE, READ] {
                 let start = |session: &mut Initiator, number: usize| {

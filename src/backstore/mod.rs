@@ -18,6 +18,7 @@ pub mod buffer;
 pub mod file;
 pub mod gate;
 pub mod io;
+pub mod mapped;
 pub mod null;
 pub mod ram;
 pub mod registry;

@@ -10,6 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use crate::backstore::Backstore;
 pub use crate::backstore::file::OpenError;
 use crate::backstore::file::{FileOptions, FileStore};
+use crate::backstore::mapped::MappedStore;
 use crate::backstore::null::{DEFAULT_BYTES, NullStore};
 use crate::backstore::ram::{MAX_BYTES, RamStore};
 
@@ -230,9 +231,20 @@ pub static HANDLERS: &[Handler] = &[
     },
     Handler {
         name: Cow::Borrowed("vdisk_ram"),
-        help: Cow::Borrowed("sparse memory of this process, gone when it ends"),
+        help: Cow::Borrowed(
+            "memory: sparse and gone when the daemon ends, or a file mapped with `filename`, which stays",
+        ),
         medium: Medium::Disk,
-        parameters: &["size", COMMON[0], COMMON[1], COMMON[2], COMMON[3], COMMON[4], "thin_provisioned"],
+        parameters: &[
+            "filename",
+            "size",
+            COMMON[0],
+            COMMON[1],
+            COMMON[2],
+            COMMON[3],
+            COMMON[4],
+            "thin_provisioned",
+        ],
         opener: Opener::Function(open_ram),
     },
 ];
@@ -304,6 +316,10 @@ fn open_null(request: &OpenRequest) -> Opened {
 
 fn open_ram(request: &OpenRequest) -> Opened {
     let block_size = block_size(request, 512)?;
+    if request.filename.is_some() {
+        let bytes = request.size.map(|size| whole_blocks(size, block_size)).transpose()?;
+        return Ok(Some(Arc::new(MappedStore::open(path(request)?, block_size, bytes)?)));
+    }
     let missing = || OpenError::new(libc::EINVAL, "size is missing");
     let bytes = whole_blocks(request.size.ok_or_else(missing)?, block_size)?;
     if bytes > MAX_BYTES {

@@ -1,7 +1,8 @@
 //! The daemon: serves what a configuration file names, or a RAM disk without one.
 //!
 //! Exit codes: 0 ended as asked, 1 wrong usage, 2 a bad configuration or a file that cannot be opened, 3 a
-//! portal, control socket or mount that cannot be opened, 4 anything else.
+//! portal, control socket or mount that cannot be opened, 4 anything else, 5 ended
+//! before every disk was flushed.
 
 #[cfg(feature = "fuse")]
 #[path = "../mgmt/fuse/mod.rs"]
@@ -11,10 +12,11 @@ mod management;
 #[path = "scstud/notify.rs"]
 mod notify;
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use log::{LevelFilter, error, info, warn};
@@ -28,7 +30,7 @@ use scstu::mgmt::tree::Tree;
 use scstu::model::{Change, Model, Object, Scope};
 use scstu::scsi::device::Dispatch;
 use scstu::server::pool::Pool;
-use scstu::server::{Server, ServerOptions};
+use scstu::server::{self, Server, ServerOptions};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 use simplelog::{Config, ConfigBuilder, WriteLogger};
@@ -42,6 +44,10 @@ const DEFAULT_TARGET: &str = "iqn.2026-01.org.scstu:ram";
 const DEFAULT_SIZE: &str = "1G";
 /// Time that initiators have to log out when the daemon stops.
 const DRAIN: Duration = Duration::from_secs(3);
+/// Time that the disks have to take what was written, when the daemon stops.
+const FLUSH: Duration = Duration::from_secs(20);
+/// Exit code of a daemon that has not flushed every disk.
+const NOT_FLUSHED: u8 = 5;
 
 const HELP: &str = "\
 Usage: scstud [OPTION]...
@@ -210,7 +216,8 @@ fn run(options: Options) -> Result<(), Failure> {
     }
     let pool = Pool::new(server_options.workers);
     let dispatch: Arc<dyn Dispatch> = Arc::new(pool.clone());
-    let model = Model::new(dispatch, state_directory(&options)).map_err(|error| failure(4, error.text))?;
+    let model = Model::new(dispatch, state_directory(&options))
+        .map_err(|error| failure(2, format!("{}; --state-dir names another", error.text)))?;
     configure(&model, &options)?;
     if options.only_check {
         println!("the configuration is good");
@@ -225,13 +232,10 @@ fn run(options: Options) -> Result<(), Failure> {
     let registrar = Registrar::attach(&model, Timing::default());
     let _metrics = options.metrics.map(|address| serve_metrics(&server, address)).transpose()?;
     notify("READY=1");
+    let options = Arc::new(options);
     for signal in signals.forever() {
         match signal {
-            SIGHUP => {
-                notify("RELOADING=1");
-                reload(&model, &options);
-                notify("READY=1");
-            }
+            SIGHUP => reload(&model, &options),
             SIGUSR1 => dump(&server, &model),
             _ => break,
         }
@@ -244,11 +248,13 @@ fn run(options: Options) -> Result<(), Failure> {
     let stuck = server.stop(DRAIN);
     if stuck > 0 {
         warn!("{stuck} workers are stuck in a backstore");
-        // Their files cannot be flushed without waiting for them.
-        std::process::exit(0);
     }
-    model.flush();
-    Ok(())
+    match model.flush(FLUSH) {
+        0 if stuck == 0 => Ok(()),
+        left => {
+            Err(failure(NOT_FLUSHED, format!("{left} devices not flushed, {stuck} commands not finished")))
+        }
+    }
 }
 
 fn manage(server: &Arc<Server>, model: &Arc<Model>, options: &Options) -> Result<Management, Failure> {
@@ -268,7 +274,8 @@ fn force_on_second_signal(mut signals: Signals) {
     let wait = move || {
         for signal in signals.forever() {
             if matches!(signal, SIGTERM | SIGINT) {
-                std::process::exit(0);
+                error!("ended by a second signal; nothing was flushed");
+                std::process::exit(i32::from(NOT_FLUSHED));
             }
         }
     };
@@ -289,7 +296,7 @@ fn listen(server: &Server, model: &Model, options: &Options) -> Result<(), Failu
             Err(error) if options.portals.is_empty() && portal.is_ipv6() => {
                 warn!("portal {portal}: {error}");
             }
-            Err(error) => return Err(failure(3, format!("portal {portal}: {error}"))),
+            Err(error) => return Err(failure(3, format!("portal {portal}: {}", why_not(&error)))),
         }
     }
     model.set_portals(opened.clone());
@@ -306,53 +313,52 @@ fn listen(server: &Server, model: &Model, options: &Options) -> Result<(), Failu
     Ok(())
 }
 
-fn reload(model: &Model, options: &Options) {
-    let Some(path) = &options.config else {
-        return warn!("there is no configuration to read again");
-    };
-    let text = match read_config(path) {
-        Ok(text) => text,
-        Err(failure) => return error!("{}; nothing was changed", failure.text),
-    };
-    match conf::apply_text(model, &text, Mode::Merge) {
-        Ok(plan) => {
-            plan.steps.iter().for_each(|step| info!("{}", step.text));
-            info!("{} read again: {} changes", path.display(), plan.steps.len());
+/// What to do about a portal that does not open.
+fn why_not(error: &std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::AddrInUse => {
+            format!("{error}: another program listens there; --portal names another place")
         }
-        Err(error) => error!("{}:{error}; nothing was changed", path.display()),
+        ErrorKind::PermissionDenied => {
+            format!("{error}: ports below 1024 are not for every user; --portal names another")
+        }
+        ErrorKind::AddrNotAvailable => format!("{error}: this machine does not have that address"),
+        _ => error.to_string(),
+    }
+}
+
+/// Reads the configuration again, on a thread of its own: a file that hangs must not keep signals waiting.
+fn reload(model: &Arc<Model>, options: &Arc<Options>) {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let (model, options) = (Arc::clone(model), Arc::clone(options));
+    let work = move || {
+        let Some(path) = &options.config else {
+            return warn!("there is no configuration to read again");
+        };
+        let Ok(_alone) = ONE_AT_A_TIME.try_lock() else {
+            return warn!("{} is being read already", path.display());
+        };
+        notify("RELOADING=1");
+        let read = read_config(path).map(|text| conf::apply_text(&model, &text, Mode::Merge));
+        notify("READY=1");
+        match read {
+            Err(failure) => error!("{}; nothing was changed", failure.text),
+            Ok(Ok(plan)) => {
+                plan.steps.iter().for_each(|step| info!("{}", step.text));
+                info!("{} read again: {} changes", path.display(), plan.steps.len());
+            }
+            Ok(Err(error)) => error!("{}:{error}; nothing was changed", path.display()),
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name("scstu-reload".into()).spawn(work) {
+        error!("no thread to read the configuration again: {error}");
     }
 }
 
 /// The state of the daemon, to the log.
 fn dump(server: &Server, model: &Model) {
-    let pool = server.pool().state();
-    info!(
-        "{} connections; workers {} (idle {}, stuck {}), tasks waiting {}; data memory {} of {} bytes",
-        server.connections(),
-        pool.workers,
-        pool.idle,
-        pool.stuck,
-        pool.queued,
-        server.buffers().in_use(),
-        server.buffers().budget()
-    );
-    for session in server.sessions() {
-        let commands: u32 = session.nexus.as_ref().map_or(0, |nexus| {
-            nexus
-                .itls()
-                .iter()
-                .map(|itl| itl.counters.in_flight.load(std::sync::atomic::Ordering::Relaxed))
-                .sum()
-        });
-        let age = session.opened.elapsed().as_secs();
-        let target = if session.target.is_empty() { "discovery" } else { &session.target };
-        info!(
-            "session {}: {} at {} with {target}, {age} s, {commands} commands{}",
-            session.id,
-            session.initiator,
-            session.peer,
-            session.statistics.text()
-        );
+    for line in server::dump::lines(server) {
+        info!("{line}");
     }
     for (name, object) in &model.configuration().devices {
         info!("device {name}: {} tasks", object.device.tasks());

@@ -72,6 +72,9 @@ enum Stage {
     Stopped,
 }
 
+/// Time for the devices to be flushed when an instance stops; one that hangs is left behind then.
+const FLUSH_LIMIT: std::time::Duration = std::time::Duration::from_secs(300);
+
 /// A target in this process.
 pub struct Instance {
     id: u64,
@@ -227,7 +230,7 @@ impl Instance {
                 );
                 return Err(Error::new(libc::ETIMEDOUT, text));
             }
-            self.model.flush();
+            self.model.flush(FLUSH_LIMIT);
             Ok(())
         })
     }

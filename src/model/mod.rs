@@ -19,6 +19,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
+use std::time::Duration;
 
 use crate::attr::Access;
 pub use crate::attr::Error;
@@ -48,6 +49,7 @@ pub mod device_group;
 pub mod driver;
 pub mod dynamic;
 mod effect;
+mod flush;
 pub mod handler;
 pub mod hold;
 mod host;
@@ -416,15 +418,12 @@ impl Model {
         self.configuration().root.last_result.store(-errno, Ordering::Relaxed);
     }
 
-    /// Flushes every device, once; errors are logged.
-    pub fn flush(&self) {
+    /// Flushes every device, for at most `limit`: a backing that hangs is left behind. Errors are logged.
+    /// Answers how many devices are not flushed.
+    pub fn flush(&self, limit: Duration) -> usize {
         let devices: Vec<Arc<Device>> =
             self.configuration().devices.values().map(|object| Arc::clone(&object.device)).collect();
-        for device in devices {
-            if let Some(Err(error)) = device.gate().map(|gate| gate.flush()) {
-                log::error!("device {}: flush failed: {error}", device.name());
-            }
-        }
+        flush::all(devices, limit)
     }
 
     fn target_ports(&self) -> Arc<dyn TargetPorts> {

@@ -3,6 +3,7 @@
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
 
 use crate::iscsi::attachment::{CloseReason, SessionControl};
 use crate::iscsi::key::{KeyId, Values};
@@ -77,6 +78,10 @@ impl Connection {
 }
 
 impl Closer for Connection {
+    fn oldest(&self) -> Option<(u32, Instant)> {
+        self.full.get()?.tags.oldest()
+    }
+
     fn send(&self, outgoing: &Outgoing) {
         if let Some(full) = self.full.get() {
             full.outbox.push(|sender, queue| sender.send(outgoing, queue));

@@ -29,6 +29,7 @@ use crate::sys::thread::spawn;
 use crate::wire::response::AsyncMessage;
 
 pub mod connection;
+pub mod dump;
 pub mod input;
 mod login;
 pub mod nagle;

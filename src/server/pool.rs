@@ -35,12 +35,16 @@ const BACKGROUND_LIMIT: usize = 64;
 /// Tasks of one unit.
 #[derive(Default)]
 struct Lane {
+    /// The unit's name.
+    name: String,
     queue: VecDeque<Task>,
     running: usize,
     is_ready: bool,
 }
 
 struct Worker {
+    /// The lane of the task that it is busy with, or was last.
+    lane: usize,
     busy_since: Option<Instant>,
     is_stuck: bool,
 }
@@ -127,12 +131,21 @@ impl Pool {
         }
     }
 
+    /// The unit whose task has kept a worker longest, and since when.
+    pub fn longest(&self) -> Option<(String, Instant)> {
+        let schedule = self.shared.lock();
+        let busy = schedule.workers.values().filter_map(|worker| Some((worker.lane, worker.busy_since?)));
+        let (lane, since) = busy.min_by_key(|(_, since)| *since)?;
+        Some((schedule.lanes.get(&lane)?.name.clone(), since))
+    }
+
     /// Queues a task behind the others of its unit.
     pub fn submit(&self, task: Task) {
         let key = Arc::as_ptr(task.device()) as usize;
         let shared = &self.shared;
         let mut schedule = shared.lock();
-        let lane = schedule.lanes.entry(key).or_default();
+        let named = || Lane { name: task.device().name().to_owned(), ..Lane::default() };
+        let lane = schedule.lanes.entry(key).or_insert_with(named);
         lane.queue.push_back(task);
         if lane.running >= shared.share() || lane.is_ready {
             return;
@@ -179,7 +192,8 @@ impl Dispatch for Pool {
         drop(schedule);
         let mut left: VecDeque<Task> = queue.into_iter().filter_map(execute::end_if_aborted).collect();
         let mut schedule = self.shared.lock();
-        let lane = schedule.lanes.entry(key).or_default();
+        let named = || Lane { name: device.name().to_owned(), ..Lane::default() };
+        let lane = schedule.lanes.entry(key).or_insert_with(named);
         // What has come meanwhile is younger.
         left.append(&mut lane.queue);
         lane.queue = left;
@@ -264,7 +278,7 @@ impl Shared {
         let name = format!("scstu-work-{number}");
         match spawn(name, STACK_BYTES, move || own.work(number)) {
             Ok(()) => {
-                schedule.workers.insert(number, Worker { busy_since: None, is_stuck: false });
+                schedule.workers.insert(number, Worker { lane: 0, busy_since: None, is_stuck: false });
             }
             Err(error) => warn!("no thread for a worker: {error}"),
         }
@@ -283,6 +297,7 @@ impl Shared {
             };
             let started = Instant::now();
             if let Some(worker) = schedule.workers.get_mut(&number) {
+                worker.lane = key;
                 worker.busy_since = Some(started);
             }
             if !schedule.is_watched {

@@ -315,7 +315,8 @@ impl<'a> Serving<'a> {
             Err(response) => return self.connection.send(&Outgoing::TaskManagement { itt: tag, response }),
         };
         self.shared.totals.function(function);
-        info!("{}: {function:?} at LUN {}", self.peer, LunField(request.lun));
+        let session = self.established.as_ref().map_or(0, |established| established.session.id);
+        info!("session {session}: {function:?} at LUN {}", LunField(request.lun));
         let pending = target::manage(&nexus, function, LunField(request.lun), tag, &self.reply);
         // Commands that were aborted while their data was arriving: what still comes is discarded.
         drop(self.receiver.forget_if(Task::is_aborted));

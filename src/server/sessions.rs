@@ -21,6 +21,8 @@ pub const SESSION_LIMIT: usize = 16384;
 pub trait Closer: SessionControl {
     /// Sends a PDU to the initiator.
     fn send(&self, outgoing: &Outgoing);
+    /// Tag and time of the oldest command that has no answer yet.
+    fn oldest(&self) -> Option<(u32, Instant)>;
 }
 
 /// A session in full feature phase.
@@ -80,6 +82,11 @@ impl Session {
     /// Sends a PDU to the initiator.
     pub fn send(&self, outgoing: &Outgoing) {
         self.closer.send(outgoing);
+    }
+
+    /// Tag and time of the oldest command that has no answer yet.
+    pub fn oldest(&self) -> Option<(u32, Instant)> {
+        self.closer.oldest()
     }
 
     /// Who the session is between.

@@ -39,6 +39,15 @@ pub struct Faulty {
 impl Faulty {
     /// Starts it; `None` without a C compiler. `conf` gets the folder of the files.
     pub fn start(name: &str, conf: impl FnOnce(&Folder) -> String) -> Option<Faulty> {
+        Faulty::start_with(name, conf, |_| {})
+    }
+
+    /// The same, with a command line that `change` has changed.
+    pub fn start_with(
+        name: &str,
+        conf: impl FnOnce(&Folder) -> String,
+        change: impl FnOnce(&mut Command),
+    ) -> Option<Faulty> {
         let folder = Folder::new(name);
         let library = folder.file("faults.so");
         let mut compile = Command::new("cc");
@@ -51,6 +60,7 @@ impl Faulty {
         assert!(compiled.is_good(), "{}", compiled.text);
         let conf = conf(&folder);
         let daemon = Daemon::start_with(&folder.0, &conf, |command| {
+            change(command);
             command.env("LD_PRELOAD", &library).env("SCSTU_FAULTS", &folder.0);
         });
         Some(Faulty { daemon, folder })

@@ -82,6 +82,8 @@ pub struct Initiator {
     pings: Vec<u32>,
     /// Text of the last Text Response.
     text: Option<Vec<u8>>,
+    /// First byte of every LUN field.
+    address: u8,
 }
 
 fn bad(text: impl Into<String>) -> io::Error {
@@ -108,6 +110,7 @@ impl Initiator {
             functions: BTreeMap::new(),
             pings: Vec::new(),
             text: None,
+            address: 0,
         };
         session.negotiate(target)?;
         Ok(session)
@@ -223,6 +226,7 @@ impl Initiator {
         let mut command = Pdu::new(0x01);
         let (reads, writes) = (u8::from(read > 0), u8::from(!write.is_empty()));
         command.bhs[1] = u8::from(unsolicited == now) << 7 | reads << 6 | writes << 5 | attribute;
+        command.bhs[8] = self.address;
         command.bhs[9] = lun;
         command.put(16, itt);
         command.put(20, read.max(write.len()) as u32);
@@ -243,6 +247,7 @@ impl Initiator {
             let end = range.end.min(at + self.max_send);
             let mut pdu = Pdu::new(0x05);
             pdu.bhs[1] = u8::from(end == range.end) << 7;
+            pdu.bhs[8] = self.address;
             pdu.bhs[9] = lun;
             pdu.put(16, itt);
             pdu.put(20, ttt);
@@ -395,6 +400,21 @@ impl Initiator {
             }
         }
         Err(bad("no end of unit attentions"))
+    }
+
+    /// The first byte of the LUN fields from now on; the `lun` given with a command is the second.
+    pub fn address(&mut self, first: u8) {
+        self.address = first;
+    }
+
+    /// Flat space addressing of units in the same 256 as `lun`.
+    pub fn address_flat(&mut self, lun: u16) {
+        self.address(0x40 | lun.to_be_bytes()[0]);
+    }
+
+    /// Peripheral device addressing.
+    pub fn address_peripheral(&mut self) {
+        self.address(0);
     }
 
     fn tag(&mut self) -> u32 {

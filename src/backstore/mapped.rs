@@ -1,0 +1,115 @@
+//! Memory that a file backs (vdisk_ram with `filename`): as fast as memory where the file is in memory, and
+//! there again after the daemon was ended or killed. After a power loss there is what was flushed.
+//!
+//! All blocks are allocated when it is opened, so that no write runs out of space, and the file is locked:
+//! two processes would not see each other's ordering.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::backstore::registry::OpenError;
+use crate::backstore::{Backstore, BlockError, Capabilities, Geometry};
+use crate::sys::file::is_memory;
+use crate::sys::map::{SharedMap, lock_alone, reserve};
+
+/// A disk in a mapped file.
+pub struct MappedStore {
+    map: SharedMap,
+    block_size: u32,
+    capabilities: Capabilities,
+    failed: AtomicBool,
+    /// Kept open for its lock.
+    _file: File,
+}
+
+impl MappedStore {
+    /// Opens `path`, and makes it `bytes` long if it is shorter or not there. Without `bytes` all of it is
+    /// served.
+    pub fn open(path: &Path, block_size: u32, bytes: Option<u64>) -> Result<Self, OpenError> {
+        let shown = path.display();
+        let wrong = |errno: i32, what: &str| {
+            let error = std::io::Error::from_raw_os_error(errno);
+            OpenError::new(errno, format!("{shown}: {what}: {error}"))
+        };
+        let io = |error: &std::io::Error| error.raw_os_error().unwrap_or(libc::EIO);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(bytes.is_some()).truncate(false).mode(0o600);
+        let file = options.open(path).map_err(|error| wrong(io(&error), "cannot be opened"))?;
+        let metadata = file.metadata().map_err(|error| wrong(io(&error), "cannot be read"))?;
+        if !metadata.is_file() {
+            return Err(OpenError::new(libc::EINVAL, format!("{shown} is no regular file")));
+        }
+        lock_alone(&file).map_err(|errno| wrong(errno, "in use by another process"))?;
+        let bytes = bytes.unwrap_or(metadata.len());
+        let bytes = bytes - bytes % u64::from(block_size);
+        let length = usize::try_from(bytes).ok().filter(|length| *length > 0);
+        let length = length.ok_or_else(|| {
+            OpenError::new(libc::EINVAL, format!("{shown}: {bytes} bytes cannot be mapped: give `size`"))
+        })?;
+        reserve(&file, bytes).map_err(|errno| wrong(errno, "its blocks cannot be allocated"))?;
+        let map = SharedMap::new(&file, length).map_err(|errno| wrong(errno, "cannot be mapped"))?;
+        let capabilities = if is_memory(&file) { Capabilities::NEVER_BLOCKS } else { Capabilities::NONE };
+        let capabilities = capabilities.with(Capabilities::VOLATILE_CACHE).with(Capabilities::WRITE_ZEROES);
+        Ok(MappedStore { map, block_size, capabilities, failed: AtomicBool::new(false), _file: file })
+    }
+
+    fn usable(&self) -> Result<(), BlockError> {
+        if self.failed.load(Ordering::Acquire) { Err(BlockError::Gone) } else { Ok(()) }
+    }
+
+    fn sync(&self, at: usize, length: usize) -> Result<(), BlockError> {
+        self.map.sync(at, length).map_err(|errno| {
+            self.failed.store(true, Ordering::Release);
+            log::error!(
+                "flush failed: {}; the store is failed until it is opened again",
+                BlockError::Io(errno)
+            );
+            BlockError::Io(errno)
+        })
+    }
+}
+
+fn place(offset: u64) -> Result<usize, BlockError> {
+    usize::try_from(offset).map_err(|_| BlockError::OutOfRange)
+}
+
+impl Backstore for MappedStore {
+    fn geometry(&self) -> Geometry {
+        Geometry {
+            block_size: self.block_size,
+            blocks: self.map.len() as u64 / u64::from(self.block_size),
+            physical_block_exponent: 0,
+            optimal_transfer_bytes: 0,
+            unmap_granularity_bytes: 0,
+            unmap_alignment_bytes: 0,
+        }
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), BlockError> {
+        self.usable()?;
+        self.map.read(place(offset)?, into).map_err(BlockError::Io)
+    }
+
+    fn write(&self, offset: u64, from: &[u8], durable: bool) -> Result<(), BlockError> {
+        self.usable()?;
+        let at = place(offset)?;
+        self.map.write(at, from).map_err(BlockError::Io)?;
+        if durable { self.sync(at, from.len()) } else { Ok(()) }
+    }
+
+    fn flush(&self) -> Result<(), BlockError> {
+        self.usable()?;
+        self.sync(0, self.map.len())
+    }
+
+    fn write_zeroes(&self, offset: u64, length: u64, _may_unmap: bool) -> Result<(), BlockError> {
+        self.usable()?;
+        self.map.clear(place(offset)?, place(length)?).map_err(BlockError::Io)
+    }
+}

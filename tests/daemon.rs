@@ -1,0 +1,274 @@
+//! The daemon as its administrator sees it: exit codes and messages, signals, the log; also while a file
+//! hangs.
+
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation)] // A test panics to fail.
+
+mod common;
+mod faults;
+mod initiator;
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use common::{Daemon, Folder, run, skip};
+use faults::{Faulty, Operation};
+use initiator::{Initiator, Options, READ, WRITE, rw16};
+
+const TARGET: &str = "iqn.2026-01.test:daemon";
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Files as LUN 0, 1, ...
+fn conf(files: &[&Path]) -> String {
+    let mut text = String::new();
+    let mut luns = String::new();
+    for (lun, file) in files.iter().enumerate() {
+        text += &format!("HANDLER vdisk_fileio {{\nDEVICE d{lun} {{\nfilename {}\n}}\n}}\n", file.display());
+        luns += &format!("LUN {lun} d{lun}\n");
+    }
+    text + &format!("TARGET_DRIVER iscsi {{\nenabled 1\nTARGET {TARGET} {{\nenabled 1\n{luns}}}\n}}\n")
+}
+
+fn disk(folder: &Folder, name: &str) -> std::path::PathBuf {
+    let file = folder.file(name);
+    std::fs::File::create(&file).unwrap().set_len(1 << 20).unwrap();
+    file
+}
+
+/// Runs the daemon until it ends, which it is to do by itself: exit code and what it said.
+fn ends(arguments: &[&str]) -> (Option<i32>, String) {
+    let outcome = run(Command::new(env!("CARGO_BIN_EXE_scstud")).args(arguments), LIMIT);
+    (outcome.status.and_then(|status| status.code()), outcome.text)
+}
+
+/// The daemon's exit code, and the parts that its message must have.
+fn assert_ends(arguments: &[&str], code: i32, parts: &[&str]) {
+    let (found, text) = ends(arguments);
+    assert_eq!(found, Some(code), "{arguments:?}: {text}");
+    for part in parts {
+        assert!(text.contains(part), "{arguments:?}: no \"{part}\" in: {text}");
+    }
+}
+
+#[test]
+fn every_kind_of_failure_has_its_exit_code_and_says_what_to_do() {
+    let folder = Folder::new("exits");
+    let state = folder.file("state");
+    let state = state.to_str().unwrap();
+    let file = folder.file("conf");
+    let path = file.to_str().unwrap();
+    let write = |text: &str| std::fs::write(&file, text).unwrap();
+
+    assert_ends(&["--nonsense"], 1, &["--nonsense", "--help"]);
+    assert_ends(&["--portal", "somewhere"], 1, &["somewhere"]);
+    assert_ends(
+        &["-c", folder.file("none").to_str().unwrap(), "--state-dir", state],
+        2,
+        &["none", "No such file"],
+    );
+    write("HANDLER vdisk_fileio {\n  DEVICE d {\n    filname /x\n  }\n}\n");
+    assert_ends(&["-c", path, "--state-dir", state], 2, &[&format!("{path}:2:"), "filname", "filename"]);
+    write("HANDLER vdisk_fileio {\n");
+    assert_ends(&["-c", path, "--state-dir", state], 2, &[&format!("{path}:1:")]);
+    let gone = folder.file("gone");
+    write(&conf(&[&gone]));
+    assert_ends(&["-c", path, "--state-dir", state], 2, &[gone.to_str().unwrap(), "No such file"]);
+    write("TARGET_DRIVER nonsense {\n}\n");
+    assert_ends(&["-c", path, "--state-dir", state, "--check"], 2, &["nonsense", "iscsi"]);
+    write("");
+    assert_ends(&["-c", path, "--state-dir", state, "--check"], 0, &["good"]);
+
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    assert_ends(&["--portal", &address], 3, &[&address, "another program listens there"]);
+    // 192.0.2.1 is for documentation; no machine has it.
+    assert_ends(&["--portal", "192.0.2.1:3260"], 3, &["192.0.2.1", "does not have that address"]);
+}
+
+#[test]
+fn what_is_not_permitted_is_said_to_be() {
+    let folder = Folder::new("permission");
+    let file = disk(&folder, "disk");
+    std::fs::write(folder.file("conf"), conf(&[&file])).unwrap();
+    let is_root = run(Command::new("id").arg("-u"), LIMIT).text.trim() == "0";
+    if !is_root || !common::is_installed("setpriv") {
+        return skip("files without permission", "not root, or no setpriv");
+    }
+    use std::os::unix::fs::PermissionsExt;
+    let mode = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    mode(&file, 0o600);
+    // Where nobody can go: the tree that is tested may be in a place that is closed.
+    let place = std::env::temp_dir().join(format!("scstu-permission-{}", std::process::id()));
+    std::fs::create_dir_all(place.join("state")).unwrap();
+    let program = place.join("scstud");
+    std::fs::copy(env!("CARGO_BIN_EXE_scstud"), &program).unwrap();
+    let secret = place.join("disk");
+    std::fs::copy(&file, &secret).unwrap();
+    std::fs::write(place.join("conf"), conf(&[&secret])).unwrap();
+    for (path, bits) in [(&place, 0o755), (&program, 0o755), (&place.join("state"), 0o777), (&secret, 0o600)]
+    {
+        mode(path, bits);
+    }
+    let as_nobody = |arguments: &[&str]| {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program).args(arguments);
+        let outcome = run(&mut command, LIMIT);
+        (outcome.status.and_then(|status| status.code()), outcome.text)
+    };
+    let (conf, state) = (place.join("conf"), place.join("state"));
+    let (conf, state) = (conf.to_str().unwrap(), state.to_str().unwrap());
+    let (code, text) = as_nobody(&["-c", conf, "--state-dir", state]);
+    assert!(
+        code == Some(2) && text.contains("Permission denied") && text.contains("disk"),
+        "{code:?} {text}"
+    );
+    let (code, text) = as_nobody(&["-c", conf, "--state-dir", "/proc/scstu"]);
+    assert!(code == Some(2) && text.contains("--state-dir"), "{code:?} {text}");
+    std::fs::remove_dir_all(&place).unwrap();
+}
+
+fn log(folder: &Path) -> String {
+    std::fs::read_to_string(folder.join("log")).unwrap()
+}
+
+fn signal(daemon: &Daemon, name: &str) {
+    let kill = Command::new("kill").args(["-s", name, &daemon.pid().to_string()]).status().unwrap();
+    assert!(kill.success());
+}
+
+fn wait_for_line(folder: &Path, what: &[&str]) -> String {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let text = log(folder);
+        if let Some(line) = text.lines().find(|line| what.iter().all(|part| line.contains(part))) {
+            return line.to_owned();
+        }
+        assert!(Instant::now() < deadline, "no line with {what:?} in:\n{text}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn verbose(command: &mut Command) {
+    command.args(["--log-level", "info"]);
+}
+
+#[test]
+fn log_lines_have_time_level_module_and_session() {
+    let folder = Folder::new("log");
+    let file = disk(&folder, "disk");
+    let daemon = Daemon::start_with(&folder.0, &conf(&[&file]), verbose);
+    let mut session = Initiator::login(daemon.address, TARGET, &Options::default()).unwrap();
+    session.good(0, &[0; 6], 0, &[]).unwrap();
+    drop(session);
+    let opened = wait_for_line(&folder.0, &["session 1 of iqn.2026-01.test:initiator", TARGET, "opened"]);
+    let closed = wait_for_line(&folder.0, &["session 1 of", "closed: the initiator closed the connection"]);
+    for line in [opened, closed] {
+        let mut words = line.split(' ');
+        let time = words.next().unwrap();
+        assert!(time.starts_with("20") && time.contains('T') && time.ends_with('Z'), "{line}");
+        assert_eq!(words.next(), Some("[INFO]"));
+        assert!(words.next().unwrap().starts_with("scstu::server::"), "{line}");
+    }
+}
+
+#[test]
+fn a_configuration_is_read_again_and_mistakes_in_it_change_nothing() {
+    let folder = Folder::new("reload");
+    let (one, two) = (disk(&folder, "one"), disk(&folder, "two"));
+    let mut daemon = Daemon::start_with(&folder.0, &conf(&[&one]), verbose);
+    let mut session = Initiator::login(daemon.address, TARGET, &Options::default()).unwrap();
+    session.good(0, &[0; 6], 0, &[]).unwrap();
+    std::fs::write(folder.file("scst.conf"), conf(&[&one, &two])).unwrap();
+    signal(&daemon, "HUP");
+    wait_for_line(&folder.0, &["read again"]);
+    session.good(1, &[0; 6], 0, &[]).unwrap();
+    std::fs::write(folder.file("scst.conf"), "HANDLER {\n").unwrap();
+    signal(&daemon, "HUP");
+    wait_for_line(&folder.0, &["[ERROR]", "scst.conf:1:"]);
+    session.good(0, &rw16(WRITE, 0, 1, false), 0, &[7; 512]).unwrap();
+    session.good(1, &rw16(READ, 0, 1, false), 512, &[]).unwrap();
+    drop(session);
+    assert_eq!(daemon.stop().code(), Some(0));
+    assert_eq!(std::fs::read(one).unwrap()[..512], [7; 512]);
+}
+
+/// Median time of a write and a read of one block.
+fn median(session: &mut Initiator, lun: u8) -> Duration {
+    let mut times: Vec<Duration> = (0..200)
+        .map(|number| {
+            let started = Instant::now();
+            session.good(lun, &rw16(WRITE, number, 1, false), 0, &[1; 512]).unwrap();
+            session.good(lun, &rw16(READ, number, 1, false), 512, &[]).unwrap();
+            started.elapsed()
+        })
+        .collect();
+    times.sort();
+    times[times.len() / 2]
+}
+
+#[test]
+fn while_a_file_hangs_everything_else_goes_on() {
+    let start = |folder: &Folder| conf(&[&disk(folder, "bad"), &disk(folder, "good")]);
+    let Some(mut faulty) = Faulty::start_with("hanging-file", start, verbose) else {
+        return skip("a file that hangs", "no C compiler (cc) for the library of faults");
+    };
+    let address = faulty.daemon.address;
+    let login = |isid| {
+        let mut session = Initiator::login(address, TARGET, &Options { isid, ..Options::default() }).unwrap();
+        session.good(0, &[0; 6], 0, &[]).unwrap();
+        session.good(1, &[0; 6], 0, &[]).unwrap();
+        session
+    };
+    let (mut one, mut two) = (login(1), login(2));
+    let before = median(&mut two, 1);
+    for operation in [Operation::Write, Operation::Sync, Operation::Read] {
+        faulty.hang("bad", operation);
+    }
+    let writes: Vec<u32> = (0..30)
+        .map(|number| one.start(0, &rw16(WRITE, number * 8, 8, number % 2 == 0), 0, &[2; 4096]).unwrap())
+        .collect();
+    let during = (median(&mut one, 1), median(&mut two, 1));
+    common::say(&format!(
+        "median of a write and a read: {before:?} before, {during:?} while another LUN hangs\n"
+    ));
+    assert!(during.0.max(during.1) < before * 20 + Duration::from_millis(50), "{before:?}, {during:?}");
+    assert!(writes.iter().all(|write| one.answer(*write).is_none()));
+    // Logins, discovery, pings, commands that need no medium, also of the unit that hangs.
+    let mut three = login(3);
+    three.good(0, &[0x12, 0, 0, 0, 96, 0], 96, &[]).unwrap();
+    three.nop().unwrap();
+    let mut discovery = Initiator::login(address, "", &Options { isid: 4, ..Options::default() }).unwrap();
+    assert!(discovery.send_targets().unwrap().contains(TARGET));
+    // Signals.
+    signal(&faulty.daemon, "USR1");
+    wait_for_line(&faulty.folder.0, &["oldest command: tag", "of session 1"]);
+    wait_for_line(&faulty.folder.0, &["threads:", "workers"]);
+    wait_for_line(&faulty.folder.0, &["longest at work", "device d0"]);
+    signal(&faulty.daemon, "HUP");
+    wait_for_line(&faulty.folder.0, &["read again"]);
+    drop((one, two, three, discovery));
+    let started = Instant::now();
+    let status = faulty.daemon.stop();
+    common::say(&format!("with a file that hangs the daemon ended after {:?}\n", started.elapsed()));
+    assert_eq!(status.code(), Some(5), "what could not be flushed is not called a success");
+    assert!(log(&faulty.folder.0).contains("device d0: not flushed"));
+    assert!(!log(&faulty.folder.0).contains("device d1: not flushed"));
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let Some(mut faulty) = Faulty::start_with("second", |folder| conf(&[&disk(folder, "bad")]), verbose)
+    else {
+        return skip("a second signal", "no C compiler (cc) for the library of faults");
+    };
+    faulty.hang("bad", Operation::Sync);
+    signal(&faulty.daemon, "TERM");
+    wait_for_line(&faulty.folder.0, &["stopping"]);
+    let started = Instant::now();
+    assert_eq!(faulty.daemon.stop().code(), Some(5));
+    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
+    assert!(log(&faulty.folder.0).contains("second signal"));
+}
