@@ -21,13 +21,15 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 /// Files as LUN 0, 1, ...
 fn conf(files: &[&Path]) -> String {
-    let mut text = String::new();
-    let mut luns = String::new();
+    let (mut devices, mut luns) = (String::new(), String::new());
     for (lun, file) in files.iter().enumerate() {
-        text += &format!("HANDLER vdisk_fileio {{\nDEVICE d{lun} {{\nfilename {}\n}}\n}}\n", file.display());
+        devices += &format!("DEVICE d{lun} {{\nfilename {}\n}}\n", file.display());
         luns += &format!("LUN {lun} d{lun}\n");
     }
-    text + &format!("TARGET_DRIVER iscsi {{\nenabled 1\nTARGET {TARGET} {{\nenabled 1\n{luns}}}\n}}\n")
+    format!(
+        "HANDLER vdisk_fileio {{\n{devices}}}\n\
+         TARGET_DRIVER iscsi {{\nenabled 1\nTARGET {TARGET} {{\nenabled 1\n{luns}}}\n}}\n"
+    )
 }
 
 fn disk(folder: &Folder, name: &str) -> std::path::PathBuf {
@@ -68,7 +70,7 @@ fn every_kind_of_failure_has_its_exit_code_and_says_what_to_do() {
         &["none", "No such file"],
     );
     write("HANDLER vdisk_fileio {\n  DEVICE d {\n    filname /x\n  }\n}\n");
-    assert_ends(&["-c", path, "--state-dir", state], 2, &[&format!("{path}:2:"), "filname", "filename"]);
+    assert_ends(&["-c", path, "--state-dir", state], 2, &[&format!("{path}:3:"), "filname", "filename"]);
     write("HANDLER vdisk_fileio {\n");
     assert_ends(&["-c", path, "--state-dir", state], 2, &[&format!("{path}:1:")]);
     let gone = folder.file("gone");

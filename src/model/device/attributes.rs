@@ -127,7 +127,7 @@ pub static ATTRIBUTES: &[Row] = &[
     Attr {
         name: "filename",
         kind: Kind::Own("an absolute path, or nothing for an empty drive"),
-        here: |c, _| column("ww-w-w", c),
+        here: |c, _| column("ww-wrw", c),
         default: "none",
         tail: Tail::Always,
         help: "file or block device; of a drive, the medium",
