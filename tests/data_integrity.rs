@@ -31,7 +31,8 @@ fn serve(name: &str) -> (Daemon, common::Folder) {
     }
     let conf = format!(
         "HANDLER vdisk_ram {{\n{rams}}}\nHANDLER vdisk_fileio {{\n{files}}}\n\
-         TARGET_DRIVER iscsi {{\nenabled 1\nTARGET {TARGET} {{\nenabled 1\nQueuedCommands 2048\n{luns}}}\n}}\n"
+         TARGET_DRIVER iscsi {{\nenabled 1\n\
+         TARGET {TARGET} {{\nenabled 1\nQueuedCommands 2048\n{luns}}}\n}}\n"
     );
     (Daemon::start_in(&folder.0, &conf), folder)
 }
