@@ -94,7 +94,7 @@ fn a_session_is_a_directory_that_can_be_closed() {
     let world = World::new();
     let mut session = world.login();
     let name = session.options().name.clone();
-    assert_eq!(world.sessions(), [name.clone()]);
+    assert_eq!(world.sessions(), std::slice::from_ref(&name));
     let own = format!("@/sessions/{name}");
     assert_eq!(world.read(&format!("{own}/initiator_name")), format!("{name}\n"));
     assert_eq!(world.read(&format!("{own}/127.0.0.1/target_ip")), "127.0.0.1\n");
