@@ -151,7 +151,6 @@ const MISTAKES: &[(&str, &str, i32)] = &[
     ("handlers/vdisk_fileio/mgmt", "add_device x filename=/nowhere/at/all", libc::ENOENT),
     ("handlers/vdisk_fileio/mgmt", "add_device x filename=/nowhere;read_only=1;nv_cache=1", libc::EINVAL),
     ("handlers/vdisk_nullio/mgmt", "del_device nobody", libc::EINVAL),
-    ("handlers/vdisk_nullio/mgmt", "del_device ram", libc::EINVAL),
     ("handlers/vdisk_nullio/mgmt", "del_device null now", libc::EINVAL),
     // 1.4: attributes of devices.
     ("devices/null/threads_num", "-1", libc::EINVAL),

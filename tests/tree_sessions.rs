@@ -115,6 +115,28 @@ fn a_session_is_a_directory_that_can_be_closed() {
 }
 
 #[test]
+fn times_are_measured_while_somebody_wants_them() {
+    let world = World::new();
+    let mut session = world.login();
+    let file = format!("@/sessions/{}/latency/r512", session.options().name);
+    let header = "state count min max avg stddev\n";
+    session.good(0, &INQUIRY, 96, &[]).unwrap();
+    assert_eq!(world.read(&file), header);
+    world.write("measure_latency", "1");
+    session.good(0, &INQUIRY, 96, &[]).unwrap();
+    let text = world.read(&file);
+    assert!(text.starts_with(&format!("{header}QUEUED 1 ")) && text.contains("\nRUNNING 1 "), "{text}");
+    assert!(text.lines().skip(1).all(|line| line.ends_with(" us")), "{text}");
+    world.write(&file, "0");
+    assert_eq!(world.read(&file), header);
+    session.good(0, &INQUIRY, 96, &[]).unwrap();
+    world.write("measure_latency", "0");
+    assert_eq!(world.read(&file), header, "what was measured is freed");
+    session.good(0, &INQUIRY, 96, &[]).unwrap();
+    assert_eq!(world.read(&file), header);
+}
+
+#[test]
 fn initiators_learn_what_changes_and_nothing_else() {
     let world = World::new();
     let mut session = world.login();

@@ -15,8 +15,8 @@ use crate::model::target::{
     map_rows,
 };
 use crate::model::{
-    Change, Configuration, Model, OBJECT_LIMIT, check_access, check_name, driver, exists, key, missing, root,
-    session, unknown,
+    Change, Configuration, Model, OBJECT_LIMIT, check_access, check_name, driver, exists, key, latency,
+    missing, root, session, unknown,
 };
 use crate::names::{IscsiName, Pattern};
 use crate::scsi::lun::MAX_LUN;
@@ -163,6 +163,15 @@ impl<'m> Batch<'m> {
                 let done = set(&[device_group::MEMBER_ATTRIBUTES], own, name, value);
                 self.regroup(device_group);
                 done
+            }
+            Object::Latency(target, session) => {
+                if !latency::ATTRIBUTES.iter().any(|row| row.name == name) {
+                    return Err(no_attribute(object, name));
+                }
+                let session =
+                    self.model.session(target, session).ok_or_else(|| missing("session", session))?;
+                self.effects.push(Effect::Forget(session));
+                return Ok(());
             }
             Object::Session(target, session) => return self.set_session(object, (target, session), name),
             _ => None,

@@ -5,7 +5,7 @@ use crate::model::object::{Object, Scope};
 use crate::model::target::{
     CORE_ATTRIBUTES, GROUP_ATTRIBUTES, Group, ISCSI_ATTRIBUTES, TargetObject, map_rows,
 };
-use crate::model::{Verb, device, device_group, driver, dynamic, handler, root, session, view};
+use crate::model::{Verb, device, device_group, driver, dynamic, handler, latency, root, session, view};
 
 /// An attribute, whatever has it.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +41,7 @@ pub const CLASSES: &[(&str, &str)] = &[
     ("group", "a group of initiators of a target"),
     ("lun", "a LUN"),
     ("session", "a session"),
+    ("latency", "the times of a session's commands"),
     ("connection", "the connection of a session"),
     ("session_lun", "a unit that a session sees"),
     ("target_group", "a target group of a device group"),
@@ -96,6 +97,7 @@ pub fn rows() -> Vec<Row> {
     list("lun", view::LUN_ATTRIBUTES, &mut rows);
     list("session", session::ATTRIBUTES, &mut rows);
     list("session", session::COUNTERS, &mut rows);
+    list("latency", latency::ATTRIBUTES, &mut rows);
     list("connection", session::CONNECTION, &mut rows);
     list("session_lun", session::LUN_ATTRIBUTES, &mut rows);
     list("target_group", device_group::GROUP_ATTRIBUTES, &mut rows);

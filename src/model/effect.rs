@@ -44,6 +44,10 @@ pub(super) enum Effect {
     Reservations { device: Arc<Device>, state: Box<Reservations> },
     /// Which messages are logged.
     Log(log::LevelFilter),
+    /// Times of commands are measured, or no longer.
+    Measure(bool),
+    /// Times of a session's commands are forgotten.
+    Forget(Arc<SessionObject>),
     /// Number of worker threads.
     Workers(usize),
     /// Values of the keys for the sessions of a target.

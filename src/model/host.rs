@@ -148,6 +148,7 @@ impl Host for Model {
             true => format!("{initiator}#{}", session.portal.ip().to_canonical()),
             false => initiator,
         };
+        session.nexus.measure(self.configuration().root.measure_latency);
         let session = sessions.open(&target, &subject, session);
         // The configuration may have changed since the login began: also the target may be gone.
         self.refresh(&session, &[]);

@@ -53,6 +53,7 @@ mod flush;
 pub mod handler;
 pub mod hold;
 mod host;
+pub mod latency;
 mod lex;
 pub mod object;
 pub mod ordered;
@@ -360,7 +361,11 @@ impl Model {
             match effect {
                 Effect::Silent { scope, lun } => quiet.push((scope, lun)),
                 Effect::Workers(count) => self.dispatch.set_workers(count),
-                Effect::CloseAll { .. } | Effect::Close(_) | Effect::Values { .. } => orders.push(effect),
+                Effect::CloseAll { .. }
+                | Effect::Close(_)
+                | Effect::Values { .. }
+                | Effect::Measure(_)
+                | Effect::Forget(_) => orders.push(effect),
                 effect => effect.carry_out(),
             }
         }
@@ -398,6 +403,15 @@ impl Model {
     fn order(&self, sessions: &Sessions, order: &Effect) {
         match order {
             Effect::Close(session) => session.close(CloseReason::Kicked),
+            Effect::Forget(session) => latency::clear(session),
+            Effect::Measure(on) => {
+                for session in sessions.all() {
+                    session.live.nexus.measure(*on);
+                    if !on {
+                        latency::clear(session);
+                    }
+                }
+            }
             Effect::CloseAll { target, only } => {
                 for session in sessions.of(&key(target)) {
                     let shown = session.shown.lock().unwrap_or_else(PoisonError::into_inner).clone();

@@ -152,6 +152,7 @@ pub static ATTRIBUTES: &[Row] = &[
         get: |root| flag(root.measure_latency),
         set: |root, value| {
             root.measure_latency = value.signed() != 0;
+            root.pending.push(Effect::Measure(root.measure_latency));
             Ok(())
         },
         ..Row::ROW

@@ -8,7 +8,7 @@ use crate::model::object::{COPY_MANAGER, COPY_MANAGER_TARGET, Object, Scope};
 use crate::model::session::{SessionObject, Totals};
 use crate::model::target::{CORE_ATTRIBUTES, GROUP_ATTRIBUTES, ISCSI_ATTRIBUTES, Map, map_rows};
 use crate::model::{
-    Configuration, Model, TargetObject, device, device_group, driver, missing, root, session,
+    Configuration, Model, TargetObject, device, device_group, driver, latency, missing, root, session,
 };
 
 /// What is in a directory besides files.
@@ -141,6 +141,10 @@ impl View<'_> {
                 let session = self.session(target, name).ok_or_else(gone)?;
                 visitor.rows(session::CONNECTION, &session);
             }
+            Object::Latency(target, name) => {
+                let session = self.session(target, name).ok_or_else(gone)?;
+                visitor.rows(latency::ATTRIBUTES, &session);
+            }
             Object::SessionLun(target, name, lun) => {
                 let session = self.session(target, name).ok_or_else(gone)?;
                 let itls = session.live.nexus.itls();
@@ -176,7 +180,6 @@ impl View<'_> {
                 self.target(target).is_some_and(|target| target.groups.contains_key(group))
             }
             Object::Luns(scope) => self.map(scope).is_some(),
-            Object::Latency(target, name) => self.session(target, name).is_some(),
             Object::DeviceGroup(name) | Object::GroupDevices(name) | Object::TargetGroups(name) => {
                 groups.contains_key(name)
             }

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::scsi::latency::Latencies;
 use crate::scsi::task::Failure;
 
 /// Buckets of a [`Histogram`]: bucket `n` holds what took at most 2^n microseconds, the last one the rest.
@@ -26,6 +27,8 @@ pub struct Counters {
     pub queue_time: Histogram,
     /// Running: what the backstore takes. Only while the server measures.
     pub backend_time: Histogram,
+    /// Both, by direction and size. Only while the server measures.
+    pub latencies: Latencies,
 }
 
 impl Counters {

@@ -12,6 +12,7 @@ pub(crate) mod copy;
 pub mod counters;
 pub mod device;
 pub mod execute;
+pub mod latency;
 pub mod limits;
 pub mod lun;
 pub mod management;

@@ -108,6 +108,7 @@ pub struct Nexus {
     well_known: Arc<Itl>,
     lost: AtomicBool,
     black_hole: AtomicU8,
+    measured: AtomicBool,
     changes: Mutex<()>,
     /// Units that it sees no longer and where it may have commands.
     left: Mutex<Vec<Weak<Device>>>,
@@ -156,6 +157,7 @@ impl Nexus {
             ports,
             lost: AtomicBool::new(false),
             black_hole: AtomicU8::new(0),
+            measured: AtomicBool::new(false),
             changes: Mutex::new(()),
             left: Mutex::default(),
         })
@@ -270,6 +272,16 @@ impl Nexus {
     /// transfer data; 2 and 4 the same, and task management neither.
     pub fn black_hole(&self) -> u8 {
         self.black_hole.load(Ordering::Relaxed)
+    }
+
+    /// Whether the times of its commands are wanted.
+    pub fn is_measured(&self) -> bool {
+        self.measured.load(Ordering::Relaxed)
+    }
+
+    /// Changes [`Nexus::is_measured`].
+    pub fn measure(&self, on: bool) {
+        self.measured.store(on, Ordering::Relaxed);
     }
 
     /// Changes [`Nexus::black_hole`].

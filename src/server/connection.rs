@@ -116,7 +116,7 @@ impl SessionControl for Connection {
 impl Reply for Connection {
     fn task_done(&self, done: Completion) {
         if let Some((times, itl)) = &done.times {
-            record(times, &itl.counters);
+            record(times, &itl.counters, (done.expected_in, done.expected_out));
         }
         let Some(full) = self.full.get() else { return };
         full.tags.free(done.tag);

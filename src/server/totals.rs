@@ -76,7 +76,10 @@ impl Totals {
 }
 
 /// A measured task has ended just now.
-pub(super) fn record(times: &TaskTimes, counters: &Counters) {
-    counters.queue_time.record(times.started.saturating_duration_since(times.received));
-    counters.backend_time.record(times.started.elapsed());
+pub(super) fn record(times: &TaskTimes, counters: &Counters, (expected_in, expected_out): (u32, u32)) {
+    let queued = times.started.saturating_duration_since(times.received);
+    let running = times.started.elapsed();
+    counters.queue_time.record(queued);
+    counters.backend_time.record(running);
+    counters.latencies.record(expected_in, expected_out, [queued, running]);
 }
