@@ -137,6 +137,7 @@ fn nothing_is_measured_unless_it_is_wanted() {
     session.good(0, &cdb10(0x28, 0, 1), 512, &[]).unwrap();
     assert_eq!(page(&server).value("scstu_backend_seconds_count", &[]), Some(0.0));
     assert_eq!(page(&server).value("scstu_commands_total", &[("direction", "read")]), Some(1.0));
+    drop(session);
     server.stop(Duration::from_secs(5));
 }
 
