@@ -227,7 +227,8 @@ const NOWHERE: Geometry = Geometry {
 };
 const NO_DATA: iovec = iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
 
-/// A device that nobody uses any more. It keeps the handler, and so holds up scstu_free(), until it is closed.
+/// A device that nobody uses any more. It keeps the handler, and so holds up scstu_free(), until it is
+/// closed.
 struct Closing {
     kind: Arc<Kind>,
     device: Device,
