@@ -1,8 +1,10 @@
 /*
  * Configures a target from a text, tells events as they come, and takes commands from standard input:
  *
- *   get PATH | set PATH VALUE | list PATH | describe PATH | do OBJECT COMMAND
+ *   get PATH | set PATH VALUE | list PATH | describe PATH | do OBJECT COMMAND | plan | save
  *   sessions | kick NUMBER | statistics | quit
+ *
+ * plan tells what it would take to get back to the text.
  */
 #include <scstu.h>
 #include <stdio.h>
@@ -40,6 +42,13 @@ static void on_event(void *context, const struct scstu_event *event)
     printf("event: %s %s%s%s %s\n", names[event->kind < 7 ? event->kind : 0], event->device,
            event->initiator, *event->initiator ? "" : event->peer, event->text);
     fflush(stdout);
+}
+
+static int on_text(void *context, const char *text)
+{
+    (void)context;
+    printf("%s\n", text);
+    return 0;
 }
 
 static int on_entry(void *context, const char *name, uint32_t kind)
@@ -117,6 +126,10 @@ static int carry_out(struct scstu *instance, char *line)
         return scstu_describe(instance, first, on_description, NULL);
     if (!strcmp(word, "do"))
         return scstu_do(instance, first, rest);
+    if (!strcmp(word, "plan"))
+        return scstu_plan(instance, configuration, SCSTU_LOAD_EXACT, on_text, NULL);
+    if (!strcmp(word, "save"))
+        return scstu_save(instance, on_text, NULL);
     if (!strcmp(word, "sessions"))
         return scstu_sessions(instance, on_session, NULL);
     if (!strcmp(word, "kick"))
@@ -133,7 +146,7 @@ int main(void)
     struct scstu *instance;
     char portal[64], line[4096];
 
-    if (scstu_new(&options, &instance) || scstu_load(instance, configuration) || scstu_start(instance) ||
+    if (scstu_new(&options, &instance) || scstu_load(instance, configuration, 0) || scstu_start(instance) ||
         scstu_listen(instance, "127.0.0.1:0", portal, sizeof portal))
         return complain(), 1;
     printf("iscsi://%s/%s/0\n", portal, TARGET);

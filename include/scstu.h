@@ -133,6 +133,11 @@
 #define SCSTU_UNMAP 4
 
 /**
+ * scstu_load() flag: what the text does not mention goes. @since 0.1
+ */
+#define SCSTU_LOAD_EXACT 1
+
+/**
  * Entry kind: an object, with entries of its own. @since 0.1
  */
 #define SCSTU_OBJECT 1
@@ -502,6 +507,19 @@ struct scstu_backstore_ops {
    */
   void (*cancel)(void *device, uint64_t token);
 };
+
+/**
+ * Takes a piece of text, or one line of several.
+ *
+ * Called on the thread that has called the library, which may call the library again from within.
+ *
+ * @param context what was passed along with the function
+ * @param text in UTF-8, without newline at its end; valid during the call
+ * @return 0 to go on; anything else ends the call that has called this, which answers it
+ *
+ * @since 0.1
+ */
+typedef int (*scstu_text_fn)(void *context, const char *text);
 
 /**
  * Takes an entry of an object.
@@ -908,19 +926,6 @@ struct scstu_device_statistics {
   uint64_t errors;
 };
 
-/**
- * Takes a piece of text, or one line of several.
- *
- * Called on the thread that has called the library, which may call the library again from within.
- *
- * @param context what was passed along with the function
- * @param text in UTF-8, without newline at its end; valid during the call
- * @return 0 to go on; anything else ends the call that has called this, which answers it
- *
- * @since 0.1
- */
-typedef int (*scstu_text_fn)(void *context, const char *text);
-
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -1105,12 +1110,13 @@ int scstu_complete(uint64_t token,
                    int result);
 
 /**
- * Adds what a configuration names to what is there. All of it, or nothing if something is wrong.
+ * Brings the configuration to what a text says. All of it, or nothing if something is wrong.
  *
  * @param handle the instance
  * @param text the configuration, as in scst.conf
+ * @param flags 0: what it does not mention stays; SCSTU_LOAD_EXACT: that goes
  * @return 0, or
- * -EINVAL a NULL pointer, or the text is wrong: scstu_error() begins with line and column;
+ * -EINVAL a NULL pointer, an unknown flag, or the text is wrong: scstu_error() begins with line and column;
  * the negative errno of what cannot be done;
  * -EBADF, -ECHILD, -EDEADLK as scstu_start()
  *
@@ -1118,7 +1124,49 @@ int scstu_complete(uint64_t token,
  *
  * @since 0.1
  */
-int scstu_load(struct scstu *handle, const char *text);
+int scstu_load(struct scstu *handle,
+               const char *text,
+               uint32_t flags);
+
+/**
+ * Tells what scstu_load() would change, without doing it. Backstores are opened and closed again.
+ *
+ * @param handle the instance
+ * @param text the configuration, as in scst.conf
+ * @param flags as of scstu_load()
+ * @param function called with each change, in words: "+" something new, "-" something that goes, "~"
+ * something that changes
+ * @param context passed to function
+ * @return 0, what function answered if that was not 0, or
+ * -EINVAL a NULL pointer, an unknown flag, or the text is wrong: scstu_error() begins with line and column;
+ * the negative errno of what could not be done;
+ * -EBADF, -ECHILD, -EDEADLK as scstu_start()
+ *
+ * Thread-safe.
+ *
+ * @since 0.1
+ */
+int scstu_plan(struct scstu *handle,
+               const char *text,
+               uint32_t flags,
+               scstu_text_fn function,
+               void *context);
+
+/**
+ * Tells the configuration as a text that scstu_load() takes. It holds the secrets of CHAP users.
+ *
+ * @param handle the instance
+ * @param function called once, with all of it
+ * @param context passed to function
+ * @return 0, what function answered if that was not 0, or
+ * -EINVAL a NULL pointer;
+ * -EBADF, -ECHILD, -EDEADLK as scstu_start()
+ *
+ * Thread-safe.
+ *
+ * @since 0.1
+ */
+int scstu_save(struct scstu *handle, scstu_text_fn function, void *context);
 
 /**
  * Reads an attribute.

@@ -195,3 +195,39 @@ fn examples_are_clean_under_valgrind() {
         program.end();
     }
 }
+
+#[test]
+fn admin_configures_watches_and_tells() {
+    let Some(path) = example("admin") else { return };
+    let mut program = Program::start(&mut Command::new(path));
+    let url = url(&mut program);
+    assert!(client("iscsi-readcapacity16", &[&url]).contains("LOGICAL BLOCK ADDRESS:32767"));
+    let mut ask = |line: &str| -> Vec<String> {
+        program.write(&format!("{line}\n"));
+        let mut said = Vec::new();
+        loop {
+            match program.line() {
+                end if end == "done" => return said,
+                line => said.push(line),
+            }
+        }
+    };
+    let has = |said: &[String], words: &str| said.iter().any(|line| line.contains(words));
+    let said = ask("get devices/disk1/size");
+    assert!(has(&said, "16777216"), "{said:?}");
+    let said = ask("describe devices/disk1/size");
+    assert!(has(&said, "values:") && has(&said, "readable"), "{said:?}");
+    let said = ask("do handlers/vdisk_ram add_device disk2 size=1M");
+    assert!(!has(&said, "error"), "{said:?}");
+    let said = ask("list devices");
+    assert!(has(&said, "disk1") && has(&said, "disk2"), "{said:?}");
+    let said = ask("plan");
+    assert!(has(&said, "disk2"), "{said:?}");
+    let said = ask("save");
+    assert!(has(&said, "DEVICE disk2"), "{said:?}");
+    let said = ask("kick 99");
+    assert!(has(&said, "error: scstu_kick: there is no session 99"), "{said:?}");
+    let said = ask("statistics");
+    assert!(has(&said, "2 devices, 1 targets"), "{said:?}");
+    program.end();
+}

@@ -4,9 +4,14 @@ use std::ffi::{c_char, c_int, c_void};
 
 use crate::capi::error::{From, call};
 use crate::capi::handle::{self, scstu};
+use crate::capi::portals::{scstu_text_fn, tell};
 use crate::capi::text::{give, owned, required};
+use crate::mgmt::conf::Mode;
 use crate::mgmt::tree::{Description, Kind};
 use crate::model::Error;
+
+/// scstu_load() flag: what the text does not mention goes. @since 0.1
+pub const SCSTU_LOAD_EXACT: u32 = 1;
 
 /// Entry kind: an object, with entries of its own. @since 0.1
 pub const SCSTU_OBJECT: u32 = 1;
@@ -81,12 +86,21 @@ fn no_function() -> Error {
     Error::new(libc::EINVAL, "the function is NULL")
 }
 
-/// Adds what a configuration names to what is there. All of it, or nothing if something is wrong.
+fn mode(flags: u32) -> Result<Mode, Error> {
+    match flags {
+        0 => Ok(Mode::Merge),
+        SCSTU_LOAD_EXACT => Ok(Mode::Exact),
+        _ => Err(Error::new(libc::EINVAL, format!("flags {flags:#x} are not 0 or SCSTU_LOAD_EXACT"))),
+    }
+}
+
+/// Brings the configuration to what a text says. All of it, or nothing if something is wrong.
 ///
 /// @param handle the instance
 /// @param text the configuration, as in scst.conf
+/// @param flags 0: what it does not mention stays; SCSTU_LOAD_EXACT: that goes
 /// @return 0, or
-/// -EINVAL a NULL pointer, or the text is wrong: scstu_error() begins with line and column;
+/// -EINVAL a NULL pointer, an unknown flag, or the text is wrong: scstu_error() begins with line and column;
 /// the negative errno of what cannot be done;
 /// -EBADF, -ECHILD, -EDEADLK as scstu_start()
 ///
@@ -97,12 +111,74 @@ fn no_function() -> Error {
 /// # Safety
 /// `text` is NULL or a string.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn scstu_load(handle: *mut scstu, text: *const c_char) -> c_int {
+pub unsafe extern "C" fn scstu_load(handle: *mut scstu, text: *const c_char, flags: u32) -> c_int {
     call(c"scstu_load", From::Event, || {
         handle::with(handle, |host| {
             // SAFETY: the program vouches for its string.
-            host.instance.load(unsafe { required(text, "text") }?).map(|()| 0)
+            host.instance.load(unsafe { required(text, "text") }?, mode(flags)?).map(|()| 0)
         })
+    })
+}
+
+/// Tells what scstu_load() would change, without doing it. Backstores are opened and closed again.
+///
+/// @param handle the instance
+/// @param text the configuration, as in scst.conf
+/// @param flags as of scstu_load()
+/// @param function called with each change, in words: "+" something new, "-" something that goes, "~"
+/// something that changes
+/// @param context passed to function
+/// @return 0, what function answered if that was not 0, or
+/// -EINVAL a NULL pointer, an unknown flag, or the text is wrong: scstu_error() begins with line and column;
+/// the negative errno of what could not be done;
+/// -EBADF, -ECHILD, -EDEADLK as scstu_start()
+///
+/// Thread-safe.
+///
+/// @since 0.1
+///
+/// # Safety
+/// `text` is NULL or a string; `function` may be called with `context`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn scstu_plan(
+    handle: *mut scstu,
+    text: *const c_char,
+    flags: u32,
+    function: scstu_text_fn,
+    context: *mut c_void,
+) -> c_int {
+    call(c"scstu_plan", From::Event, || {
+        handle::with(handle, |host| {
+            // SAFETY: the program vouches for its string.
+            let plan = host.instance.plan(unsafe { required(text, "text") }?, mode(flags)?)?;
+            tell(function, context, plan.steps.into_iter().map(|step| step.text))
+        })
+    })
+}
+
+/// Tells the configuration as a text that scstu_load() takes. It holds the secrets of CHAP users.
+///
+/// @param handle the instance
+/// @param function called once, with all of it
+/// @param context passed to function
+/// @return 0, what function answered if that was not 0, or
+/// -EINVAL a NULL pointer;
+/// -EBADF, -ECHILD, -EDEADLK as scstu_start()
+///
+/// Thread-safe.
+///
+/// @since 0.1
+///
+/// # Safety
+/// `function` may be called with `context`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn scstu_save(
+    handle: *mut scstu,
+    function: scstu_text_fn,
+    context: *mut c_void,
+) -> c_int {
+    call(c"scstu_save", From::Event, || {
+        handle::with(handle, |host| tell(function, context, [host.instance.save()]))
     })
 }
 

@@ -5,7 +5,7 @@
 //! value, EBUSY in use, EACCES not writable.
 
 use crate::instance::Instance;
-use crate::mgmt::conf::{self, Mode};
+use crate::mgmt::conf::{self, Mode, Plan};
 use crate::model::{COPY_MANAGER_TARGET, Change, Error, Object, Scope};
 
 impl Instance {
@@ -14,11 +14,22 @@ impl Instance {
         self.own(|| self.model.apply(change))
     }
 
-    /// Brings the configuration to what a file (the text of an scst.conf) says; what it does not mention
-    /// stays. The error's text begins with line and column; nothing is changed then.
-    pub fn load(&self, text: &str) -> Result<(), Error> {
-        let loaded = self.own(|| conf::apply_text(&self.model, text, Mode::Merge));
+    /// Brings the configuration to what a text (as in scst.conf) says: all of it, or nothing. With
+    /// [`Mode::Merge`] what it does not mention stays. The error's text begins with line and column.
+    pub fn load(&self, text: &str, mode: Mode) -> Result<(), Error> {
+        let loaded = self.own(|| conf::apply_text(&self.model, text, mode));
         loaded.map(drop).map_err(|error| Error::new(error.errno, error.to_string()))
+    }
+
+    /// What [`Instance::load`] would change: tried out, not done.
+    pub fn plan(&self, text: &str, mode: Mode) -> Result<Plan, Error> {
+        let planned = self.own(|| conf::plan_text(&self.model, text, mode));
+        planned.map_err(|error| Error::new(error.errno, error.to_string()))
+    }
+
+    /// The configuration as a text that [`Instance::load`] takes. It holds the secrets of CHAP users.
+    pub fn save(&self) -> String {
+        conf::save::save(&self.model.configuration())
     }
 
     /// Adds a device of a handler, with its parameters in order.

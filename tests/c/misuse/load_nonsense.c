@@ -5,8 +5,9 @@ int main(void)
 {
     struct scstu *handle = made();
 
-    EXPECT(EINVAL, scstu_load, (handle, "HANDLER vdisk_ram {\n  DEVCE disk {\n }\n}\n"), "2:");
+    EXPECT(EINVAL, scstu_load, (handle, "HANDLER vdisk_ram {\n  DEVCE disk {\n }\n}\n", 0), "2:");
     TRUE(strstr(scstu_error(), "DEVCE"));
-    EXPECT(EINVAL, scstu_load, (handle, NULL), "text is NULL");
+    EXPECT(EINVAL, scstu_load, (handle, NULL, 0), "text is NULL");
+    EXPECT(EINVAL, scstu_load, (handle, "", 9), "flags 0x9");
     return done(handle);
 }

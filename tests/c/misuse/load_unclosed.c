@@ -5,6 +5,6 @@ int main(void)
 {
     struct scstu *handle = made();
 
-    EXPECT(EINVAL, scstu_load, (handle, "HANDLER vdisk_ram {"), "1:");
+    EXPECT(EINVAL, scstu_load, (handle, "HANDLER vdisk_ram {", 0), "1:");
     return done(handle);
 }
