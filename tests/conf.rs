@@ -418,7 +418,7 @@ fn a_plan_names_the_sessions_that_notice() {
     let text = "HANDLER vdisk_nullio {\n\tDEVICE a\n\tDEVICE b\n}\nTARGET_DRIVER iscsi {\n\
         \tTARGET iqn.x:t {\n\t\tenabled 1\n\t\tLUN 0 a\n\t}\n\
         \tTARGET iqn.x:u {\n\t\tenabled 1\n\t\tLUN 0 b\n\t}\n}\n";
-    instance.load(text).unwrap();
+    instance.load(text, scstu::mgmt::conf::Mode::Merge).unwrap();
     instance.start().unwrap();
     let address = instance.listen("127.0.0.1:0".parse().unwrap()).unwrap();
     let mut session = Initiator::login(address, "iqn.x:t", &Options::default()).unwrap();
