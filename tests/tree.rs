@@ -240,7 +240,7 @@ const MISTAKES: &[(&str, &str, i32)] = &[
     ("@/luns/mgmt", "del zero", libc::EINVAL),
     ("@/luns/mgmt", "del 0 now", libc::EINVAL),
     ("@/luns/mgmt", "clear all", libc::EINVAL),
-    ("targets/copy_manager/copy_manager_tgt/luns/mgmt", "add ram 9", libc::EINVAL),
+    ("targets/copy_manager/copy_manager_tgt/luns/mgmt", "add ram 9 read_only=1", libc::EINVAL),
     ("targets/copy_manager/copy_manager_tgt/ini_groups/mgmt", "create g", libc::EINVAL),
     // 1.8: groups.
     ("@/ini_groups/mgmt", "create hosts", libc::EEXIST),
