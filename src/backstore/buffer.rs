@@ -85,15 +85,20 @@ struct Inner {
 impl Inner {
     fn put(&self, memory: AlignedMemory) {
         self.in_use.fetch_sub(memory.len(), Ordering::Relaxed);
-        let mut idle = self.idle[class_of(memory.len())].lock().unwrap_or_else(PoisonError::into_inner);
-        if (idle.len() + 1) * memory.len() <= KEPT_BYTES_PER_CLASS {
+        // The memory of a class has the class's size, a power of two.
+        let class = (memory.len() / SMALLEST).trailing_zeros() as usize;
+        let mut idle = self.idle[class].lock().unwrap_or_else(PoisonError::into_inner);
+        if (idle.len() + 1) << class <= KEPT_BYTES_PER_CLASS / SMALLEST {
             idle.push(memory);
         }
     }
 }
 
 fn class_of(length: usize) -> usize {
-    (length.max(SMALLEST).next_power_of_two() / SMALLEST).ilog2() as usize
+    if length <= SMALLEST {
+        return 0;
+    }
+    (length.next_power_of_two() / SMALLEST).ilog2() as usize
 }
 
 /// Hands out buffers until the budget is used up. Cheap to clone; all clones share one budget.

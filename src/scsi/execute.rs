@@ -53,6 +53,15 @@ pub fn start(mut task: Task) -> Started {
     Started::Settled
 }
 
+/// As [`start`] for a task that runs on the thread that received it, without moving it: `false`, and nothing
+/// done, where only [`start`] will do.
+pub fn starts(task: &Task) -> bool {
+    let Some(id) = task.id else { return true };
+    let mut state = task.itl.device.state();
+    !state.reservations.conflicts(task.nexus.id, task.row, &task.cdb)
+        && state.tasks.begin(id, false) == Some(true)
+}
+
 /// Ends a queued task that was aborted. Gives any other back.
 pub fn end_if_aborted(task: Task) -> Option<Task> {
     if task.is_aborted() {
@@ -131,16 +140,54 @@ fn carry_out(mut task: Task, may_block: bool) -> Option<Task> {
             }
         }
     }
-    let run = task.row.execute;
-    let outcome = guarded(&mut task, may_block, run);
-    if outcome == Err(Failure::WouldBlock) && !may_block {
-        return Some(task);
-    }
-    match task.is_carried_out {
-        false => finish(task, outcome),
-        true => await_aborted(task),
+    match carry_out_here(&mut task, may_block) {
+        Carried::Out => {}
+        Carried::Back => return Some(task),
+        Carried::Waits => await_aborted(task),
     }
     None
+}
+
+/// What became of a task that was carried out where it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Carried {
+    /// It is answered.
+    Out,
+    /// It would have to wait for the medium.
+    Back,
+    /// It waits for tasks that it aborted.
+    Waits,
+}
+
+fn carry_out_here(task: &mut Task, may_block: bool) -> Carried {
+    let run = task.row.execute;
+    let outcome = guarded(task, may_block, run);
+    if outcome == Err(Failure::WouldBlock) && !may_block {
+        return Carried::Back;
+    }
+    if task.is_carried_out {
+        return Carried::Waits;
+    }
+    finish_here(task, outcome);
+    Carried::Out
+}
+
+/// As [`execute`] for a plain task of the thread that received it: a task is large, and is not moved where it
+/// need not be.
+#[inline]
+pub fn execute_here(mut task: Task, may_block: bool) -> Option<Task> {
+    let is_plain = !task.is_queued && task.row.run == Run::Worker && !is_submitted(&task);
+    if !is_plain || task.is_carried_out {
+        return execute(task, may_block);
+    }
+    match carry_out_here(&mut task, may_block) {
+        Carried::Out => None,
+        Carried::Back => Some(task),
+        Carried::Waits => {
+            await_aborted(task);
+            None
+        }
+    }
 }
 
 /// The task has aborted others and ends when they have come back: the task set keeps it until then.
@@ -216,8 +263,12 @@ fn submit(mut task: Task, request: &Request) {
 /// Ends a task with the outcome given: takes it out of the task set, answers it unless it was aborted, and
 /// dispatches tasks that waited for it.
 pub fn finish(mut task: Task, outcome: Result<(), Failure>) {
+    finish_here(&mut task, outcome);
+}
+
+fn finish_here(task: &mut Task, outcome: Result<(), Failure>) {
     let mut enabled = Vec::new();
-    end(&mut task, outcome, &mut enabled);
+    end(task, outcome, &mut enabled);
     if !enabled.is_empty() {
         dispatch(&task.itl.device, enabled);
     }

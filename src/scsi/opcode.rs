@@ -242,6 +242,14 @@ impl OpCode {
 
     /// Refuses a CDB with bits outside `usage`, pointing at the first of them (SPC-4, 4.5.2.4.2).
     pub(crate) fn check_bits(&self, cdb: &Cdb) -> Result<(), Sense> {
+        // Nearly always nothing is wrong: no need to look for the place.
+        let bytes = &cdb.bytes()[1..];
+        let wrong = bytes.iter().zip(self.usage).fold(0, |wrong, (byte, usable)| wrong | byte & !usable);
+        let has_naca =
+            bytes.get(self.usage.len().wrapping_sub(1)).is_none_or(|control| control & CONTROL != 0);
+        if wrong == 0 && !has_naca {
+            return Ok(());
+        }
         for (index, usable) in self.usage.iter().enumerate() {
             let at = index + 1;
             let service_action = if self.service_action.is_some() && at == 1 { 0x1f } else { 0 };

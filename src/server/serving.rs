@@ -283,17 +283,21 @@ impl<'a> Serving<'a> {
     }
 
     /// Runs a task here when that cannot block, else gives it to the workers.
-    fn start(&mut self, task: Task) {
-        let execute::Started::Run(mut task) = execute::start(task) else { return };
+    #[inline]
+    fn start(&mut self, mut task: Task) {
         let inline = execute::inline(&task);
-        if inline == execute::Inline::No {
-            return self.shared.pool.submit(task);
+        if inline == execute::Inline::No || !execute::starts(&task) {
+            let execute::Started::Run(started) = execute::start(task) else { return };
+            if inline == execute::Inline::No {
+                return self.shared.pool.submit(started);
+            }
+            task = started;
         }
         if task.is_measured() {
             self.now = Instant::now();
             task.set_started(self.now);
         }
-        if let Some(undone) = execute::execute(task, inline == execute::Inline::Freely) {
+        if let Some(undone) = execute::execute_here(task, inline == execute::Inline::Freely) {
             self.shared.pool.submit(undone);
         }
     }

@@ -65,6 +65,20 @@ pub fn start(name: &str, settings: &Settings<'_>) -> io::Result<Peer> {
     }
 }
 
+/// Finds or installs what the peers of these names need: a namespace of one's own has no way to a mirror.
+pub fn prepare(names: &[String]) {
+    for name in names {
+        let missing = match name.as_str() {
+            "tgt" => installed("tgtd", "tgt").err(),
+            "istgt" => installed("istgt", "istgt").err(),
+            _ => None,
+        };
+        if let Some(error) = missing {
+            place::say(&error.to_string());
+        }
+    }
+}
+
 fn echo(name: &str, settings: &Settings<'_>, sendfile: bool) -> io::Result<Peer> {
     let own = std::env::current_exe()?;
     let mut running = Vec::new();

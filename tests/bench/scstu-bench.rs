@@ -218,6 +218,7 @@ fn side_by_side(is_paper: bool, mut parser: lexopt::Parser) -> io::Result<ExitCo
         return Err(session::bad("--rounds is at least 1"));
     }
     if in_namespace {
+        peers::prepare(&options.peers);
         return place::again_in_namespace();
     }
     if is_paper {
