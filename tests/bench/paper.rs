@@ -233,8 +233,8 @@ fn predicted(points: &Points, setting: usize, size: usize, depth: usize) -> f64 
 
 fn report(points: &Points) -> (String, Vec<f64>) {
     let mut text = String::from(
-        "| bytes | out | setting | IOPS | predicted | error | CPU us | predicted | answers a segment | p50 us | \
-         p99 us |\n|---:|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|\n",
+        "| bytes | out | setting | IOPS | predicted | error | CPU us | predicted | answers a segment | \
+         p50 us | p99 us |\n|---:|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|\n",
     );
     let mut errors = Vec::new();
     for ((setting, size, depth), point) in points {
@@ -247,7 +247,8 @@ fn report(points: &Points) -> (String, Vec<f64>) {
         };
         let _ = writeln!(
             text,
-            "| {size} | {depth} | {} | {:.0} | {prediction:.0} | {:+.0} % | {:.2} | {cpu} | {:.1} | {:.0} | {:.0} |",
+            "| {size} | {depth} | {} | {:.0} | {prediction:.0} | {:+.0} % | {:.2} | {cpu} | {:.1} | {:.0} | \
+             {:.0} |",
             SETTINGS[*setting],
             point.iops,
             100.0 * error,
