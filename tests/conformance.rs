@@ -134,7 +134,7 @@ fn unit_for(test: &str) -> &'static str {
 
 /// Units in memory, and one in a file for its physical blocks of 4096 bytes.
 fn devices(folder: &Path) -> String {
-    let mut text = String::new();
+    let (mut files, mut memory) = (String::new(), String::new());
     for lane in 0..LANES {
         for (unit, attributes) in UNITS {
             let is_file = unit == "big_blocks";
@@ -145,16 +145,16 @@ fn devices(folder: &Path) -> String {
             } else {
                 format!("size {SIZE}")
             };
-            let handler = if is_file { "vdisk_fileio" } else { "vdisk_ram" };
-            writeln!(text, "HANDLER {handler} {{\nDEVICE {unit}{lane} {{\n{backing}\nblocksize 512").unwrap();
+            let text = if is_file { &mut files } else { &mut memory };
+            writeln!(text, "DEVICE {unit}{lane} {{\n{backing}\nblocksize 512").unwrap();
             let attributes: Vec<_> = attributes.split_whitespace().collect();
             for pair in attributes.chunks(2).filter(|pair| pair[0] != "read_only") {
                 writeln!(text, "{} {}", pair[0], pair[1]).unwrap();
             }
-            text.push_str("}\n}\n");
+            text.push_str("}\n");
         }
     }
-    text
+    format!("HANDLER vdisk_fileio {{\n{files}}}\nHANDLER vdisk_ram {{\n{memory}}}\n")
 }
 
 fn conf(folder: &Path) -> String {
