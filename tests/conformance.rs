@@ -22,6 +22,13 @@ use common::{Daemon, Folder, Outcome, is_installed, run, say, skip};
 
 const TOOL: &str = "iscsi-test-cu";
 const LANES: usize = 3;
+/// Tests of the suite.
+const TESTS: usize = 230;
+/// What no target can pass, and why.
+const IMPOSSIBLE: [(&str, &str); 1] = [(
+    "iSCSITMF.LUNResetSimpleAsync",
+    "it asserts that the response is there before it has waited for it (corrected in later versions)",
+)];
 /// 1000 MiB, for READ(6) reaches its end.
 const SIZE: u64 = 1000 << 20;
 const LIMIT: Duration = Duration::from_secs(100);
@@ -134,18 +141,16 @@ fn unit_for(test: &str) -> &'static str {
 
 /// Units in memory, and one in a file for its physical blocks of 4096 bytes.
 fn devices(folder: &Path) -> String {
-    let (mut files, mut memory) = (String::new(), String::new());
+    let (mut memory, mut files) = (String::new(), String::new());
     for lane in 0..LANES {
         for (unit, attributes) in UNITS {
-            let is_file = unit == "big_blocks";
             let file = folder.join(format!("{unit}{lane}"));
-            let backing = if is_file {
+            let (text, backing) = if unit == "big_blocks" {
                 std::fs::File::create(&file).unwrap().set_len(SIZE).unwrap();
-                format!("filename {}", file.display())
+                (&mut files, format!("filename {}", file.display()))
             } else {
-                format!("size {SIZE}")
+                (&mut memory, format!("size {SIZE}"))
             };
-            let text = if is_file { &mut files } else { &mut memory };
             writeln!(text, "DEVICE {unit}{lane} {{\n{backing}\nblocksize 512").unwrap();
             let attributes: Vec<_> = attributes.split_whitespace().collect();
             for pair in attributes.chunks(2).filter(|pair| pair[0] != "read_only") {
@@ -154,7 +159,7 @@ fn devices(folder: &Path) -> String {
             text.push_str("}\n");
         }
     }
-    format!("HANDLER vdisk_fileio {{\n{files}}}\nHANDLER vdisk_ram {{\n{memory}}}\n")
+    format!("HANDLER vdisk_ram {{\n{memory}}}\nHANDLER vdisk_fileio {{\n{files}}}\n")
 }
 
 fn conf(folder: &Path) -> String {
@@ -299,6 +304,9 @@ fn the_suite_does_no_worse_than_its_golden_list() {
     if !better.is_empty() {
         say(&format!("better than tests/golden/conformance.txt, which can be renewed: {better:?}\n"));
     }
+    for (test, why) in IMPOSSIBLE.iter().filter(|(test, _)| results.contains_key(*test)) {
+        say(&format!("{test} cannot pass on any target: {why}\n"));
+    }
     let worse = regressions(&golden, &results);
     assert!(worse.is_empty(), "worse than the golden list:\n{}", worse.join("\n"));
 }
@@ -321,4 +329,13 @@ fn output_of_the_tool_is_read_rightly() {
     let golden = Results::from([("A.B".to_owned(), Verdict::Pass)]);
     let results = Results::from([("A.B".to_owned(), Verdict::Skip)]);
     assert_eq!(regressions(&golden, &results).len(), 1);
+}
+
+#[test]
+fn the_golden_list_lacks_nothing_but_the_impossible() {
+    let golden = golden();
+    assert_eq!(golden.len(), TESTS);
+    let lacking: Vec<_> = golden.iter().filter(|(_, verdict)| **verdict != Verdict::Pass).collect();
+    let impossible: Vec<_> = IMPOSSIBLE.iter().map(|(test, _)| *test).collect();
+    assert_eq!(lacking.iter().map(|(test, _)| test.as_str()).collect::<Vec<_>>(), impossible);
 }

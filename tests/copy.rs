@@ -7,14 +7,13 @@ mod initiator;
 mod support;
 
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::{Daemon, Folder};
 use initiator::{Answer, Initiator, Options, READ, WRITE, rw16};
-use scstu::backstore::{Backstore, BlockError, Capabilities, Geometry};
 use scstu::server::ServerOptions;
+use support::gated::Gated;
 use support::{Memory, TARGET, serve};
 
 const MIB: u64 = 1 << 20;
@@ -346,61 +345,6 @@ fn spc_6_4_6_12_offsets_in_bytes_and_other_block_lengths() {
     assert_eq!(copy(&mut session, 0, 1, &ends, &[nothing]).status, 0);
 }
 
-/// A medium whose writes wait for the test.
-struct Gated {
-    memory: Memory,
-    allowed: Mutex<u64>,
-    changed: Condvar,
-    written: AtomicU64,
-}
-
-impl Gated {
-    fn new() -> Arc<Self> {
-        Arc::new(Gated {
-            memory: Memory::new(32 * MIB as usize, 512, false),
-            allowed: Mutex::new(0),
-            changed: Condvar::new(),
-            written: AtomicU64::new(0),
-        })
-    }
-
-    /// Lets `bytes` more bytes be written.
-    fn allow(&self, bytes: u64) {
-        *self.allowed.lock().unwrap() += bytes;
-        self.changed.notify_all();
-    }
-}
-
-impl Backstore for Gated {
-    fn geometry(&self) -> Geometry {
-        self.memory.geometry()
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.memory.capabilities()
-    }
-
-    fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), BlockError> {
-        self.memory.read(offset, into)
-    }
-
-    fn write(&self, offset: u64, from: &[u8], durable: bool) -> Result<(), BlockError> {
-        let mut allowed = self.allowed.lock().unwrap();
-        while *allowed < from.len() as u64 {
-            allowed = self.changed.wait(allowed).unwrap();
-        }
-        *allowed -= from.len() as u64;
-        drop(allowed);
-        self.memory.write(offset, from, durable)?;
-        self.written.fetch_add(from.len() as u64, Ordering::SeqCst);
-        Ok(())
-    }
-
-    fn flush(&self) -> Result<(), BlockError> {
-        Ok(())
-    }
-}
-
 /// Waits until `condition` holds.
 fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + DEADLINE;
@@ -463,7 +407,7 @@ fn spc_5_17_a_copy_in_the_background_is_watched_and_ended() {
     });
     assert_eq!((status[12], status[14], status[34], status[32 + 12]), (2, 18, 10, 0x2f));
     store.allow(32 * MIB);
-    assert_eq!(store.written.load(Ordering::SeqCst), 16 * MIB, "the piece that was out, and no more");
+    assert_eq!(store.written(), 16 * MIB, "the piece that was out, and no more");
     let unknown = session.command(0, &[0x83, 0x1c, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 0, &[]);
     assert!(has(&unknown.unwrap(), 5, 0x2400));
     drop(session);
@@ -479,15 +423,15 @@ fn the_end_of_its_nexus_ends_a_copy() {
     let list = list_1(1, &unit, &from_0_to_1());
     first.start(0, &copy_cdb(0x00, list.len()), 0, &list).unwrap();
     store.allow(MIB);
-    until("the first bytes", || store.written.load(Ordering::SeqCst) == MIB);
+    until("the first bytes", || store.written() == MIB);
     drop(first);
     let mut second = session(address, 2);
     let read = second.start(1, &rw16(READ, 0, 8, false), 4096, &[]).unwrap();
     store.allow(32 * MIB);
     assert_eq!(second.wait(read).unwrap().data, pattern(1, 4096), "behind the piece that was out");
-    until("the end of the piece", || store.written.load(Ordering::SeqCst) >= 8 * MIB);
+    until("the end of the piece", || store.written() >= 8 * MIB);
     write(&mut second, 1, 60_000, 512, &[1; 512]);
-    assert!(store.written.load(Ordering::SeqCst) <= 16 * MIB + 512, "a piece after the loss at most");
+    assert!(store.written() <= 16 * MIB + 512, "a piece after the loss at most");
     drop(second);
     assert_eq!(server.stop(Duration::from_secs(5)), 0);
 }
@@ -500,7 +444,7 @@ fn a_reset_of_the_destination_waits_for_the_piece_and_ends_the_copy() {
     let list = list_1(1, &unit, &from_0_to_1());
     let itt = copier.start(0, &copy_cdb(0x00, list.len()), 0, &list).unwrap();
     store.allow(MIB);
-    until("the first bytes", || store.written.load(Ordering::SeqCst) == MIB);
+    until("the first bytes", || store.written() == MIB);
     let mut other = session(address, 2);
     let reset = other.begin_function(5, 1, u32::MAX).unwrap();
     let early = other.command(0, &[0; 6], 0, &[]).unwrap();
@@ -508,7 +452,7 @@ fn a_reset_of_the_destination_waits_for_the_piece_and_ends_the_copy() {
     assert!(other.function_result(reset).is_none(), "the piece can still land");
     store.allow(32 * MIB);
     assert_eq!(other.wait_function(reset).unwrap(), 0);
-    assert_eq!(store.written.load(Ordering::SeqCst), 8 * MIB);
+    assert_eq!(store.written(), 8 * MIB);
     let answer = copier.wait(itt).unwrap();
     assert!(has(&answer, 10, 0x2f02), "{answer:?}");
     drop((copier, other));
@@ -523,14 +467,14 @@ fn abort_task_waits_for_the_piece() {
     let list = list_1(1, &unit, &from_0_to_1());
     let itt = copier.start(0, &copy_cdb(0x00, list.len()), 0, &list).unwrap();
     store.allow(MIB);
-    until("the first bytes", || store.written.load(Ordering::SeqCst) == MIB);
+    until("the first bytes", || store.written() == MIB);
     let abort = copier.begin_function(1, 0, itt).unwrap();
     let busy = copier.command(0, &[0; 6], 0, &[]).unwrap();
     assert_eq!(busy.status, 0);
     assert!(copier.function_result(abort).is_none());
     store.allow(32 * MIB);
     assert_eq!(copier.wait_function(abort).unwrap(), 0);
-    assert_eq!(store.written.load(Ordering::SeqCst), 8 * MIB);
+    assert_eq!(store.written(), 8 * MIB);
     assert_eq!(receive(&mut copier, 0, 0x00, 1, 1).data[4], 0x02);
     drop(copier);
     assert_eq!(server.stop(Duration::from_secs(5)), 0);

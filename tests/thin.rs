@@ -7,6 +7,7 @@ mod initiator;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use common::{Daemon, Folder, skip};
 use initiator::{Initiator, Options, READ, WRITE, rw16};
@@ -236,6 +237,25 @@ fn a_block_device_is_thin_when_it_discards() {
         let zeros = session.good(0, &rw16(READ, 1024, 1024, false), 512 * KIB as usize, &[]).unwrap();
         assert!(zeros.iter().all(|byte| *byte == 0), "WRITE SAME of zeros reads as zeros on any device");
     }
+    drop(session);
     let mut daemon = daemon;
     assert!(daemon.stop().success(), "before its device goes");
+}
+
+#[test]
+fn protection_information_is_refused_in_words() {
+    let folder = Folder::new("protection");
+    let conf = folder.file("scst.conf");
+    std::fs::write(&conf, "HANDLER vdisk_ram {\nDEVICE disk {\nsize 1M\ndif_mode tgt\n}\n}\n").unwrap();
+    let mut daemon = Command::new(env!("CARGO_BIN_EXE_scstud"));
+    daemon
+        .arg("-c")
+        .arg(&conf)
+        .arg("--state-dir")
+        .arg(folder.file("state"))
+        .args(["--portal", "127.0.0.1:0"]);
+    let outcome = common::run(&mut daemon, Duration::from_secs(30));
+    assert!(outcome.status.is_some_and(|status| !status.success()), "{}", outcome.text);
+    let words = "dif_mode: T10 protection information is not supported; leave it out";
+    assert!(outcome.text.contains(words), "{}", outcome.text);
 }

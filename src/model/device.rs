@@ -156,6 +156,10 @@ impl DeviceConfig {
     /// The row of an attribute that this device has, and who may write it.
     pub fn find(&self, name: &str) -> Result<(&'static Attr<DeviceConfig>, Access), Error> {
         let has = |row: &'static Attr<DeviceConfig>| Some((row, (row.here)(self, row.access)?));
+        if name.starts_with("dif_") {
+            let text = format!("{name}: T10 protection information is not supported; leave it out");
+            return Err(Error::new(libc::EOPNOTSUPP, text));
+        }
         ATTRIBUTES.iter().find(|row| row.name == name).and_then(has).ok_or_else(|| {
             let known: Vec<&str> = ATTRIBUTES.iter().filter_map(has).map(|(row, _)| row.name).collect();
             let text =

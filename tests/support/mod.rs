@@ -1,6 +1,8 @@
 //! A target in this process, without configuration: for tests that need their own backstore.
 #![allow(dead_code, clippy::unwrap_used, clippy::cast_possible_truncation)] // Each test uses a part.
 
+pub mod gated;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
