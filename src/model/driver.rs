@@ -168,6 +168,7 @@ pub static ATTRIBUTES: &[Row] = &[
 pub static COPY_MANAGER_ATTRIBUTES: &[Row] = &[Attr {
     name: "allow_not_connected_copy",
     default: "0",
+    compatibility: Some("an initiator copies between units that it sees, and no others"),
     help: "an initiator may copy between devices that it does not see",
     get: |driver| flag(driver.allow_not_connected_copy),
     set: |driver, value| {

@@ -174,7 +174,7 @@ pub static ATTRIBUTES: &[Row] = &[
         name: "poll_us",
         kind: Kind::Number { min: 0, max: u32::MAX as u64 },
         default: "0",
-        compatibility: Some("threads sleep while there is nothing to do"),
+        compatibility: Some("targets have poll_us of their own, for the threads of their sessions"),
         help: "microseconds that a thread polls before it sleeps",
         get: |root| root.poll_us.to_string(),
         set: |root, value| {
