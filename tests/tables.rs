@@ -31,7 +31,9 @@ fn attributes() -> String {
         writeln!(text, "## Attributes: {class}\n\nOf {what}.\n").unwrap();
         text.push_str("| Attribute | Values | Default | Access | Meaning |\n|---|---|---|---|---|\n");
         for row in rows.iter().filter(|row| row.class == *class) {
-            let (name, kind, access) = (row.name, row.kind.to_string(), access(row.access));
+            // A bracket would begin a link.
+            let kind = row.kind.to_string().replace('[', "\\[");
+            let (name, access) = (row.name, access(row.access));
             writeln!(text, "| `{name}` | {kind} | {} | {access} | {} |", row.default, row.help).unwrap();
         }
         text.push('\n');

@@ -1,4 +1,4 @@
-//! Devices: configuration, and the unit made of it. The attribute rows are in [`attributes`].
+//! Devices: configuration, and the unit made of it. The attribute rows are in `attributes`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

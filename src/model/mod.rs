@@ -5,8 +5,8 @@
 //! the objects, and keeps nothing.
 //!
 //! # How a change is made
-//! [`apply`] makes a list of changes on a copy of the configuration, opening backstores as it goes; what a
-//! change does to units and sessions is kept back as [`effect`]s. When all are right, the copy becomes the
+//! `apply` makes a list of changes on a copy of the configuration, opening backstores as it goes; what a
+//! change does to units and sessions is kept back as `effect`s. When all are right, the copy becomes the
 //! configuration and the effects are done, each session being looked at once. So a list is made as a whole,
 //! or not at all, and a reader sees the configuration before it or after it.
 //!

@@ -1,4 +1,4 @@
-//! Targets, their groups, and maps of LUNs. The attribute rows are in [`attributes`].
+//! Targets, their groups, and maps of LUNs. The attribute rows are in `attributes`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

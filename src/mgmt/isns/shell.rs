@@ -1,4 +1,4 @@
-//! The sockets and threads around [`client`](super::client).
+//! The sockets and threads around `client`.
 //!
 //! One thread decides and sends; one reads what the server answers; one listens for what the server asks by
 //! itself and answers each connection on a thread of its own. None of them touches the data path, and none

@@ -1,4 +1,4 @@
-//! What the file does not mention goes ([`Mode::Exact`](super::Mode::Exact)).
+//! What the file does not mention goes (`Mode::Exact`).
 
 use crate::mgmt::conf::plan::targets::{lun_key, membership_key, target_key};
 use crate::mgmt::conf::plan::values::first_word;
