@@ -14,7 +14,7 @@ put() {
     install -m "$mode" "$@" "$dest$to/"
 }
 
-put 755 "$prefix/sbin" "$build/scstud" "$build/scstuadm" packaging/scstu-scstadmin
+put 755 "$prefix/sbin" "$build/scstud" "$build/scstuadm" "$build/scstu-bench" packaging/scstu-scstadmin
 put 644 "$prefix/share/man/man8" packaging/man/scstud.8 packaging/man/scstuadm.8 packaging/man/scstu-scstadmin.8
 install -d "$dest$prefix/share/bash-completion/completions" "$dest$prefix/share/fish/vendor_completions.d"
 "$build/scstuadm" completion bash >"$dest$prefix/share/bash-completion/completions/scstuadm"
