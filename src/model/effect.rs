@@ -32,8 +32,8 @@ pub(super) enum Effect {
     Attention { device: Arc<Device>, sense: Sense },
     /// What one LUN shows has changed, and nobody shall be told.
     Silent { scope: Scope, lun: u16 },
-    /// Sessions of a target end, those of one map only if there is one.
-    CloseAll { target: String, only: Option<Scope> },
+    /// The sessions of a map end.
+    CloseAll(Scope),
     /// A session ends.
     Close(Arc<SessionObject>),
     /// Commands of devices are held back: all devices without names, `devices` else. May fail.

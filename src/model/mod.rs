@@ -361,7 +361,7 @@ impl Model {
             match effect {
                 Effect::Silent { scope, lun } => quiet.push((scope, lun)),
                 Effect::Workers(count) => self.dispatch.set_workers(count),
-                Effect::CloseAll { .. }
+                Effect::CloseAll(_)
                 | Effect::Close(_)
                 | Effect::Values { .. }
                 | Effect::Measure(_)
@@ -412,10 +412,10 @@ impl Model {
                     }
                 }
             }
-            Effect::CloseAll { target, only } => {
-                for session in sessions.of(&key(target)) {
+            Effect::CloseAll(scope) => {
+                for session in sessions.of(&key(&scope.target)) {
                     let shown = session.shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                    if only.is_none() || *only == shown {
+                    if shown.as_ref() == Some(scope) {
                         session.close(CloseReason::TargetGone);
                     }
                 }

@@ -209,9 +209,6 @@ impl TargetObject {
 impl Configuration {
     /// What an initiator sees at a target.
     pub(super) fn shown(&self, target: &TargetObject, subject: &str) -> Arc<LunMap> {
-        if !target.enabled {
-            return Arc::default();
-        }
         let map = target.map_for(subject);
         let entries = map.luns.iter().filter_map(|(lun, object)| {
             let device = self.devices.get(&object.device)?;

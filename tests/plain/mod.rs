@@ -144,10 +144,7 @@ impl Plain {
         let Some(target) = self.targets.get_mut(name) else { return libc::ENOENT };
         match (path, words) {
             (["enabled"], ["0"]) => {
-                if std::mem::take(&mut target.enabled) {
-                    let own = self.sessions.iter().filter(|(_, (target, _))| target == name);
-                    self.closing.extend(own.map(|(id, _)| *id));
-                }
+                target.enabled = false;
                 0
             }
             (["enabled"], ["1"]) => {

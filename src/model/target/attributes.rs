@@ -68,7 +68,7 @@ struct Rows<T>(std::marker::PhantomData<T>);
 
 fn close_all<T: HasMap>(object: &mut T) {
     let map = object.map_mut();
-    let effect = Effect::CloseAll { target: map.scope.target.clone(), only: Some(map.scope.clone()) };
+    let effect = Effect::CloseAll(map.scope.clone());
     map.pending.push(effect);
 }
 
@@ -259,13 +259,10 @@ pub static ISCSI_ATTRIBUTES: &[Row] = &[
         name: "enabled",
         default: "0",
         saved: Saved::Never,
-        help: "logins are accepted; 0 closes the sessions",
+        help: "logins are accepted; sessions stay when it is 0",
         get: |t| flag(t.enabled),
         set: |t, value| {
-            let was = std::mem::replace(&mut t.enabled, value.bool());
-            if was && !t.enabled {
-                t.map.pending.push(Effect::CloseAll { target: t.name.clone(), only: None });
-            }
+            t.enabled = value.bool();
             Ok(())
         },
         ..Row::ROW
