@@ -2,12 +2,12 @@
 //! implicit and explicit transitions (SPC-4, 5.15.2).
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation)] // Tests panic to fail.
 
-mod bench;
+mod one_unit;
 mod support;
 
 use std::sync::{Arc, Mutex, Weak};
 
-use bench::{Answer, Bench, Path};
+use one_unit::{Answer, Bench, Path};
 use scstu::scsi::alua::{
     AccessState, Cause, ControlFailed, GROUP_LIMIT, GroupError, PORT_LIMIT, PortGroupControl, TargetPortGroup,
 };

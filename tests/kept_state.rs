@@ -3,14 +3,14 @@
 //! in every combination.
 #![allow(clippy::unwrap_used)] // Tests panic to fail.
 
-mod bench;
+mod one_unit;
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use bench::{Bench, Path};
+use one_unit::{Bench, Path};
 use scstu::model::store::{DirectoryStore, FileStore, Files};
 use scstu::scsi::device::{Device, StateStore};
 use scstu::scsi::reservation::Reservations;

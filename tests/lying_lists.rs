@@ -2,12 +2,12 @@
 //! refusal, nothing is changed by it, and no byte is sent that was not written for the answer.
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation)] // Tests panic to fail.
 
-mod bench;
+mod one_unit;
 mod support;
 
 use std::sync::Arc;
 
-use bench::{Answer, Bench, Path};
+use one_unit::{Answer, Bench, Path};
 use scstu::backstore::gate::Gate;
 use scstu::backstore::registry::{OpenRequest, find};
 use scstu::backstore::{Backstore, BlockError, Capabilities, Geometry};

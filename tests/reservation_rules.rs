@@ -2,13 +2,13 @@
 //! happens to commands that are under way.
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation)] // Tests panic to fail.
 
-mod bench;
+mod one_unit;
 mod support;
 
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 
-use bench::{Answer, Bench, Path};
+use one_unit::{Answer, Bench, Path};
 use scstu::backstore::gate::Gate;
 use scstu::backstore::{Backstore, BlockError, Capabilities, Geometry};
 use scstu::scsi::device::{DeviceType, MemoryStore, NewDevice, Settings, StateStore, TargetPorts};

@@ -3,10 +3,10 @@
 //! in the presence of reservations), and under RESERVE of SPC-2.
 #![allow(clippy::unwrap_used)] // Tests panic to fail.
 
-mod bench;
+mod one_unit;
 mod support;
 
-use bench::{Answer, Bench, Path};
+use one_unit::{Answer, Bench, Path};
 use scstu::scsi::alua::{AccessState, Cause, ControlFailed, PortGroupControl, TargetPortGroup};
 use scstu::scsi::device::DeviceType;
 

@@ -2,14 +2,14 @@
 //! it, and long random conversations over real commands. `SCSTU_SEEDS=N` plays N conversations.
 #![allow(clippy::unwrap_used)] // Tests panic to fail.
 
-mod bench;
+mod one_unit;
 mod reservation;
 mod support;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use bench::{Bench, Path};
+use one_unit::{Bench, Path};
 use reservation::{Action, Held, Model, NEXUSES, Outcome, Status, TYPES, ends, neighbour, sibling};
 use scstu::scsi::device::{MemoryStore, StateStore, TargetPorts};
 use scstu::scsi::nexus::{PortPair, TransportId};

@@ -10,14 +10,14 @@
 //! `SCSTU_BLESS=1` writes the answers anew; read the difference before you keep it.
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation)] // Tests panic to fail.
 
-mod bench;
+mod one_unit;
 mod support;
 
 use std::fmt::Write;
 use std::path::Path as FilePath;
 use std::sync::Arc;
 
-use bench::{Answer, Bench, Path};
+use one_unit::{Answer, Bench, Path};
 use scstu::backstore::gate::Gate;
 use scstu::backstore::registry::{OpenRequest, find};
 use scstu::backstore::{Backstore, BlockError, Capabilities, Geometry, Provisioning};
