@@ -194,6 +194,8 @@ pub struct Device {
     pub(crate) max_commands: AtomicU32,
     /// Set once a command of this unit has panicked: the unit's state is suspect.
     pub(crate) faulted: AtomicBool,
+    /// Tasks that are out of the task set and not answered yet; grows with `state` held only.
+    pub(crate) answering: AtomicU32,
 }
 
 /// What a new device is made of.
@@ -293,6 +295,7 @@ impl Device {
             alua: Alua::default(),
             ports: Mutex::default(),
             faulted: AtomicBool::new(false),
+            answering: AtomicU32::new(0),
         });
         device.refresh_operations();
         device

@@ -276,14 +276,22 @@ fn finish_here(task: &mut Task, outcome: Result<(), Failure>) {
 
 fn end(task: &mut Task, outcome: Result<(), Failure>, enabled: &mut Vec<Task>) {
     let owed = match task.id.take() {
-        Some(id) => task.itl.device.state().tasks.remove(id, enabled),
-        None => Owed::Answer,
+        Some(id) => {
+            let mut state = task.itl.device.state();
+            task.itl.device.answering.fetch_add(1, Ordering::Relaxed);
+            state.tasks.remove(id, enabled)
+        }
+        None => {
+            task.itl.device.answering.fetch_add(1, Ordering::Relaxed);
+            Owed::Answer
+        }
     };
     count(task, outcome.is_ok());
     if let Err(Failure::Sense(sense)) = &outcome {
         tell(&task.itl.device, sense);
     }
     settle(task, owed, outcome);
+    task.itl.device.answering.fetch_sub(1, Ordering::Release);
 }
 
 /// Gives the initiator what it is owed for a task that is out of the task set.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use crate::backstore::buffer::Buffer;
 use crate::notice::Notice;
@@ -347,6 +348,7 @@ fn abort(
 }
 
 fn abort_for(device: &Arc<Device>, selector: Selector, by: u64, tell: Tell, waiter: Option<Waiter>) -> usize {
+    let waits = waiter.is_some();
     let (aborted, has_status) = {
         let mut state = device.state();
         let has_status = state.mode.task_aborted_status && tell != Tell::Nobody;
@@ -370,8 +372,24 @@ fn abort_for(device: &Arc<Device>, selector: Selector, by: u64, tell: Tell, wait
         task.id = None;
         execute::settle(&mut task, owed, Ok(()));
     }
+    if waits && !matches!(selector, Selector::Tag { .. }) {
+        await_answers(device);
+    }
     execute::dispatch(device, aborted.enabled);
     aborted.hit.len()
+}
+
+/// A task that was finished just before an abort of many is answered before the abort is (RFC 7143 4.2.3.2):
+/// waits, for a bounded time, until nobody is between the two. Answering waits for nothing.
+fn await_answers(device: &Device) {
+    const LOOKS: u32 = 5000;
+    const PAUSE: Duration = Duration::from_micros(20);
+    for _ in 0..LOOKS {
+        if device.answering.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        device.dispatcher().rest(PAUSE);
+    }
 }
 
 /// PREEMPT AND ABORT: ends the tasks of a nexus whose registration is gone; `by` ends when those that are
