@@ -56,13 +56,14 @@ impl Target {
 impl Plain {
     /// What a session sees.
     pub fn seen(&self, target: &str, initiator: &str) -> Seen {
-        let target = self.targets.get(target).filter(|target| target.enabled);
+        let target = self.targets.get(target);
         target.map_or(Seen::new(), |target| target.luns_for(initiator).clone())
     }
 
     /// Whether a login succeeds.
     pub fn lets_in(&self, target: &str, initiator: &str) -> bool {
-        self.enabled && !self.seen(target, initiator).is_empty()
+        let is_enabled = self.targets.get(target).is_some_and(|target| target.enabled);
+        self.enabled && is_enabled && !self.seen(target, initiator).is_empty()
     }
 
     /// Whether a pattern is in two groups of a target.
