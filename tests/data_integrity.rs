@@ -16,6 +16,21 @@ const BLOCK_SIZES: [usize; 4] = [512, 1024, 2048, 4096];
 const SIZE: usize = 64 << 20;
 const BURSTS: [usize; 4] = [512, 8192, 262_144, 1 << 20];
 
+/// What the target must be told to agree to everything that is tried here.
+const KEYS: &str = "HeaderDigest None,CRC32C\nDataDigest None,CRC32C\nMaxBurstLength 16777215\n\
+                    FirstBurstLength 16777215\nMaxRecvDataSegmentLength 16777215\n\
+                    MaxXmitDataSegmentLength 16777215\n";
+
+/// A session with just these options.
+fn login(daemon: &Daemon, options: &Options) -> Initiator {
+    let session = Initiator::login(daemon.address, TARGET, options).unwrap();
+    let agreed = session.options();
+    assert_eq!((agreed.header_digest, agreed.data_digest), (options.header_digest, options.data_digest));
+    assert_eq!((agreed.initial_r2t, agreed.immediate_data), (options.initial_r2t, options.immediate_data));
+    assert_eq!((agreed.max_burst, agreed.first_burst), (options.max_burst, options.first_burst));
+    session
+}
+
 /// A LUN for each block size, in memory; the same again, in files.
 fn serve(name: &str) -> (Daemon, common::Folder) {
     let folder = common::Folder::new(name);
@@ -32,7 +47,7 @@ fn serve(name: &str) -> (Daemon, common::Folder) {
     let conf = format!(
         "HANDLER vdisk_ram {{\n{rams}}}\nHANDLER vdisk_fileio {{\n{files}}}\n\
          TARGET_DRIVER iscsi {{\nenabled 1\n\
-         TARGET {TARGET} {{\nenabled 1\nQueuedCommands 2048\n{luns}}}\n}}\n"
+         TARGET {TARGET} {{\n{KEYS}QueuedCommands 2048\nenabled 1\n{luns}}}\n}}\n"
     );
     (Daemon::start_in(&folder.0, &conf), folder)
 }
@@ -77,8 +92,10 @@ fn single_byte_fragments_with_every_digest() {
                 first_burst: 2048,
                 ..Options::default()
             };
-            let mut session = Initiator::login(daemon.address, TARGET, &options).unwrap();
-            round_trips(&mut session, number, &[512, 10_000], number as u64);
+            let mut session = login(&daemon, &options);
+            for lun in 0..2 * BLOCK_SIZES.len() {
+                round_trips(&mut session, lun, &[512, 10_000], number as u64);
+            }
         }
     }
 }
@@ -102,7 +119,7 @@ fn every_digest_block_size_r2t_and_burst() {
                     max_recv: [512, 8192, 65_536, 1 << 20][seed as usize % 4],
                     ..Options::default()
                 };
-                let mut session = Initiator::login(daemon.address, TARGET, &options).unwrap();
+                let mut session = login(&daemon, &options);
                 for lun in 0..2 * BLOCK_SIZES.len() {
                     round_trips(&mut session, lun, &[1, burst, burst / 2 * 3 + 1], seed);
                 }
@@ -124,7 +141,7 @@ fn bursts_of_16_mib() {
             max_recv: (16 << 20) - 1,
             ..Options::default()
         };
-        let mut session = Initiator::login(daemon.address, TARGET, &options).unwrap();
+        let mut session = login(&daemon, &options);
         for lun in [0, 3, 4, 7] {
             round_trips(&mut session, lun, &[16 << 20, (16 << 20) - 4096], lun as u64);
         }

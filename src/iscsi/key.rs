@@ -260,7 +260,7 @@ keys! {
         help: "how the end of tasks is reported after multi-task aborts",
     }
     IscsiProtocolLevel "iSCSIProtocolLevel" "13.24" {
-        irrelevant_in_discovery: true, kind: Kind::Min, range: (0, 31), rfc_default: 1, offer: 1,
+        irrelevant_in_discovery: true, kind: Kind::Min, range: (0, 31), rfc_default: 1, offer: 2,
         help: "protocol level; 2 adds RFC 7144",
     }
     IFMarker "IFMarker" "13.25" { kind: Kind::Obsolete, help: "obsolete" }

@@ -48,7 +48,8 @@ impl Backstore for Memory {
     }
 
     fn capabilities(&self) -> Capabilities {
-        if self.never_blocks { Capabilities::NEVER_BLOCKS } else { Capabilities::NONE }
+        let blocking = if self.never_blocks { Capabilities::NEVER_BLOCKS } else { Capabilities::NONE };
+        blocking.with(Capabilities::UNMAP).with(Capabilities::UNMAP_READS_ZERO)
     }
 
     fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), BlockError> {
@@ -60,6 +61,12 @@ impl Backstore for Memory {
     fn write(&self, offset: u64, from: &[u8], _durable: bool) -> Result<(), BlockError> {
         let at = offset as usize;
         self.blocks.lock().unwrap()[at..at + from.len()].copy_from_slice(from);
+        Ok(())
+    }
+
+    fn unmap(&self, offset: u64, length: u64) -> Result<(), BlockError> {
+        let at = offset as usize;
+        self.blocks.lock().unwrap()[at..at + length as usize].fill(0);
         Ok(())
     }
 

@@ -193,14 +193,15 @@ fn mode_select(context: &mut Context<'_>) -> Result<(), Failure> {
     }
     let before = device.state().mode;
     let after = parse(&device, context.data_out(), is_short(context), before)?;
-    device.state().mode = after;
     if saves {
+        // First, so that values that could not be saved change nothing.
         let store = device.store().ok_or(Sense::invalid_field_in_cdb(1, Some(0)))?;
         store
             .save(device.name(), SAVED_AS, after.to_text().as_bytes())
             .map_err(|_| Failure::Sense(Sense::INTERNAL_TARGET_FAILURE))?;
         device.state().saved_mode = after;
     }
+    device.state().mode = after;
     if after != before {
         device.attention(Sense::MODE_PARAMETERS_CHANGED, Some(context.nexus().id));
     }

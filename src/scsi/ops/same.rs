@@ -91,10 +91,9 @@ fn write_same(context: &mut Context<'_>) -> Result<(), Failure> {
     }
     let gate = context.gate()?;
     let (offset, length) = (context.offset(), blocks * block);
-    // With UNMAP the blocks are freed whatever the block sent holds, as every target that hosts know does it:
-    // an initiator that sets the bit wants the space back, not the pattern.
-    let zeros = unmaps || context.data_out().iter().all(|byte| *byte == 0);
-    if zeros {
+    // UNMAP lets blocks be freed only where they then read as the block sent (SBC-3, WRITE SAME): zeros. Another
+    // block is written.
+    if context.data_out().iter().all(|byte| *byte == 0) {
         gate.write_zeroes(offset, length, unmaps)?;
         if is_durable(context, &gate) {
             gate.flush()?;

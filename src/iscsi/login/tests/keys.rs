@@ -21,7 +21,7 @@ fn rfc7143_6_2_results() {
     assert_eq!((value(KeyId::DefaultTime2Wait), value(KeyId::DefaultTime2Retain)), (2, 0));
     assert_eq!(value(KeyId::MaxOutstandingR2T), 4);
     assert_eq!((value(KeyId::DataPDUInOrder), value(KeyId::DataSequenceInOrder)), (1, 0));
-    assert_eq!((value(KeyId::TaskReporting), value(KeyId::IscsiProtocolLevel)), (1, 1));
+    assert_eq!((value(KeyId::TaskReporting), value(KeyId::IscsiProtocolLevel)), (1, 2));
     assert_eq!(value(KeyId::RDMAExtensions), 0);
     assert_eq!(agreed.our_segment_length, 1_048_576);
 }
