@@ -307,7 +307,16 @@ fn the_suite_does_no_worse_than_its_golden_list() {
     for (test, why) in IMPOSSIBLE.iter().filter(|(test, _)| results.contains_key(*test)) {
         say(&format!("{test} cannot pass on any target: {why}\n"));
     }
-    let worse = regressions(&golden, &results);
+    let mut worse = regressions(&golden, &results);
+    let missing = golden.keys().filter(|test| !results.contains_key(*test));
+    worse.extend(missing.map(|test| format!("{test}: did not run")));
+    let unknown = results.iter().filter(|(test, _)| !golden.contains_key(*test));
+    for (test, verdict) in unknown {
+        say(&format!(
+            "{test}: {}; this version of the suite has it, the golden list does not\n",
+            verdict.name()
+        ));
+    }
     assert!(worse.is_empty(), "worse than the golden list:\n{}", worse.join("\n"));
 }
 

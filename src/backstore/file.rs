@@ -253,6 +253,11 @@ impl FileStore {
     /// Frees or zeroes a range; as durable as a write is.
     fn allocate(&self, how: Allocate, offset: u64, length: u64) -> Result<(), BlockError> {
         file::allocate(&self.file, how, offset, length).map_err(block_error)?;
+        self.settle()
+    }
+
+    /// What was just changed is durable where every write is to be.
+    fn settle(&self) -> Result<(), BlockError> {
         if self.options.write_through && !self.options.nv_cache { self.sync() } else { Ok(()) }
     }
 
@@ -341,7 +346,8 @@ impl Backstore for FileStore {
         self.usable()?;
         if self.kind == Kind::Block {
             // Punching would have the device write zeros where it cannot free to zeros.
-            return file::discard(&self.file, offset, length).map_err(block_error);
+            file::discard(&self.file, offset, length).map_err(block_error)?;
+            return self.settle();
         }
         self.allocate(Allocate::Punch, offset, length)
     }

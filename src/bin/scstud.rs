@@ -355,12 +355,12 @@ fn reload(model: &Arc<Model>, options: &Arc<Options>) {
     }
 }
 
-/// The state of the daemon, to the log.
+/// The state of the daemon, to the log. It was asked for, so it is there also where only warnings are.
 fn dump(server: &Server, model: &Model) {
     for line in server::dump::lines(server) {
-        info!("{line}");
+        warn!("{line}");
     }
     for (name, object) in &model.configuration().devices {
-        info!("device {name}: {} tasks", object.device.tasks());
+        warn!("device {name}: {} tasks", object.device.tasks());
     }
 }

@@ -222,7 +222,8 @@ impl Serving<'_> {
         *self.logging_in = false;
         let name = if session.target.is_empty() { "discovery" } else { &session.target };
         self.shared.host.notice(&Notice::SessionOpened(session.ends()));
-        info!("session {} of {} at {} with {name} opened", session.id, session.initiator, self.peer);
+        let (id, initiator, peer) = (session.id, &session.initiator, self.peer);
+        self.shared.events.say(|| info!("session {id} of {initiator} at {peer} with {name} opened"));
         Ok(())
     }
 }

@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 
 use log::warn;
 
-/// Lines that may be said in one [`PERIOD`].
-const LINES: u32 = 20;
+/// Complaints that may be said in one [`PERIOD`].
+const COMPLAINTS: u32 = 20;
+/// Lines about the ordinary course of things that may be said in one [`PERIOD`].
+const EVENTS: u32 = 200;
 /// Length of a period.
 const PERIOD: Duration = Duration::from_secs(10);
 
@@ -18,12 +20,22 @@ struct State {
 }
 
 /// A limit on log lines; what was left out is counted and told.
-#[derive(Default)]
 pub struct Noise {
+    lines: u32,
     state: Mutex<State>,
 }
 
 impl Noise {
+    /// For complaints about peers.
+    pub fn complaints() -> Self {
+        Noise { lines: COMPLAINTS, state: Mutex::default() }
+    }
+
+    /// For sessions that come and go and what they ask for.
+    pub fn events() -> Self {
+        Noise { lines: EVENTS, state: Mutex::default() }
+    }
+
     /// Says it, unless too much was said lately.
     pub fn say(&self, line: impl FnOnce()) {
         let suppressed = {
@@ -35,7 +47,7 @@ impl Noise {
                 state.since = Some(now);
                 state.said = 0;
             }
-            if state.said >= LINES {
+            if state.said >= self.lines {
                 state.suppressed += 1;
                 return;
             }

@@ -320,7 +320,8 @@ impl<'a> Serving<'a> {
         };
         self.shared.totals.function(function);
         let session = self.established.as_ref().map_or(0, |established| established.session.id);
-        info!("session {session}: {function:?} at LUN {}", LunField(request.lun));
+        let lun = LunField(request.lun);
+        self.shared.events.say(|| info!("session {session}: {function:?} at LUN {lun}"));
         let pending = target::manage(&nexus, function, LunField(request.lun), tag, &self.reply);
         // Commands that were aborted while their data was arriving: what still comes is discarded.
         drop(self.receiver.forget_if(Task::is_aborted));
@@ -394,10 +395,10 @@ impl<'a> Serving<'a> {
             let session = &established.session;
             self.shared.host.notice(&Notice::SessionClosed(session.ends(), end));
             let name = if session.target.is_empty() { "discovery" } else { &session.target };
-            info!(
-                "session {} of {} at {} with {name} closed: {end}",
-                session.id, session.initiator, self.peer
-            );
+            let (id, initiator, peer) = (session.id, &session.initiator, self.peer);
+            self.shared
+                .events
+                .say(|| info!("session {id} of {initiator} at {peer} with {name} closed: {end}"));
         } else if !matches!(end, End::PeerClosed | End::LoginFailed) {
             self.shared.noise.say(|| warn!("connection from {} closed before login: {end}", self.peer));
         } else {

@@ -8,6 +8,7 @@ use crate::scsi::limits::{MAX_STATUS_DESCRIPTORS, MAX_UNMAP_BLOCKS, MAX_UNMAP_DE
 use crate::scsi::opcode::{Access, Allow, CONTROL, Data, Medium, OpCode, Request, Run};
 use crate::scsi::ops::read::GROUP;
 use crate::scsi::ops::same::is_thin;
+use crate::scsi::ops::write::is_durable;
 use crate::scsi::sense::Sense;
 use crate::scsi::task::{Context, Failure};
 
@@ -65,7 +66,7 @@ fn unmap(context: &mut Context<'_>) -> Result<(), Failure> {
     for (lba, blocks) in ranges {
         gate.unmap(lba * block, blocks * block)?;
     }
-    Ok(())
+    if is_durable(context, &gate) { Ok(gate.flush()?) } else { Ok(()) }
 }
 
 /// The parameter list, checked completely before anything is freed.

@@ -1,5 +1,5 @@
 //! REPORT SUPPORTED OPERATION CODES, REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS, LOG SENSE and LOG SELECT,
-//! READ and WRITE BUFFER (SPC-4).
+//! READ BUFFER (SPC-4). The unit has no buffer to write: WRITE BUFFER is left out.
 
 use crate::bytes::{put_u16, put_u32};
 use crate::scsi::cdb::field;
