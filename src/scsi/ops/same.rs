@@ -91,9 +91,10 @@ fn write_same(context: &mut Context<'_>) -> Result<(), Failure> {
     }
     let gate = context.gate()?;
     let (offset, length) = (context.offset(), blocks * block);
-    // UNMAP lets blocks be freed only where they then read as the block sent (SBC-3, WRITE SAME): zeros. Another
-    // block is written.
-    if context.data_out().iter().all(|byte| *byte == 0) {
+    // SBC-3 would have a block other than zeros written even with UNMAP. SCST frees the blocks whatever the
+    // block sent holds, and libiscsi's suite insists on it (WriteSame10.UnmapUntilEnd): whoever sets the bit
+    // wants the space back.
+    if unmaps || context.data_out().iter().all(|byte| *byte == 0) {
         gate.write_zeroes(offset, length, unmaps)?;
         if is_durable(context, &gate) {
             gate.flush()?;
