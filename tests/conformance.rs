@@ -22,6 +22,8 @@ use common::{Daemon, Folder, Outcome, is_installed, run, say, skip};
 
 const TOOL: &str = "iscsi-test-cu";
 const LANES: usize = 3;
+/// Targets over which the units of a lane are reached.
+const PATHS: usize = 2;
 /// Tests of the suite.
 const TESTS: usize = 230;
 /// What no target can pass, and why.
@@ -165,26 +167,27 @@ fn devices(folder: &Path) -> String {
 fn conf(folder: &Path) -> String {
     let mut text = devices(folder) + "TARGET_DRIVER iscsi {\nenabled 1\n";
     for lane in 0..LANES {
-        writeln!(text, "TARGET {} {{\nenabled 1", target(lane)).unwrap();
-        for (lun, (unit, attributes)) in UNITS.iter().enumerate() {
-            let options = if attributes.contains("read_only") { " {\nread_only 1\n}" } else { "" };
-            writeln!(text, "LUN {lun} {unit}{lane}{options}").unwrap();
+        for path in 0..PATHS {
+            writeln!(text, "TARGET {} {{\nenabled 1", target(lane, path)).unwrap();
+            for (lun, (unit, attributes)) in UNITS.iter().enumerate() {
+                let options = if attributes.contains("read_only") { " {\nread_only 1\n}" } else { "" };
+                writeln!(text, "LUN {lun} {unit}{lane}{options}").unwrap();
+            }
+            text.push_str("}\n");
         }
-        text.push_str("}\n");
     }
     text + "}\n"
 }
 
-fn target(lane: usize) -> String {
-    format!("iqn.2026-01.test:lane{lane}")
+fn target(lane: usize, path: usize) -> String {
+    format!("iqn.2026-01.test:lane{lane}-path{path}")
 }
 
 /// The URLs of a test on a lane; two for tests over several paths.
 fn urls(address: &str, lane: usize, test: &str) -> Vec<String> {
     let lun = UNITS.iter().position(|unit| unit.0 == unit_for(test)).unwrap();
-    let url = format!("iscsi://{address}/{}/{lun}", target(lane));
-    let paths = if test.starts_with("MultipathIO.") { 2 } else { 1 };
-    vec![url; paths]
+    let paths = if test.starts_with("MultipathIO.") { PATHS } else { 1 };
+    (0..paths).map(|path| format!("iscsi://{address}/{}/{lun}", target(lane, path))).collect()
 }
 
 /// All tests, those first that take longest.
@@ -226,10 +229,10 @@ fn run_all(urls: &(impl Fn(usize, &str) -> Vec<String> + Sync), lanes: usize) ->
                     let Some(test) = queue.lock().unwrap().pop() else { break };
                     let started = Instant::now();
                     let (verdict, text) = run_test(&test, &urls(lane, &test));
+                    let seconds = started.elapsed().as_secs_f32();
+                    say(&format!("{} {test} ({seconds:.1} s)\n", verdict.name()));
                     if verdict != Verdict::Pass {
                         std::fs::write(folder.join(format!("{test}.txt")), text).unwrap();
-                        let seconds = started.elapsed().as_secs_f32();
-                        say(&format!("{} {test} ({seconds:.1} s)\n", verdict.name()));
                     }
                     results.lock().unwrap().insert(test, verdict);
                 }

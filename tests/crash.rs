@@ -9,7 +9,7 @@ mod stamps;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{Daemon, Folder};
+use common::{Daemon, Folder, say};
 use initiator::{Initiator, Options};
 use stamps::{Disk, End, SLOTS};
 
@@ -45,5 +45,11 @@ fn acknowledged_writes_survive_kills() {
         killer.join().unwrap();
         assert!(started.elapsed() >= life && matches!(end, End::Gone(_)), "round {round}: {end:?}");
     }
+    let counts = [disk.stamp, disk.durable_writes, disk.flushes];
+    say(&format!(
+        "{KILLS} kills: {} writes sent, {} durable by FUA, {} flushes\n",
+        counts[0], counts[1], counts[2]
+    ));
     assert!(disk.stamp > KILLS * SLOTS as u64, "hardly anything was written");
+    assert!(disk.durable_writes > KILLS && disk.flushes > KILLS, "hardly anything was durable: {counts:?}");
 }

@@ -274,3 +274,27 @@ fn a_second_signal_ends_it_at_once() {
     assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
     assert!(log(&faulty.folder.0).contains("second signal"));
 }
+
+#[test]
+fn dev_zero_is_a_disk_over_ipv6_and_ipv4() {
+    if TcpListener::bind("[::1]:0").is_err() {
+        return skip("IPv6", "this machine has no ::1");
+    }
+    let folder = Folder::new("zero");
+    let conf = format!(
+        "HANDLER vdisk_fileio {{\nDEVICE zero {{\nfilename /dev/zero\nsize 1048576\n}}\n}}\n\
+         TARGET_DRIVER iscsi {{\nenabled 1\nTARGET {TARGET} {{\nenabled 1\nLUN 0 zero\n}}\n}}\n"
+    );
+    let daemon = Daemon::start_with(&folder.0, &conf, |command| {
+        command.args(["--portal", "[::1]:0"]);
+    });
+    let addresses = [daemon.address, daemon.next_address()];
+    assert_eq!(addresses.map(|address| address.is_ipv6()), [false, true]);
+    for address in addresses {
+        let mut session = Initiator::login(address, TARGET, &Options::default()).unwrap();
+        let data = session.good(0, &rw16(READ, 2040, 8, false), 8 * 512, &[]).unwrap();
+        assert_eq!(data, [0; 8 * 512], "{address}");
+        let answer = session.command(0, &rw16(READ, 2041, 8, false), 8 * 512, &[]).unwrap();
+        assert_eq!(answer.status, 2, "{address}: beyond the size");
+    }
+}

@@ -7,20 +7,24 @@ mod support;
 use std::sync::Arc;
 
 use one_unit::{Bench, Path};
+use scstu::backstore::Backstore;
 use scstu::backstore::gate::Gate;
 use scstu::backstore::registry::{OpenRequest, find};
-use scstu::scsi::device::{DeviceType, NewDevice, Settings, StateStore};
+use scstu::scsi::device::{DeviceType, MediumState, NewDevice, Settings, StateStore};
 
 const READ_10: [u8; 10] = [0x28, 0, 0, 0, 0, 0, 0, 0, 16, 0];
 
-fn bench(settings: Settings) -> Bench {
+fn ram() -> Arc<dyn Backstore> {
     let request = OpenRequest { size: Some(1 << 20), ..OpenRequest::default() };
-    let store = find("vdisk_ram").unwrap().open(&request).unwrap().unwrap();
+    find("vdisk_ram").unwrap().open(&request).unwrap().unwrap()
+}
+
+fn bench(settings: Settings) -> Bench {
     Bench::made(NewDevice {
         name: "disk".to_owned(),
         device_type: DeviceType::Disk,
         settings,
-        gate: Some(Arc::new(Gate::new(store))),
+        gate: Some(Arc::new(Gate::new(ram()))),
         block_size: 512,
         task_set_type: 1,
     })
@@ -103,4 +107,34 @@ fn spc_mode_parameters_that_cannot_be_saved_change_nothing() {
     assert!(path.run(&[0x15, 0x10, 0, 0, length, 0], &list).is_good(), "unsaved it can be set");
     assert!(path.run(&[0x2a, 0, 0, 0, 0, 0, 0, 0, 1, 0], &[1; 512]).has(7, 0x2700));
     assert!(other.run(&[0; 6], &[]).has(6, 0x2a01));
+}
+
+#[test]
+fn mmc_each_nexus_is_told_once_what_became_of_the_medium() {
+    let bench = Bench::made(NewDevice {
+        name: "cd".to_owned(),
+        device_type: DeviceType::CdRom,
+        settings: Settings { removable: true, ..Settings::default() },
+        gate: Some(Arc::new(Gate::new(ram()))),
+        block_size: 2048,
+        task_set_type: 1,
+    });
+    let (path, other) = (bench.path("a", 1), bench.path("b", 1));
+    let event = |path: &Path<'_>| {
+        let data = path.run(&[0x4a, 1, 0, 0, 0x10, 0, 0, 0, 8, 0], &[]).data;
+        (data[4], data[5])
+    };
+    let start_stop = |flags: u8| assert!(path.run(&[0x1b, 0, 0, 0, flags, 0], &[]).is_good());
+    assert_eq!(event(&path), (0, 2), "there from the start");
+    start_stop(2);
+    assert_eq!([event(&path), event(&path)], [(3, 1), (0, 1)], "ejected: MediaRemoval, tray open");
+    start_stop(3);
+    assert_eq!([event(&path), event(&path)], [(2, 2), (0, 2)], "loaded: NewMedia");
+    assert_eq!([event(&other), event(&other)], [(2, 2), (0, 2)], "the last event, for the other too");
+    bench.device.set_medium(None, MediumState::TrayClosed);
+    assert_eq!([event(&path), event(&other)], [(3, 0), (3, 0)], "taken away");
+    bench.device.set_medium(None, MediumState::TrayClosed);
+    assert_eq!(event(&path), (0, 0), "nothing left to take away");
+    bench.device.set_medium(Some(Arc::new(Gate::new(ram()))), MediumState::TrayClosed);
+    assert_eq!([event(&path), event(&other)], [(2, 2), (2, 2)], "another one");
 }

@@ -3,7 +3,7 @@
 //! Lock order: target port groups, `state`, an I_T_L nexus's unit attentions, a transport's queue. Nothing
 //! that can block is called with `state` held.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use crate::backstore::gate::Gate;
@@ -397,8 +397,10 @@ impl Device {
     /// READY CHANGE (28/00) when a medium has come.
     pub fn set_medium(&self, gate: Option<Arc<Gate>>, absent: MediumState) {
         let came = gate.is_some();
+        let was_present;
         {
             let mut state = self.state();
+            was_present = state.medium == MediumState::Present;
             if let Some(gate) = &gate {
                 state.geometry = gate.geometry();
             } else if self.device_type == DeviceType::CdRom {
@@ -409,8 +411,16 @@ impl Device {
         }
         self.refresh_operations();
         if came {
+            self.media_event(MediaEvent::New);
             self.attention(Sense::NOT_READY_TO_READY_CHANGE, None);
+        } else if was_present {
+            self.media_event(MediaEvent::Removal);
         }
+    }
+
+    /// Keeps a media event for every nexus, in place of one not yet asked for.
+    pub(crate) fn media_event(&self, event: MediaEvent) {
+        self.itls().iter().for_each(|itl| itl.media_event.store(event as u8, Ordering::Relaxed));
     }
 
     /// Takes the geometry from the backstore again and tells every nexus when the capacity has changed
@@ -460,6 +470,18 @@ impl Device {
     }
 }
 
+/// Media event codes of GET EVENT STATUS NOTIFICATION (MMC-6, media class).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum MediaEvent {
+    /// NoChg.
+    NoChange = 0,
+    /// NewMedia.
+    New = 2,
+    /// MediaRemoval.
+    Removal = 3,
+}
+
 /// An I_T_L nexus: one initiator port, one target port, one logical unit.
 pub struct Itl {
     /// The nexus.
@@ -478,6 +500,7 @@ pub struct Itl {
     attentions: Mutex<UnitAttentions>,
     has_attention: AtomicBool,
     copies: Mutex<Lists>,
+    media_event: AtomicU8,
 }
 
 impl Itl {
@@ -500,6 +523,7 @@ impl Itl {
             attentions: Mutex::default(),
             has_attention: AtomicBool::new(false),
             copies: Mutex::default(),
+            media_event: AtomicU8::new(MediaEvent::NoChange as u8),
         });
         if let Some(sense) = first {
             itl.attention(sense);
@@ -538,6 +562,11 @@ impl Itl {
         let sense = attentions.take();
         self.has_attention.store(!attentions.is_empty(), Ordering::Release);
         sense
+    }
+
+    /// Takes the media event that was not yet asked for; it is told once.
+    pub(crate) fn take_media_event(&self) -> u8 {
+        self.media_event.swap(MediaEvent::NoChange as u8, Ordering::Relaxed)
     }
 
     /// Whether a unit attention condition is pending.

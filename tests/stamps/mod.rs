@@ -26,6 +26,10 @@ struct Known {
 pub struct Disk {
     known: Vec<Known>,
     pub stamp: u64,
+    /// Writes acknowledged with FUA.
+    pub durable_writes: u64,
+    /// Flushes acknowledged.
+    pub flushes: u64,
     random: u64,
 }
 
@@ -55,7 +59,7 @@ impl From<std::io::Error> for End {
 
 impl Disk {
     pub fn new(seed: u64) -> Self {
-        Disk { known: vec![Known::default(); BLOCKS], stamp: 0, random: seed }
+        Disk { known: vec![Known::default(); BLOCKS], stamp: 0, durable_writes: 0, flushes: 0, random: seed }
     }
 
     pub fn random(&mut self, below: usize) -> usize {
@@ -98,6 +102,7 @@ impl Disk {
                 if answer.status != 0 {
                     return Err(End::Refused(answer));
                 }
+                self.durable_writes += u64::from(fua);
                 for known in &mut self.known[blocks] {
                     known.acknowledged = stamp;
                     known.durable = if fua { stamp } else { known.durable };
@@ -108,6 +113,7 @@ impl Disk {
                 if answer.status != 0 {
                     return Err(End::Refused(answer));
                 }
+                self.flushes += 1;
                 self.known.iter_mut().for_each(|known| known.durable = known.acknowledged);
             }
         }

@@ -155,7 +155,8 @@ fn get_event_status(context: &mut Context<'_>) -> Result<(), Failure> {
         MediumState::TrayOpen => 0x01,
         MediumState::TrayClosed | MediumState::Closed => 0x00,
     };
-    context.reply(&[0, 6, MEDIA, 1 << MEDIA, 0, status, 0, 0])
+    let event = context.itl().take_media_event();
+    context.reply(&[0, 6, MEDIA, 1 << MEDIA, event, status, 0, 0])
 }
 
 fn read_disc_information(context: &mut Context<'_>) -> Result<(), Failure> {

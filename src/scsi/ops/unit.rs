@@ -3,7 +3,7 @@
 
 use crate::scsi::Status;
 use crate::scsi::cdb::field;
-use crate::scsi::device::{Device, DeviceType, MediumState};
+use crate::scsi::device::{Device, DeviceType, MediaEvent, MediumState};
 use crate::scsi::opcode::{Allow, CONTROL, Data, OpCode, Order, Run, Types};
 use crate::scsi::ops::inquiry::ANYWHERE;
 use crate::scsi::reservation::Refusal;
@@ -104,13 +104,19 @@ fn start_stop_unit(context: &mut Context<'_>) -> Result<(), Failure> {
         return Err(Sense::MEDIUM_REMOVAL_PREVENTED.into());
     }
     if !start {
+        let was_present = state.medium == MediumState::Present;
         state.medium = MediumState::TrayOpen;
+        drop(state);
+        if was_present {
+            device.media_event(MediaEvent::Removal);
+        }
         return Ok(());
     }
     let came = state.medium == MediumState::TrayOpen && state.gate.is_some();
     state.medium = if state.gate.is_some() { MediumState::Present } else { MediumState::TrayClosed };
     drop(state);
     if came {
+        device.media_event(MediaEvent::New);
         device.attention(Sense::NOT_READY_TO_READY_CHANGE, Some(context.nexus().id));
     }
     Ok(())
