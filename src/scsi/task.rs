@@ -23,6 +23,11 @@ pub trait Reply: Send + Sync {
     fn task_dropped(&self, tag: u32, is_immediate: bool);
     /// The task management function with this tag is finished.
     fn function_done(&self, tag: u32, result: FunctionResult);
+    /// More answers are about to come: what is finished may gather until [`Reply::release`] has been called
+    /// as often as this.
+    fn hold(&self) {}
+    /// What has gathered is to leave.
+    fn release(&self) {}
 }
 
 /// A command as the transport received it.

@@ -139,6 +139,18 @@ impl Reply for Connection {
         }
     }
 
+    fn hold(&self) {
+        if let Some(full) = self.full.get() {
+            full.outbox.hold();
+        }
+    }
+
+    fn release(&self) {
+        if let Some(full) = self.full.get() {
+            full.outbox.release();
+        }
+    }
+
     fn function_done(&self, tag: u32, result: FunctionResult) {
         self.send(&Outgoing::TaskManagement { itt: tag, response: manage::response(result) });
     }

@@ -31,6 +31,7 @@ use crate::wire::response::AsyncMessage;
 pub mod connection;
 pub mod dump;
 pub mod input;
+mod lane;
 mod login;
 pub mod nagle;
 pub mod noise;

@@ -2,14 +2,16 @@
 //! waits for the initiator.
 //!
 //! Many answers leave in one system call, without a timer: while the connection's thread still has requests
-//! in its buffer it corks the outbox and sends when the buffer is empty; a worker that finishes while
-//! another thread is sending only appends, and the sender takes what has come meanwhile. What the socket does
+//! in its buffer it corks the outbox and sends when the buffer is empty; a worker that has more quick tasks
+//! of a unit holds it for a moment; and one that finishes while another thread is sending only appends, and
+//! the sender takes what has come meanwhile. What the socket does
 //! not take is left to the connection's thread, which is woken, so that a stalled initiator holds no worker.
 //! The lock covers encoding, never a system call.
 
 use std::io::{self, IoSlice};
 use std::net::TcpStream;
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::iscsi::queue::Queue;
@@ -43,6 +45,8 @@ pub struct Outbox {
     wake: Wake,
     /// Answers gather while the outbox is corked.
     coalesces: bool,
+    /// Workers that are about to bring more answers.
+    holders: AtomicU32,
     state: Mutex<State>,
 }
 
@@ -59,7 +63,8 @@ impl Outbox {
             is_blocked: false,
             is_broken: false,
         };
-        Ok(Outbox { socket, wake: Wake::new()?, coalesces, state: Mutex::new(state) })
+        let holders = AtomicU32::new(0);
+        Ok(Outbox { socket, wake: Wake::new()?, coalesces, holders, state: Mutex::new(state) })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -79,11 +84,35 @@ impl Outbox {
         }
         let State { sender, queue, .. } = &mut *state;
         encode(sender, queue);
-        let wait = state.is_corked && state.queue.bytes() < CORK_BYTES;
-        if wait || state.is_sending || state.is_blocked {
+        // A holder that is about to release takes the lock after this.
+        let gathers = state.is_corked || self.holders.load(Ordering::Acquire) > 0;
+        if gathers && state.queue.bytes() < CORK_BYTES {
             return;
         }
-        if self.drain(state) {
+        self.send_all(state);
+    }
+
+    /// Until [`Outbox::release`] answers only gather. Holders may be several.
+    pub fn hold(&self) {
+        if self.coalesces {
+            self.holders.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Ends a hold; the last one sends what has gathered.
+    pub fn release(&self) {
+        if !self.coalesces || self.holders.fetch_sub(1, Ordering::AcqRel) > 1 {
+            return;
+        }
+        let state = self.lock();
+        if !state.is_corked {
+            self.send_all(state);
+        }
+    }
+
+    /// Sends, unless another thread does or the socket is full. For any thread.
+    fn send_all(&self, state: MutexGuard<'_, State>) {
+        if !state.is_sending && !state.is_blocked && self.drain(state) {
             self.wake.signal();
         }
     }

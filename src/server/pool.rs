@@ -16,6 +16,7 @@ use crate::bytes::number_map::NumberMap;
 use crate::scsi::device::{Device, Dispatch};
 use crate::scsi::execute;
 use crate::scsi::task::Task;
+use crate::server::lane::{CLOSE_LOOK, Held, Lane};
 use crate::sys::thread::spawn;
 
 /// A worker that has been busy with one task for this long is replaced; the replacement starts within
@@ -23,6 +24,8 @@ use crate::sys::thread::spawn;
 pub const STUCK_AFTER: Duration = Duration::from_secs(2);
 /// How often the pool looks for stuck workers, while tasks are running.
 pub const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// The watcher looks closely for so long after the last reason to.
+const CLOSE_LOOKS: u32 = 20;
 /// Stack of a worker in bytes.
 const STACK_BYTES: usize = 256 * 1024;
 /// Stack of a long job in bytes.
@@ -32,21 +35,13 @@ const LANES_KEPT: usize = 1024;
 /// Most long jobs (FORMAT UNIT, SANITIZE) at once, each on a thread of its own.
 const BACKGROUND_LIMIT: usize = 64;
 
-/// Tasks of one unit.
 #[derive(Default)]
-struct Lane {
-    /// The unit's name.
-    name: String,
-    queue: VecDeque<Task>,
-    running: usize,
-    is_ready: bool,
-}
-
 struct Worker {
     /// The lane of the task that it is busy with, or was last.
     lane: usize,
     busy_since: Option<Instant>,
     is_stuck: bool,
+    held: Held,
 }
 
 #[derive(Default)]
@@ -61,6 +56,8 @@ struct Schedule {
     background: usize,
     has_watcher: bool,
     is_watched: bool,
+    /// Looks that the watcher still makes every [`CLOSE_LOOK`].
+    close_looks: u32,
     stopping: bool,
 }
 
@@ -144,15 +141,13 @@ impl Pool {
         let key = Arc::as_ptr(task.device()) as usize;
         let shared = &self.shared;
         let mut schedule = shared.lock();
-        let named = || Lane { name: task.device().name().to_owned(), ..Lane::default() };
+        let named = || Lane::new(task.device().name());
         let lane = schedule.lanes.entry(key).or_insert_with(named);
         lane.queue.push_back(task);
-        if lane.running >= shared.share() || lane.is_ready {
-            return;
+        if lane.is_quick() && lane.running > 0 {
+            return shared.watch_closely(&mut schedule);
         }
-        lane.is_ready = true;
-        schedule.ready.push_back(key);
-        if Shared::call(shared, &mut schedule) {
+        if Shared::offer(shared, &mut schedule, key) {
             drop(schedule);
             shared.work.notify_one();
         }
@@ -192,17 +187,12 @@ impl Dispatch for Pool {
         drop(schedule);
         let mut left: VecDeque<Task> = queue.into_iter().filter_map(execute::end_if_aborted).collect();
         let mut schedule = self.shared.lock();
-        let named = || Lane { name: device.name().to_owned(), ..Lane::default() };
-        let lane = schedule.lanes.entry(key).or_insert_with(named);
+        let lane = schedule.lanes.entry(key).or_insert_with(|| Lane::new(device.name()));
         // What has come meanwhile is younger.
         left.append(&mut lane.queue);
         lane.queue = left;
-        if !lane.queue.is_empty() && !lane.is_ready && lane.running < self.shared.share() {
-            lane.is_ready = true;
-            schedule.ready.push_back(key);
-            if Shared::call(&self.shared, &mut schedule) {
-                self.shared.work.notify_one();
-            }
+        if Shared::offer(&self.shared, &mut schedule, key) {
+            self.shared.work.notify_one();
         }
     }
 
@@ -255,6 +245,17 @@ impl Shared {
         self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Makes a lane ready if it wants another worker; `true` when one that rests is to be notified.
+    fn offer(shared: &Arc<Self>, schedule: &mut Schedule, key: usize) -> bool {
+        let Some(lane) = schedule.lanes.get_mut(&key) else { return false };
+        if !lane.wants_worker(shared.share()) {
+            return false;
+        }
+        lane.is_ready = true;
+        schedule.ready.push_back(key);
+        Self::call(shared, schedule)
+    }
+
     /// Finds a worker for what has become ready: one that rests is to be notified (`true`), or a new one
     /// starts, or a busy one will see it.
     fn call(shared: &Arc<Self>, schedule: &mut Schedule) -> bool {
@@ -278,39 +279,68 @@ impl Shared {
         let name = format!("scstu-work-{number}");
         match spawn(name, STACK_BYTES, move || own.work(number)) {
             Ok(()) => {
-                schedule.workers.insert(number, Worker { lane: 0, busy_since: None, is_stuck: false });
+                schedule.workers.insert(number, Worker::default());
             }
             Err(error) => warn!("no thread for a worker: {error}"),
         }
     }
 
     /// The life of a worker.
-    fn work(&self, number: u64) {
+    fn work(self: &Arc<Self>, number: u64) {
         let mut schedule = self.lock();
+        let mut now = Instant::now();
         loop {
             let Some((key, mut task)) = self.next(&mut schedule) else {
+                let held = schedule.workers.get_mut(&number).map(|worker| std::mem::take(&mut worker.held));
+                if let Some(held) = held.filter(|held| !held.is_empty()) {
+                    drop(schedule);
+                    held.release();
+                    schedule = self.lock();
+                    continue;
+                }
                 if schedule.stopping || schedule.workers.len() - schedule.stuck > self.wanted() {
                     break;
                 }
                 schedule = self.rest(schedule);
+                now = Instant::now();
                 continue;
             };
-            let started = Instant::now();
-            if let Some(worker) = schedule.workers.get_mut(&number) {
-                worker.lane = key;
-                worker.busy_since = Some(started);
-            }
-            if !schedule.is_watched {
-                self.watch.notify_one();
-            }
+            let calls = Self::offer(self, &mut schedule, key);
+            let due = self.begin(&mut schedule, (number, key), &task, now);
             drop(schedule);
-            task.set_started(started);
+            if calls {
+                self.work.notify_one();
+            }
+            due.release();
+            task.set_started(now);
             execute::execute(task, true);
+            let started = std::mem::replace(&mut now, Instant::now());
             schedule = self.lock();
-            self.done(&mut schedule, number, key);
+            self.done(&mut schedule, (number, key), now.duration_since(started));
         }
         schedule.workers.remove(&number);
         self.ended.notify_all();
+    }
+
+    /// A worker takes up a task: notes it, and answers what it has held for long enough.
+    fn begin(&self, schedule: &mut Schedule, (number, key): (u64, usize), task: &Task, now: Instant) -> Held {
+        let (Some(lane), Some(worker)) = (schedule.lanes.get(&key), schedule.workers.get_mut(&number)) else {
+            return Held::default();
+        };
+        let keeps = lane.is_quick() && worker.lane == key && !worker.held.is_due(now);
+        let due = if keeps { Held::default() } else { std::mem::take(&mut worker.held) };
+        worker.lane = key;
+        worker.busy_since = Some(now);
+        let has_more = lane.is_quick() && !lane.queue.is_empty();
+        if let Some(reply) = task.reply().filter(|_| has_more) {
+            worker.held.hold(reply, now);
+        }
+        if !worker.held.is_empty() {
+            self.watch_closely(schedule);
+        } else if !schedule.is_watched {
+            self.watch.notify_one();
+        }
+        due
     }
 
     /// Waits for a call of its own: a notification that two submitters share would leave a task waiting.
@@ -333,28 +363,24 @@ impl Shared {
             // Tasks that were aborted have left the lane.
             let Some(task) = lane.queue.pop_front() else { continue };
             lane.running += 1;
-            if !lane.queue.is_empty() && lane.running < self.share() {
-                lane.is_ready = true;
-                schedule.ready.push_back(key);
-            }
             return Some((key, task));
         }
     }
 
-    fn done(&self, schedule: &mut Schedule, number: u64, key: usize) {
+    fn done(&self, schedule: &mut Schedule, (number, key): (u64, usize), time: Duration) {
         if let Some(worker) = schedule.workers.get_mut(&number) {
             worker.busy_since = None;
             schedule.stuck -= usize::from(std::mem::take(&mut worker.is_stuck));
         }
         let Some(lane) = schedule.lanes.get_mut(&key) else { return };
         lane.running -= 1;
-        if lane.queue.is_empty() {
-            if lane.running == 0 && !lane.is_ready && schedule.lanes.len() > LANES_KEPT {
-                schedule.lanes.remove(&key);
-            }
-        } else if !lane.is_ready {
+        lane.took(time);
+        if lane.wants_worker(self.share()) {
+            // This worker itself takes it, if nobody is quicker.
             lane.is_ready = true;
             schedule.ready.push_back(key);
+        } else if lane.queue.is_empty() && lane.running == 0 && schedule.lanes.len() > LANES_KEPT {
+            schedule.lanes.remove(&key);
         }
     }
 
@@ -366,22 +392,68 @@ impl Shared {
         }
     }
 
-    /// Looks for workers that are stuck and replaces them; sleeps without a time-out while none is busy.
+    /// Has the watcher look soon: a quick lane has tasks or answers that wait for its only worker.
+    fn watch_closely(&self, schedule: &mut Schedule) {
+        if schedule.close_looks == 0 {
+            self.watch.notify_one();
+        }
+        schedule.close_looks = CLOSE_LOOKS;
+    }
+
+    /// Looks for workers that are stuck and replaces them, and for quick lanes that are so no longer; sleeps
+    /// without a time-out while none is busy.
     fn watch(self: Arc<Self>) {
         let mut schedule = self.lock();
+        let mut looked = Instant::now();
         while !schedule.stopping {
             schedule.is_watched = schedule.workers.values().any(|worker| worker.busy_since.is_some());
-            if schedule.is_watched {
-                let waited = self.watch.wait_timeout(schedule, LOOK_EVERY);
-                schedule = waited.unwrap_or_else(PoisonError::into_inner).0;
-                self.look(&mut schedule);
-            } else {
+            let wait = match (schedule.close_looks, schedule.is_watched) {
+                (1.., _) => Some(CLOSE_LOOK),
+                (0, true) => Some(LOOK_EVERY),
+                (0, false) => None,
+            };
+            let Some(wait) = wait else {
                 schedule = self.watch.wait(schedule).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            schedule = self.watch.wait_timeout(schedule, wait).unwrap_or_else(PoisonError::into_inner).0;
+            if schedule.close_looks > 0 {
+                schedule.close_looks -= 1;
+                schedule = self.look_closely(schedule);
+            }
+            if looked.elapsed() >= LOOK_EVERY {
+                looked = Instant::now();
+                self.look(&mut schedule);
             }
         }
         schedule.is_watched = false;
         schedule.has_watcher = false;
         self.ended.notify_all();
+    }
+
+    /// Workers that have been in one task of a quick lane for too long: what they hold is sent, and others
+    /// take the lane's tasks.
+    fn look_closely<'a>(
+        self: &'a Arc<Self>,
+        mut schedule: MutexGuard<'a, Schedule>,
+    ) -> MutexGuard<'a, Schedule> {
+        let now = Instant::now();
+        let is_late =
+            |worker: &Worker| worker.busy_since.is_some_and(|since| now.duration_since(since) >= CLOSE_LOOK);
+        let late = schedule.workers.values_mut().filter(|worker| is_late(worker));
+        let late: Vec<(usize, Held)> =
+            late.map(|worker| (worker.lane, std::mem::take(&mut worker.held))).collect();
+        let mut calls = 0;
+        for (key, _) in &late {
+            if let Some(lane) = schedule.lanes.get_mut(key).filter(|lane| lane.is_quick()) {
+                lane.took(CLOSE_LOOK);
+                calls += usize::from(Self::offer(self, &mut schedule, *key));
+            }
+        }
+        drop(schedule);
+        (0..calls).for_each(|_| self.work.notify_one());
+        late.into_iter().for_each(|(_, held)| held.release());
+        self.lock()
     }
 
     fn look(self: &Arc<Self>, schedule: &mut Schedule) {

@@ -104,7 +104,6 @@ impl Serving<'_> {
                 return Err(End::Closed(reason));
             }
             self.take_over_values();
-            self.take_over_values();
             self.look_at_functions();
             let blocked = full.outbox.is_blocked();
             self.check_blocked(blocked)?;
