@@ -4,161 +4,15 @@
 
 mod common;
 mod initiator;
+mod whole;
 
 use std::path::Path;
-use std::sync::Arc;
 
 use common::Folder;
 use initiator::{Initiator, Options};
 use scstu::instance::Instance;
 use scstu::mgmt::conf::{self, Mode, apply_text, plan_text, save};
-use scstu::model::Model;
-use scstu::server::pool::Pool;
-
-fn model() -> Arc<Model> {
-    Model::new(Arc::new(Pool::new(2)), None).unwrap()
-}
-
-fn saved(model: &Model) -> String {
-    save::save(&model.configuration())
-}
-
-fn loaded(text: &str) -> Arc<Model> {
-    let model = model();
-    apply_text(&model, text, Mode::Merge).unwrap_or_else(|error| panic!("{error}\n{text}"));
-    model
-}
-
-fn lines(model: &Model, text: &str, mode: Mode) -> Vec<String> {
-    let plan = plan_text(model, text, mode).unwrap_or_else(|error| panic!("{error}\n{text}"));
-    plan.steps.into_iter().map(|step| step.text).collect()
-}
-
-/// A file that says something of everything. `{F}` is a folder.
-const EVERYTHING: &str = r##"# everything
-setup_id 0x1234
-cluster_name "a b"
-
-HANDLER vdisk_fileio {
-	DEVICE f1 {
-		filename "{F}/f 1"
-		nv_cache 1
-		t10_dev_id "\"odd\" \\ \# \{id\}"
-		threads_num 3
-	}
-	DEVICE f2 {
-		filename {F}/f2
-		blocksize 4096
-		thin_provisioned 1
-		rotational 0
-		prod_id P
-	}
-}
-
-HANDLER vdisk_blockio {
-	DEVICE b1 {
-		filename {F}/b1
-		write_through 1
-		read_only 1
-	}
-}
-
-HANDLER vdisk_nullio {
-	DEVICE n1
-	DEVICE n2 {
-		size_mb 64
-		dummy 1
-	}
-}
-
-HANDLER vcdrom {
-	DEVICE cd0
-	DEVICE cd1 {
-		filename {F}/f2
-	}
-}
-
-TARGET_DRIVER copy_manager {
-	allow_not_connected_copy 1
-	TARGET copy_manager_tgt {
-		LUN 0 f1
-	}
-}
-
-TARGET_DRIVER iscsi {
-	enabled 1
-	link_local 0
-	IncomingUser "disco  sec ret{}secret"
-	IncomingUser "another secret#secret"
-	OutgoingUser "me othersecretpart"
-
-	TARGET iqn.2006-10.net.vlnb:Mixed {
-		IncomingUser "joe pass word with \"blanks\""
-		HeaderDigest CRC32C,None
-		QueuedCommands 128
-		alias "an alias"
-		comment "\# not a comment"
-		allowed_portal 10.*
-		allowed_portal !10.0.0.1
-		redirect "10.0.0.9:3260 temp"
-		rel_tgt_id 7
-		addr_method FLAT
-		enabled 1
-
-		LUN 0 f1
-		LUN 1 b1 {
-			read_only 1
-		}
-		LUN 0x10 n1
-
-		GROUP zz {
-			LUN 0 f2
-			INITIATOR iqn.1993-08.org.debian:01:*
-			INITIATOR \#literal
-			cpu_mask 1
-		}
-		GROUP aa {
-			INITIATOR *
-			addr_method LUN
-		}
-	}
-
-	TARGET iqn.2006-10.net.vlnb:off {
-		LUN 0 cd0
-	}
-}
-
-DEVICE_GROUP dg1 {
-	DEVICE f1
-	TARGET_GROUP tg_local {
-		group_id 1
-		state active
-		TARGET iqn.2006-10.net.vlnb:Mixed
-	}
-	TARGET_GROUP tg_remote {
-		group_id 2
-		preferred 1
-		state nonoptimized
-		TARGET iqn.2006-10.net.vlnb:peer {
-			rel_tgt_id 2
-		}
-	}
-}
-"##;
-
-fn files(folder: &Folder) {
-    for (name, size) in [("f 1", 1 << 20), ("f2", 2 << 20), ("b1", 1 << 20), ("other", 3 << 20)] {
-        std::fs::File::create(folder.file(name)).unwrap().set_len(size).unwrap();
-    }
-}
-
-fn everything(folder: &Folder) -> String {
-    files(folder);
-    EVERYTHING
-        .replace("{F}", folder.0.to_str().unwrap())
-        .replace("secret#", "secret\\#")
-        .replace("{}", "\\{\\}")
-}
+use whole::{everything, files, lines, loaded, model, saved};
 
 #[test]
 fn what_is_saved_loads_to_the_same_and_is_saved_the_same() {
@@ -293,13 +147,13 @@ fn the_file_of_a_disk_is_exchanged_in_one_go() {
     };
     let model = loaded(&text("f2"));
     apply_text(&model, &text("other"), Mode::Merge).unwrap();
-    let device = model.configuration().devices["d"].device.geometry();
+    let device = model.configuration().devices.get("d").unwrap().device.geometry();
     assert_eq!(device.blocks, (3 << 20) / 512);
     let before = saved(&model);
     let error = apply_text(&model, &text("missing"), Mode::Merge).unwrap_err();
     assert_eq!((error.errno, error.place.line), (libc::ENOENT, 3), "{error}");
     assert_eq!(saved(&model), before);
-    assert_eq!(model.configuration().devices["d"].device.geometry().blocks, (3 << 20) / 512);
+    assert_eq!(model.configuration().devices.get("d").unwrap().device.geometry().blocks, (3 << 20) / 512);
 }
 
 #[test]
@@ -400,6 +254,11 @@ fn a_file_is_saved_whole_or_not_at_all() {
     assert!(save::store(&folder.file("no/such/folder"), "x").is_err());
     let names: Vec<_> = std::fs::read_dir(&folder.0).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(names, ["scst.conf"], "nothing is left beside");
+    let link = folder.file("link.conf");
+    std::os::unix::fs::symlink("scst.conf", &link).unwrap();
+    save::store(&link, "newer").unwrap();
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "newer", "what the link leads to");
+    assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
 }
 
 #[test]

@@ -51,7 +51,9 @@ impl Random {
     /// A write that may be right or wrong.
     fn write(&mut self) -> (String, String) {
         let flag = self.of(&["0", "1", "2"]).to_owned();
-        match self.below(20) {
+        match self.below(30) {
+            20..=25 => self.write_to_groups(),
+            26..=28 => self.write_to_attributes(),
             0 | 1 => {
                 let size = self.of(&["size_mb=1", "size=4096;blocksize=4096", "read_only=1", "size=1"]);
                 (format!("handlers/{}/mgmt", self.of(&["vdisk_nullio", "vdisk_ram"])), {
@@ -121,23 +123,102 @@ impl Random {
     }
 }
 
+impl Random {
+    fn write_to_groups(&mut self) -> (String, String) {
+        let at = format!("device_groups/{}", self.of(&["dg", "d{#"]));
+        let own = format!("{at}/target_groups/{}", self.of(&["t", "s"]));
+        let member = self.of(&["iqn.x:a", "iqn.x:B", "iqn.peer:a", "iqn.peer:b"]);
+        let adds = self.of(&["add", "add", "add", "del"]);
+        match self.below(9) {
+            0 => ("device_groups/mgmt".into(), format!("{adds} {}", &at[14..])),
+            1 => (format!("{at}/devices/mgmt"), format!("{adds} {}", self.device())),
+            2 => (format!("{at}/target_groups/mgmt"), format!("{adds} {}", self.of(&["t", "s"]))),
+            3 | 4 => (format!("{own}/mgmt"), format!("{adds} {member}")),
+            5 => (format!("{own}/group_id"), self.of(&["0", "1", "2", "65535"]).into()),
+            6 => (format!("{own}/preferred"), self.of(&["0", "1"]).into()),
+            7 => (format!("{own}/state"), self.of(&["active", "standby", "offline", "transitioning"]).into()),
+            _ => (format!("{own}/{member}/rel_tgt_id"), self.of(&["1", "2", "9", "10"]).into()),
+        }
+    }
+
+    /// Attributes of every kind of object, right or wrong.
+    fn write_to_attributes(&mut self) -> (String, String) {
+        let target = format!("targets/iscsi/{}", self.target());
+        let device = format!("devices/{}", self.device());
+        let number = self.of(&["0", "1", "7", "0x10", "4096", "70000"]).to_owned();
+        let (path, value) = match self.below(18) {
+            0 => ("setup_id".to_owned(), number),
+            1 => ("threads".to_owned(), number),
+            2 => ("poll_us".to_owned(), number),
+            3 => ("cluster_name".to_owned(), self.text(70)),
+            4 => ("targets/iscsi/internal_portal".to_owned(), self.of(&["", "::1 10.0.0.1", "x"]).into()),
+            5 => (format!("{target}/rel_tgt_id"), number),
+            6 => {
+                (format!("{target}/{}", self.of(&["aen_disabled", "per_portal_acl", "forward_src"])), number)
+            }
+            7 => (format!("{target}/{}", self.of(&["QueuedCommands", "FirstBurstLength"])), number),
+            8 => (
+                format!("{target}/{}", self.of(&["InitialR2T", "ImmediateData"])),
+                self.of(&["Yes", "No"]).into(),
+            ),
+            9 => (format!("{}/io_grouping_type", self.map()), self.of(&["auto", "never", "5", "0"]).into()),
+            10 => (format!("{}/cpu_mask", self.map()), self.of(&["1", "3", "f", "0"]).into()),
+            11 => (
+                format!("{device}/{}", self.of(&["threads_num", "opt_trans_len", "max_tgt_dev_commands"])),
+                number,
+            ),
+            12 => (format!("{device}/threads_pool_type"), self.of(&["shared", "per_initiator"]).into()),
+            13 => (format!("{device}/naa_id"), self.of(&["", "0x5000000000000001", "0x1"]).into()),
+            14 => (format!("{device}/eui64_id"), self.of(&["", "0x0123456789abcdef"]).into()),
+            15 => (
+                format!("{device}/{}", self.of(&["vend_specific_id", "prod_rev_lvl", "t10_vend_id"])),
+                self.text(8),
+            ),
+            16 => {
+                (format!("{device}/{}", self.of(&["read_zero", "allow_sanitize", "lb_per_pb_exp"])), number)
+            }
+            _ => ("targets/copy_manager/allow_not_connected_copy".to_owned(), number),
+        };
+        (path, value)
+    }
+}
+
 fn model() -> Arc<Model> {
     Model::new(Arc::new(Pool::new(2)), None).unwrap()
 }
 
+/// Whether a pattern is in two groups of a target.
+fn has_pattern_twice(model: &Model) -> bool {
+    model.configuration().targets.values().any(|target| {
+        let patterns = target.groups.values().flat_map(|group| &group.initiators);
+        let mut patterns: Vec<&str> = patterns.map(|pattern| pattern.as_str()).collect();
+        let count = patterns.len();
+        patterns.sort_unstable();
+        patterns.dedup();
+        patterns.len() < count
+    })
+}
+
 #[test]
 fn save_then_load_is_the_identity() {
-    let mut good = 0;
+    let (mut good, mut ambiguous) = (0, 0);
     for seed in 1..=40u64 {
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let model = model();
         let tree = Tree::new(Arc::clone(&model));
-        for _ in 0..150 {
+        for _ in 0..220 {
             let (path, text) = random.write();
             good += usize::from(tree.write(&path, &text).is_ok());
         }
         let saved = save::save(&model.configuration());
         let other = self::model();
+        if has_pattern_twice(&model) {
+            // SCST makes such groups and scstadmin does not load them: they are ambiguous.
+            let error = apply_text(&other, &saved, Mode::Merge).unwrap_err();
+            assert!(error.text.contains("of this target a second time"), "{seed}: {error}\n{saved}");
+            ambiguous += 1;
+            continue;
+        }
         apply_text(&other, &saved, Mode::Merge).unwrap_or_else(|error| panic!("{seed}: {error}\n{saved}"));
         assert_eq!(save::save(&other.configuration()), saved, "seed {seed}");
         for (model, mode) in [(&model, Mode::Merge), (&model, Mode::Exact), (&other, Mode::Exact)] {
@@ -145,5 +226,6 @@ fn save_then_load_is_the_identity() {
             assert!(left.is_empty(), "seed {seed}: {}\n{saved}", left.text());
         }
     }
-    assert!(good > 1000, "only {good} writes were right: the test has lost its way");
+    assert!(ambiguous < 20, "{ambiguous} of 40 were not loaded");
+    assert!(good > 2000, "only {good} writes were right: the test has lost its way");
 }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use common::{Daemon, Folder};
 use initiator::{Answer, Initiator, Options, READ, WRITE, rw16};
+use scstu::scsi::background::LongWork;
 use scstu::server::ServerOptions;
 use support::gated::Gated;
 use support::{Memory, TARGET, serve};
@@ -398,6 +399,14 @@ fn spc_5_17_a_copy_in_the_background_is_watched_and_ended() {
         status[16..24] == (8 * MIB).to_be_bytes()
     });
     assert_eq!((status[5], &status[24..26]), (0x12, &[0, 0][..]), "in progress in the background");
+    let work = || {
+        let sessions = server.sessions();
+        let nexus = sessions[0].nexus.as_ref().unwrap();
+        let itl = nexus.itls().into_iter().find(|itl| itl.lun == 0).unwrap();
+        itl.device.long_work()
+    };
+    // 8 MiB of 60,000 blocks.
+    assert_eq!(work(), [LongWork { what: "copy", percent: 27 }]);
     let ended = session.command(0, &[0x83, 0x1c, 0xab, 0xcd, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 0, &[]);
     assert_eq!(ended.unwrap().status, 0);
     store.allow(8 * MIB);

@@ -3,6 +3,8 @@
 //! in every combination.
 #![allow(clippy::unwrap_used)] // Tests panic to fail.
 
+mod common;
+mod initiator;
 mod one_unit;
 mod support;
 
@@ -10,7 +12,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex};
 
+use common::Folder;
+use initiator::Initiator;
 use one_unit::{Bench, Path};
+use scstu::instance::{Instance, Options};
+use scstu::mgmt::conf::save;
 use scstu::model::store::{DirectoryStore, FileStore, Files};
 use scstu::scsi::device::{Device, StateStore};
 use scstu::scsi::reservation::Reservations;
@@ -218,6 +224,36 @@ fn a_file_is_old_or_new_wherever_the_crash_comes() {
 }
 
 #[test]
+fn a_saved_configuration_is_old_or_new_wherever_the_crash_comes() {
+    let old = "# old\n\nTARGET_DRIVER iscsi {\n\tenabled 0\n}\n";
+    let new = "# new\n\nTARGET_DRIVER iscsi {\n\tenabled 1\n\tlink_local 0\n}\n";
+    let (files, shared) = store(&Disk::default());
+    save::store_in(&files, "scst.conf", old).unwrap();
+    let disk = Disk { steps: 0, ..shared.0.lock().unwrap().clone() };
+    let found = Mutex::new(BTreeSet::new());
+    let after = crash_everywhere(
+        &disk,
+        |files| save::store_in(files, "scst.conf", new),
+        |files, is_done| {
+            let left = String::from_utf8(files.get("scst.conf").unwrap().expect("a file is there")).unwrap();
+            assert!(left == new || (left == old && !is_done), "{left}");
+            found.lock().unwrap().insert(left);
+        },
+    );
+    assert_eq!(found.lock().unwrap().len(), 2, "old and new were both seen");
+    assert_eq!(after.names().len(), 1, "nothing is left beside");
+    // The first time there is no old one.
+    crash_everywhere(
+        &Disk::default(),
+        |files| save::store_in(files, "scst.conf", new),
+        |files, is_done| match files.get("scst.conf").unwrap() {
+            Some(left) => assert_eq!(left, new.as_bytes()),
+            None => assert!(!is_done),
+        },
+    );
+}
+
+#[test]
 fn the_number_of_the_installation_is_made_once() {
     crash_everywhere(
         &Disk::default(),
@@ -301,4 +337,90 @@ fn a_directory_keeps_names_apart_and_says_what_it_cannot_read() {
     std::fs::create_dir(directory.join("pr.strange")).unwrap();
     assert_eq!(store.load("strange", "pr"), Err(libc::EISDIR));
     std::fs::remove_dir_all(&directory).unwrap();
+}
+
+const STATE: &str = "version 1\ngeneration 3\naptpl 1\n";
+
+/// A registrant with this key.
+fn registrant(key: u64) -> String {
+    let name: String = b"iqn.a,i,0x000000000001\0\0".iter().map(|byte| format!("{byte:02x}")).collect();
+    let id = format!("45000018{name}");
+    let line = format!("registrant 1 {key:016x} 0 {} {id}\n", id.len() / 2);
+    format!("{STATE}{line}")
+}
+
+/// A daemon with device `d`, and what it keeps in this folder.
+fn daemon(state: &std::path::Path) -> Instance {
+    let options = Options { state_directory: Some(state.to_owned()), ..Options::default() };
+    let instance = Instance::new(options).unwrap();
+    instance.tree().write("handlers/vdisk_ram/mgmt", "add_device d size=1M").unwrap();
+    instance
+}
+
+#[test]
+fn scst_5_8_2_reservations_are_kept_in_the_file_that_was_chosen() {
+    const FILE: &str = "devices/d/pr_file_name";
+    const PR: &str = "devices/d/pr_state";
+    let folder = Folder::new("pr-file");
+    let (state, own) = (folder.file("state"), folder.file("own"));
+    std::fs::create_dir(&own).unwrap();
+    let path = own.join("registrations").to_str().unwrap().to_owned();
+    let has = |instance: &Instance, key: u64| {
+        instance.tree().read(PR).unwrap().contains(&format!("registrant 1 {key:016x} "))
+    };
+    {
+        let instance = daemon(&state);
+        let tree = instance.tree();
+        assert_eq!(tree.read(FILE).unwrap(), format!("{}\n", state.join("pr.d").display()));
+        tree.write(PR, &registrant(1)).unwrap();
+        for (text, errno) in
+            [("registrations", libc::EINVAL), ("/nowhere/at/all", libc::ENOENT), ("/", libc::EINVAL)]
+        {
+            assert_eq!(tree.write(FILE, text).unwrap_err().errno, errno, "{text}");
+        }
+        // Where nothing is kept yet, the present ones are kept.
+        tree.write(FILE, &path).unwrap();
+        assert_eq!(tree.read(FILE).unwrap(), format!("{path}\n[key]\n"));
+        assert!(has(&instance, 1));
+        tree.write(PR, &registrant(2)).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(&format!("{:016x}", 2)), "{text}");
+        instance.stop(std::time::Duration::ZERO).unwrap();
+    }
+    {
+        let instance = daemon(&state);
+        let tree = instance.tree();
+        assert!(has(&instance, 1), "what the state directory has, until somebody says where to look");
+        tree.write(FILE, &path).unwrap();
+        assert!(has(&instance, 2));
+        tree.write(FILE, "").unwrap();
+        assert!(has(&instance, 1) && !tree.read(FILE).unwrap().contains("[key]"));
+        // What cannot be read changes nothing.
+        std::fs::write(&path, "version 1\nnonsense\n").unwrap();
+        assert_eq!(tree.write(FILE, &path).unwrap_err().errno, libc::EIO);
+        assert!(has(&instance, 1) && tree.read(FILE).unwrap().ends_with("pr.d\n"));
+        // As a parameter of a new device it counts from the start.
+        std::fs::write(&path, registrant(3).to_owned() + "end\n").unwrap();
+        tree.write("handlers/vdisk_ram/mgmt", "del_device d").unwrap();
+        let device = format!("add_device d size=1M;pr_file_name={path}");
+        tree.write("handlers/vdisk_ram/mgmt", &device).unwrap();
+        assert!(has(&instance, 3));
+        // A session that uses the device keeps it.
+        let name = "iqn.2026-01.test:kept";
+        tree.write("targets/iscsi/mgmt", &format!("add_target {name}")).unwrap();
+        tree.write(&format!("targets/iscsi/{name}/luns/mgmt"), "add d 0").unwrap();
+        tree.write(&format!("targets/iscsi/{name}/enabled"), "1").unwrap();
+        instance.start().unwrap();
+        let address = instance.listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let mut session = Initiator::login(address, name, &initiator::Options::default()).unwrap();
+        session.command(0, &[0; 6], 0, &[]).unwrap();
+        assert_eq!(tree.write(FILE, "").unwrap_err().errno, libc::EBUSY);
+        assert!(has(&instance, 3) && tree.read(FILE).unwrap().starts_with(&path));
+        drop(session);
+        instance.stop(std::time::Duration::from_secs(5)).unwrap();
+    }
+    let instance = Instance::new(Options::default()).unwrap();
+    instance.tree().write("handlers/vdisk_ram/mgmt", "add_device d size=1M").unwrap();
+    assert_eq!(instance.tree().write(FILE, &path).unwrap_err().errno, libc::EOPNOTSUPP);
+    assert_eq!(instance.tree().read(FILE).unwrap(), "\n");
 }

@@ -111,6 +111,72 @@ fn from_nothing_to_a_session_and_back() {
     assert_eq!(served.good(&["--json", "target", "list"]), "[]\n");
 }
 
+fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + LIMIT;
+    while !condition() {
+        assert!(std::time::Instant::now() < deadline, "{what}: not within {LIMIT:?}");
+    }
+}
+
+/// The number behind `key` in a line of JSON.
+fn number_in(json: &str, key: &str) -> Option<u64> {
+    let behind = json.split(&format!("\"{key}\":")).nth(1)?;
+    behind.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+#[test]
+fn the_oldest_command_and_long_work_are_told() {
+    let served = Served::configured("work");
+    let mut session = served.login();
+    session.good(0, &[0; 6], 0, &[]).unwrap();
+    const AGE: &str = "oldest_command_milliseconds";
+    assert!(served.good(&["--json", "session", "list"]).contains(&format!("\"{AGE}\":null")));
+    let line = served.good(&["device", "list"]);
+    assert!(line.lines().nth(1).unwrap().contains(" - "), "{line}");
+
+    // Held back, a command grows old.
+    served.good(&["set", "devices/disk1/block", "11"]);
+    let held = session.start(0, &[0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0], 512, &[]).unwrap();
+    let look = || number_in(&served.good(&["--json", "status"]), AGE);
+    until("it is told", || look().is_some());
+    let first = look().unwrap();
+    assert!(look().unwrap() > first, "it grows older");
+    let status = served.good(&["status"]);
+    let line = status.lines().find(|line| line.contains("127.0.0.1:")).unwrap();
+    assert!(line.contains(" s  "), "{line}");
+    served.good(&["top", "--count", "1", "--interval", "0.1"]);
+    served.good(&["set", "devices/disk1/block", "0"]);
+    assert_eq!(session.wait(held).unwrap().status, 0);
+    until("it is told no longer", || look().is_none());
+
+    // SANITIZE of a disk of four parts, stretched so that it can be seen.
+    let disk = served.disk("large.img", 32 << 20);
+    let attributes = [&format!("filename={disk}"), "allow_sanitize=1", "sanitize_min_ms=4000"];
+    served.good(&[&["device", "add", "disk2", "vdisk_fileio"][..], &attributes[..]].concat());
+    served.good(&["lun", "map", TARGET, "1", "disk2"]);
+    assert_eq!(served.good(&["get", "devices/disk2/progress"]), "none\n");
+    session.command(1, &[0; 6], 0, &[]).unwrap();
+    let list = [1, 0, 0, 4, 0xde, 0xad, 0xbe, 0xef];
+    session.command(0, &[0; 6], 0, &[]).unwrap();
+    session.good(1, &[0x48, 0x80 | 0x01, 0, 0, 0, 0, 0, 0, 8, 0], 0, &list).unwrap();
+    let percent = || number_in(&served.good(&["--json", "device", "progress", "disk2"]), "percent");
+    let mut seen = std::collections::BTreeSet::new();
+    until("it ends", || {
+        let now = percent();
+        seen.extend(now);
+        now.is_none()
+    });
+    assert!(seen.len() > 1 && seen.iter().all(|percent| *percent < 100), "{seen:?}");
+    session.good(1, &[0x48, 0x80 | 0x01, 0, 0, 0, 0, 0, 0, 8, 0], 0, &list).unwrap();
+    let tree = served.good(&["get", "devices/disk2/progress"]);
+    assert!(tree.starts_with("sanitize ") && tree.ends_with("%\n"), "{tree}");
+    assert!(served.good(&["status"]).contains("sanitize "));
+    assert!(served.good(&["--json", "status"]).contains("\"work\":[{\"what\":\"sanitize\",\"percent\":"));
+    assert_eq!(served.good(&["device", "progress", "--wait"]), "");
+    assert_eq!(served.good(&["get", "devices/disk2/progress"]), "none\n");
+    served.bad(2, &["device", "progress", "nothing"]);
+}
+
 #[test]
 fn a_disk_grows_under_its_session() {
     let served = Served::configured("grow");
@@ -195,6 +261,35 @@ fn what_is_saved_makes_the_same_again() {
     other.good(&["apply", file.to_str().unwrap()]);
     assert_eq!(other.good(&["save"]), text);
     other.login();
+}
+
+#[test]
+fn a_mistake_in_a_file_is_told_with_its_place_and_a_value_beyond_scstadmin_is_warned_of() {
+    let served = Served::configured("places");
+    let file = served.folder.file("new.conf");
+    let device = "HANDLER vdisk_nullio {\n\tDEVICE n {\n\t\tsize 1M\n\t\tcolour red\n\t}\n}\n";
+    fs::write(&file, device).unwrap();
+    let name = file.to_str().unwrap();
+    for words in [&["check", name][..], &["plan", name], &["apply", name]] {
+        let text = served.bad(2, words);
+        assert!(
+            text.contains(&format!("{name}:4:3: vdisk_nullio has no attribute colour; there are ")),
+            "{text}"
+        );
+    }
+    let path = format!("targets/iscsi/{TARGET}/comment");
+    served.good(&["set", &path, "say \"it\""]);
+    let saved = served.folder.file("saved.conf");
+    let text = served.good(&["save", saved.to_str().unwrap()]);
+    assert!(text.contains("warning: ") && text.contains("the value of comment "), "{text}");
+    let line: usize = text.split("saved.conf:").nth(1).unwrap().split(':').next().unwrap().parse().unwrap();
+    assert!(fs::read_to_string(&saved).unwrap().lines().nth(line - 1).unwrap().contains("comment"));
+    fs::write(&saved, "TARGET_DRIVER iscsi {\n\tenabled 1\n}\n").unwrap();
+    let plan = served.good(&["plan", saved.to_str().unwrap(), "--remove"]);
+    assert!(plan.contains("- target"), "{plan}");
+    served.good(&["set", "targets/iscsi/link_local", "0"]);
+    let plan = served.good(&["plan", saved.to_str().unwrap(), "--remove"]);
+    assert!(plan.contains("~ driver iscsi: link_local 0 -> 1, its default"), "{plan}");
 }
 
 #[test]

@@ -317,6 +317,75 @@ fn a_device_that_goes_leaves_every_map_and_group() {
     listing(&tree, "", &mut text);
     assert!(!text.lines().any(|line| line.contains("/null")), "{text}");
     write(&tree, "handlers/vdisk_nullio/mgmt", "add_device null");
-    let lun = tree.list("targets/copy_manager/copy_manager_tgt/luns").unwrap();
-    assert_eq!(lun[0].0, "1", "numbers of the copy manager are not used again");
+    let link = tree.kind("devices/null/exported/export0").unwrap();
+    let lun = "../../../targets/copy_manager/copy_manager_tgt/luns/1";
+    assert_eq!(link, Kind::Link { target: lun.to_owned() }, "between cd and ram");
+}
+
+#[test]
+fn luns_of_the_copy_manager_depend_on_names_and_on_nothing_else() {
+    let luns = "targets/copy_manager/copy_manager_tgt/luns";
+    let made = |names: &[&str]| {
+        let tree = tree();
+        write(&tree, "setup_id", "1");
+        for name in names {
+            write(&tree, "handlers/vdisk_nullio/mgmt", &format!("add_device {name}"));
+        }
+        tree
+    };
+    let text = |tree: &Tree| {
+        let mut text = String::new();
+        listing(tree, "", &mut text);
+        text
+    };
+    let tree = made(&["m", "z", "a", "gone", "b"]);
+    write(&tree, "handlers/vdisk_nullio/mgmt", "del_device gone");
+    assert_eq!(text(&tree), text(&made(&["a", "b", "m", "z"])));
+    let device = |lun: &str| match tree.kind(&format!("{luns}/{lun}/device")) {
+        Ok(Kind::Link { target }) => target.rsplit('/').next().unwrap().to_owned(),
+        other => format!("{other:?}"),
+    };
+    assert_eq!(["0", "1", "2", "3"].map(device), ["a", "b", "m", "z"]);
+    let mgmt = format!("{luns}/mgmt");
+    assert_eq!(tree.write(&mgmt, "add a 1").unwrap_err().errno, libc::EEXIST);
+    assert_eq!(tree.write(&mgmt, "del 4").unwrap_err().errno, libc::EINVAL);
+    // What is taken out leaves a gap, so that a list that was read before can be taken out one by one.
+    write(&tree, &mgmt, "del 0");
+    write(&tree, &mgmt, "del 1");
+    assert_eq!(tree.write(&mgmt, "del 1").unwrap_err().errno, libc::EINVAL);
+    assert!(tree.list("devices/b/exported").unwrap().is_empty());
+    assert_eq!(device("2"), "m");
+    write(&tree, &mgmt, "add b 9");
+    assert_eq!(device("1"), "b");
+    write(&tree, &mgmt, "clear");
+    assert_eq!(tree.list(luns).unwrap().len(), 1, "mgmt alone");
+    write(&tree, &mgmt, "add a 0");
+    write(&tree, &mgmt, "replace z 7");
+    assert_eq!(["0", "3"].map(device), ["a", "z"]);
+    let session = "targets/copy_manager/copy_manager_tgt/sessions/copy_manager_sess";
+    assert_eq!(tree.read(&format!("{session}/lun3/active_commands")).unwrap(), "0\n");
+    assert_eq!(tree.kind(&format!("{session}/lun1")).unwrap_err().errno, libc::ENOENT);
+    assert_eq!(tree.kind(&format!("{session}/luns")).unwrap(), Kind::Link { target: "../../luns".into() });
+}
+
+#[test]
+fn one_level_of_the_log_is_shown_and_set_in_three_places() {
+    let tree = tree();
+    let all = ["trace_level", "handlers/vdisk_fileio/trace_level", "targets/iscsi/trace_level"];
+    for own in all {
+        write(&tree, own, "default");
+        write(&tree, own, "add conn_dbg");
+        assert_eq!(log::max_level(), log::LevelFilter::Trace, "{own}");
+        for other in all {
+            let text = tree.read(other).unwrap();
+            assert!(
+                text.starts_with("out_of_mem | pid | special | mgmt | conn_dbg\n\n\n"),
+                "{other}: {text}"
+            );
+        }
+        write(&tree, own, "none");
+        assert_eq!(log::max_level(), log::LevelFilter::Error, "{own}");
+    }
+    assert_eq!(tree.write("handlers/nobody/trace_level", "all").unwrap_err().errno, libc::ENOENT);
+    assert_eq!(tree.write(all[1], "add colour").unwrap_err().errno, libc::EINVAL);
 }

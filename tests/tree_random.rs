@@ -5,7 +5,7 @@
 
 mod plain;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -50,6 +50,9 @@ const TARGETS: [&str; 3] = ["iqn.x:t0", "iqn.x:t1", "iqn.x:t2"];
 const GROUPS: [&str; 3] = ["g0", "g1", "g2"];
 const PATTERNS: [&str; 5] = ["iqn.i:a*", "iqn.i:b?", "!iqn.i:c", "iqn.i:d", "*"];
 const INITIATORS: [&str; 5] = ["iqn.i:a1", "iqn.i:b2", "iqn.i:c", "iqn.i:d", "iqn.i:e"];
+const DEVICE_GROUPS: [&str; 2] = ["dg0", "dg1"];
+const TARGET_GROUPS: [&str; 3] = ["tg0", "tg1", "tg2"];
+const MEMBERS: [&str; 5] = ["iqn.x:t0", "iqn.x:t1", "iqn.x:t2", "iqn.peer:a", "iqn.peer:b"];
 const LUNS: [&str; 4] = ["0", "1", "7", "16383"];
 
 /// Notes that it was told to close.
@@ -197,7 +200,9 @@ impl World {
         let at = format!("targets/iscsi/{target}");
         let scope = if random.below(2) == 0 { at.clone() } else { format!("{at}/ini_groups/{group}") };
         let flag = random.of(&["0", "1"]);
-        match random.below(20) {
+        match random.below(30) {
+            20..=26 => self.step_in_groups(random),
+            27..=29 => self.step_of_attributes(random, &scope),
             0 | 1 => {
                 let text = format!("add_device {device} size_mb=16;read_only={flag}");
                 self.write("handlers/vdisk_nullio/mgmt", &text);
@@ -235,6 +240,87 @@ impl World {
                 assert_eq!(self.login(target, initiator), expected, "{initiator} to {target}");
             }
             _ => self.end_of_a_session(random),
+        }
+    }
+
+    fn step_in_groups(&mut self, random: &mut Random) {
+        let (group, name) = (random.of(&DEVICE_GROUPS), random.of(&TARGET_GROUPS));
+        let (device, member) = (random.of(&DEVICES), random.of(&MEMBERS));
+        let at = format!("device_groups/{group}");
+        let own = format!("{at}/target_groups/{name}");
+        let makes = random.of(&["create", "add", "add", "add", "del"]);
+        let adds = random.of(&["add", "add", "add", "del"]);
+        match random.below(10) {
+            0 => self.write("device_groups/mgmt", &format!("{makes} {group}")),
+            1 => self.write(&format!("{at}/devices/mgmt"), &format!("{adds} {device}")),
+            2 | 3 => self.write(&format!("{at}/target_groups/mgmt"), &format!("{makes} {name}")),
+            4 | 5 => self.write(&format!("{own}/mgmt"), &format!("{adds} {member}")),
+            6 => {
+                let id = random.of(&["0", "1", "2", "65535", "65536"]);
+                self.write(&format!("{own}/group_id"), id);
+            }
+            7 => self.write(&format!("{own}/preferred"), random.of(&["0", "1", "2"])),
+            8 => {
+                let states = ["active", "nonoptimized", "standby", "offline", "transitioning", "Active"];
+                self.write(&format!("{own}/state"), random.of(&states));
+            }
+            _ => {
+                let id = random.of(&["0", "1", "2", "3", "9"]);
+                self.write(&format!("{own}/{member}/rel_tgt_id"), id);
+            }
+        }
+    }
+
+    fn step_of_attributes(&mut self, random: &mut Random, scope: &str) {
+        let (device, target) = (random.of(&DEVICES), format!("targets/iscsi/{}", random.of(&TARGETS)));
+        let number = random.of(&["0", "1", "2", "4", "60", "65535", "65536", "x"]);
+        match random.below(9) {
+            0 => self.write(&format!("{target}/alias"), random.of(&["", "an alias", "\"{}#"])),
+            1 => self.write(&format!("{target}/comment"), random.of(&["", "\\ text", "x"])),
+            2 => self.write(&format!("{target}/RspTimeout"), number),
+            3 => self.write(&format!("{target}/MaxSessions"), random.of(&["0", "65535", "65536", "x"])),
+            4 => self.write(&format!("{target}/aen_disabled"), number),
+            5 => self.write(&format!("{target}/rel_tgt_id"), random.of(&["0", "1", "2", "3", "70000"])),
+            6 => self
+                .write(&format!("devices/{device}/prod_id"), random.of(&["P", "p q", "a-name-of-17-bytes"])),
+            7 => self.write(&format!("devices/{device}/max_tgt_dev_commands"), number),
+            _ => self
+                .write(&format!("{scope}/addr_method"), random.of(&["FLAT", "lun", "PERIPHERAL", "ROUND"])),
+        }
+    }
+
+    /// Device groups as the tree shows them and as their units do; every attribute reads what was written.
+    fn compare_values(&self) {
+        let mut found = BTreeSet::new();
+        let mut files = Vec::new();
+        listing(&self.tree, "device_groups", &mut files);
+        for line in files {
+            let (path, rest) = line.split_once(' ').unwrap();
+            if rest.starts_with("->") {
+                found.insert(path.to_owned());
+            } else if !path.ends_with("/mgmt") {
+                let text = self.tree.read(path).unwrap();
+                found.insert(format!("{path} {}", text.lines().next().unwrap_or_default()));
+            }
+        }
+        assert_eq!(found, self.plain.device_groups().shown());
+        let configuration = self.model.configuration();
+        let expected = self.plain.device_groups().of_devices(&self.plain.identifiers());
+        for (name, object) in &configuration.devices {
+            let own = object.device.target_port_groups();
+            let own = own.groups().map(|group| {
+                (group.group_id, group.state.name().to_owned(), group.preferred, group.ports.clone())
+            });
+            let own: Vec<_> = own.collect();
+            assert_eq!(
+                Some(&own).filter(|own| !own.is_empty()),
+                expected.get(name).filter(|own| !own.is_empty()),
+                "{name}"
+            );
+        }
+        for (path, value) in &self.plain.values {
+            let text = self.tree.read(path).unwrap_or_else(|error| panic!("{path}: {error}"));
+            assert_eq!(text.lines().next().unwrap_or_default(), value, "{path}");
         }
     }
 
@@ -280,6 +366,7 @@ fn random_writes_and_sessions_do_what_they_mean_and_survive_saving() {
             world.step(&mut random);
             world.settle();
             world.compare();
+            world.compare_values();
             if step % 50 == 49 {
                 saved_is_loaded(&world, seed);
             }

@@ -115,6 +115,75 @@ fn a_session_is_a_directory_that_can_be_closed() {
 }
 
 #[test]
+fn commands_across_pieces_of_4_kib_are_counted() {
+    let world = World::new();
+    let mut session = world.login();
+    let own = format!("@/sessions/{}", session.options().name);
+    let read = |session: &mut Initiator, lba: u8, blocks: u8| {
+        let cdb = [0x28, 0, 0, 0, 0, lba, 0, 0, blocks, 0];
+        session.good(0, &cdb, usize::from(blocks) * 512, &[]).unwrap();
+    };
+    let counts = || {
+        let files = ["read_cmd_count", "read_unaligned_cmd_count", "write_unaligned_cmd_count"];
+        files.map(|file| world.read(&format!("{own}/{file}")).trim().parse::<u32>().unwrap())
+    };
+    let before = counts();
+    read(&mut session, 8, 16);
+    session.good(0, &INQUIRY, 96, &[]).unwrap();
+    assert_eq!(counts(), [before[0] + 2, 0, 0]);
+    read(&mut session, 1, 8);
+    read(&mut session, 8, 7);
+    session.good(0, &[0x2a, 0, 0, 0, 0, 16, 0, 0, 8, 0], 0, &[1; 4096]).unwrap();
+    session.good(0, &[0x2a, 0, 0, 0, 0, 17, 0, 0, 1, 0], 0, &[1; 512]).unwrap();
+    assert_eq!(counts(), [before[0] + 4, 2, 1]);
+    assert_eq!(world.read("@/read_unaligned_cmd_count"), "2\n");
+    world.write(&format!("{own}/read_io_count_kb"), "0");
+    assert_eq!(counts(), [0, 0, 1], "the figures of one direction go together");
+}
+
+#[test]
+fn the_memory_for_data_is_shown_as_it_is() {
+    let world = World::new();
+    let mut session = world.login();
+    let line = || {
+        let text = world.read("sgv/sgv/stats");
+        let line = text.lines().find(|line| line.starts_with("  sgv-64K ")).unwrap();
+        line.split_whitespace().skip(1).map(str::to_owned).collect::<Vec<_>>()
+    };
+    world.write("sgv/sgv/stats", "reset");
+    assert_eq!(line()[..2], ["0", "0"]);
+    for _ in 0..3 {
+        session.good(0, &[0x28, 0, 0, 0, 0, 0, 0, 0, 128, 0], 65536, &[]).unwrap();
+    }
+    let own = line();
+    let [hits, total] = [&own[0], &own[1]].map(|text| text.parse::<u32>().unwrap());
+    assert!(total == 3 && (2..=3).contains(&hits), "{own:?}");
+    assert_eq!(own[3], "16/16/1", "one buffer of 16 pages, which waits");
+    let text = world.read("sgv/global_stats");
+    assert!(text.starts_with("Inactive/active pages") && text.contains("131072/131072\n"), "{text}");
+    world.write("sgv/global_stats", "0");
+    assert_eq!(line()[..2], ["0", "0"]);
+    // Held back with its data, a write keeps its buffer.
+    world.write("devices/a/block", "11");
+    let tag = session.start(0, &[0x2a, 0, 0, 0, 0, 0, 0, 0, 128, 0], 0, &[1; 65536]).unwrap();
+    until("the write has its buffer", || line()[3] == "16/0/1");
+    world.write("devices/a/block", "0");
+    assert_eq!(session.wait(tag).unwrap().status, 0);
+}
+
+#[test]
+fn suspended_logins_come_again_later() {
+    let world = World::new();
+    let mut session = world.login();
+    world.write("targets/iscsi/suspend_logins", "1");
+    let error = Initiator::login(world.address, TARGET, &Options::default()).err().unwrap().to_string();
+    assert!(error.ends_with("03, 01, 00, 00]"), "Service unavailable: {error}");
+    session.good(0, &TEST_UNIT_READY, 0, &[]).unwrap();
+    world.write("targets/iscsi/suspend_logins", "0");
+    world.login();
+}
+
+#[test]
 fn times_are_measured_while_somebody_wants_them() {
     let world = World::new();
     let mut session = world.login();

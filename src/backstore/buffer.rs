@@ -5,8 +5,8 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::sys::AlignedMemory;
 
@@ -76,10 +76,35 @@ impl Drop for Buffer {
     }
 }
 
+/// What a pool has counted of one size class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClassFigures {
+    /// Size of its buffers in bytes.
+    pub bytes: usize,
+    /// Buffers asked for.
+    pub total: u64,
+    /// Of these, those that were there from before.
+    pub hits: u64,
+    /// Buffers given back that were not kept.
+    pub released: u64,
+    /// Buffers that are out.
+    pub out: u64,
+    /// Buffers that wait to be used again.
+    pub idle: u64,
+}
+
+/// The buffers of one size, and what was counted of them; both under one lock.
+#[derive(Default)]
+struct Class {
+    idle: Vec<AlignedMemory>,
+    figures: ClassFigures,
+}
+
 struct Inner {
     budget: usize,
     in_use: AtomicUsize,
-    idle: [Mutex<Vec<AlignedMemory>>; CLASSES],
+    refused: AtomicU64,
+    classes: [Mutex<Class>; CLASSES],
 }
 
 impl Inner {
@@ -87,10 +112,26 @@ impl Inner {
         self.in_use.fetch_sub(memory.len(), Ordering::Relaxed);
         // The memory of a class has the class's size, a power of two.
         let class = (memory.len() / SMALLEST).trailing_zeros() as usize;
-        let mut idle = self.idle[class].lock().unwrap_or_else(PoisonError::into_inner);
-        if (idle.len() + 1) << class <= KEPT_BYTES_PER_CLASS / SMALLEST {
-            idle.push(memory);
+        let mut own = self.class(class);
+        own.figures.out = own.figures.out.saturating_sub(1);
+        if (own.idle.len() + 1) << class <= KEPT_BYTES_PER_CLASS / SMALLEST {
+            own.idle.push(memory);
+        } else {
+            own.figures.released += 1;
         }
+    }
+
+    fn class(&self, class: usize) -> MutexGuard<'_, Class> {
+        self.classes[class].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, class: usize) -> Option<AlignedMemory> {
+        let mut own = self.class(class);
+        let recycled = own.idle.pop();
+        own.figures.total += 1;
+        own.figures.out += 1;
+        own.figures.hits += u64::from(recycled.is_some());
+        recycled
     }
 }
 
@@ -114,7 +155,8 @@ impl BufferPool {
             inner: Arc::new(Inner {
                 budget,
                 in_use: AtomicUsize::new(0),
-                idle: std::array::from_fn(|_| Mutex::new(Vec::new())),
+                refused: AtomicU64::new(0),
+                classes: std::array::from_fn(|_| Mutex::default()),
             }),
         }
     }
@@ -133,16 +175,39 @@ impl BufferPool {
         let before = self.inner.in_use.fetch_add(size, Ordering::Relaxed);
         if before.saturating_add(size) > self.inner.budget {
             self.inner.in_use.fetch_sub(size, Ordering::Relaxed);
+            self.inner.refused.fetch_add(1, Ordering::Relaxed);
             return None;
         }
-        let recycled = self.inner.idle[class].lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let memory = recycled.unwrap_or_else(|| AlignedMemory::zeroed(size));
+        let memory = self.inner.take(class).unwrap_or_else(|| AlignedMemory::zeroed(size));
         Some(Buffer { memory: Some(memory), length, pool: Some(Arc::clone(&self.inner)) })
     }
 
     /// Bytes out at the moment.
     pub fn in_use(&self) -> usize {
         self.inner.in_use.load(Ordering::Relaxed)
+    }
+
+    /// How often a buffer was refused because the budget was used up.
+    pub fn refused(&self) -> u64 {
+        self.inner.refused.load(Ordering::Relaxed)
+    }
+
+    /// What was counted of each size class, smallest first.
+    pub fn figures(&self) -> Vec<ClassFigures> {
+        let figures = |class: usize| {
+            let own = self.inner.class(class);
+            ClassFigures { bytes: SMALLEST << class, idle: own.idle.len() as u64, ..own.figures }
+        };
+        (0..CLASSES).map(figures).collect()
+    }
+
+    /// Counts from zero again; what is out and what is kept stays so.
+    pub fn reset_figures(&self) {
+        self.inner.refused.store(0, Ordering::Relaxed);
+        for class in 0..CLASSES {
+            let mut own = self.inner.class(class);
+            own.figures = ClassFigures { out: own.figures.out, ..ClassFigures::default() };
+        }
     }
 
     /// The limit given to [`BufferPool::new`].
@@ -177,5 +242,23 @@ mod tests {
         drop(two);
         assert_eq!(pool.in_use(), 0);
         assert!(pool.get(LARGEST + 1).is_none());
+    }
+
+    #[test]
+    fn what_is_handed_out_and_comes_back_is_counted_by_size() {
+        let pool = BufferPool::new(8192);
+        let one = pool.get(5000).unwrap();
+        assert!(pool.get(1).is_none());
+        assert_eq!(pool.figures()[1], ClassFigures { bytes: 8192, total: 1, out: 1, ..Default::default() });
+        drop(one);
+        drop(pool.get(8192).unwrap());
+        let expected = ClassFigures { bytes: 8192, total: 2, hits: 1, idle: 1, ..Default::default() };
+        assert_eq!((pool.figures()[1], pool.refused()), (expected, 1));
+        let again = pool.get(8192).unwrap();
+        pool.reset_figures();
+        assert_eq!(pool.figures()[1], ClassFigures { bytes: 8192, out: 1, ..Default::default() });
+        assert_eq!(pool.refused(), 0);
+        drop(again);
+        assert_eq!(pool.figures()[1], ClassFigures { bytes: 8192, idle: 1, ..Default::default() });
     }
 }

@@ -71,6 +71,8 @@ pub struct Handler {
     pub medium: Medium,
     /// Names of the parameters that it takes when a device is added.
     pub parameters: &'static [&'static str],
+    /// What can be said of a request before anything is opened.
+    pub check: fn(&OpenRequest) -> Result<(), OpenError>,
     /// Opens a medium.
     pub opener: Opener,
 }
@@ -88,6 +90,7 @@ impl Handler {
             help: Cow::Owned(help.into()),
             medium: Medium::Disk,
             parameters: REGISTERED_PARAMETERS,
+            check: |_| Ok(()),
             opener: Opener::Registered(Arc::new(open)),
         }
     }
@@ -181,6 +184,7 @@ pub static HANDLERS: &[Handler] = &[
         help: Cow::Borrowed("a CD-ROM drive whose medium is an image file"),
         medium: Medium::CdRom,
         parameters: &["filename", "tst"],
+        check: |_| Ok(()),
         opener: Opener::Function(open_cdrom),
     },
     Handler {
@@ -200,6 +204,7 @@ pub static HANDLERS: &[Handler] = &[
             "thin_provisioned",
             "active",
         ],
+        check: check_file,
         opener: Opener::Function(|request| open_file(&OpenRequest { o_direct: true, ..request.clone() })),
     },
     Handler {
@@ -220,6 +225,7 @@ pub static HANDLERS: &[Handler] = &[
             "thin_provisioned",
             "active",
         ],
+        check: check_file,
         opener: Opener::Function(open_file),
     },
     Handler {
@@ -227,6 +233,7 @@ pub static HANDLERS: &[Handler] = &[
         help: Cow::Borrowed("stores nothing and reads zeros, for measurements"),
         medium: Medium::Disk,
         parameters: &["size", COMMON[0], COMMON[1], COMMON[2], COMMON[3], COMMON[4], "dummy"],
+        check: |request| null_size(request).map(drop),
         opener: Opener::Function(open_null),
     },
     Handler {
@@ -245,6 +252,7 @@ pub static HANDLERS: &[Handler] = &[
             COMMON[4],
             "thin_provisioned",
         ],
+        check: |request| ram_size(request).map(drop),
         opener: Opener::Function(open_ram),
     },
 ];
@@ -279,6 +287,11 @@ fn path(request: &OpenRequest) -> Result<&PathBuf, OpenError> {
     }
 }
 
+fn check_file(request: &OpenRequest) -> Result<(), OpenError> {
+    block_size(request, 512)?;
+    path(request).map(drop)
+}
+
 fn open_file(request: &OpenRequest) -> Opened {
     let options = FileOptions {
         block_size: block_size(request, 512)?,
@@ -308,24 +321,40 @@ fn open_cdrom(request: &OpenRequest) -> Opened {
     Ok(Some(Arc::new(FileStore::open(path(request)?, options)?)))
 }
 
-fn open_null(request: &OpenRequest) -> Opened {
+/// Block length and size.
+fn null_size(request: &OpenRequest) -> Result<(u32, u64), OpenError> {
     let block_size = block_size(request, 512)?;
-    let bytes = whole_blocks(request.size.unwrap_or(DEFAULT_BYTES), block_size)?;
+    Ok((block_size, whole_blocks(request.size.unwrap_or(DEFAULT_BYTES), block_size)?))
+}
+
+fn open_null(request: &OpenRequest) -> Opened {
+    let (block_size, bytes) = null_size(request)?;
     Ok(Some(Arc::new(NullStore::new(block_size, bytes))))
 }
 
-fn open_ram(request: &OpenRequest) -> Opened {
+/// Block length and size; that of a file may be left to it.
+fn ram_size(request: &OpenRequest) -> Result<(u32, Option<u64>), OpenError> {
     let block_size = block_size(request, 512)?;
+    let bytes = request.size.map(|size| whole_blocks(size, block_size)).transpose()?;
     if request.filename.is_some() {
-        let bytes = request.size.map(|size| whole_blocks(size, block_size)).transpose()?;
-        return Ok(Some(Arc::new(MappedStore::open(path(request)?, block_size, bytes)?)));
+        path(request)?;
+        return Ok((block_size, bytes));
     }
-    let missing = || OpenError::new(libc::EINVAL, "size is missing");
-    let bytes = whole_blocks(request.size.ok_or_else(missing)?, block_size)?;
-    if bytes > MAX_BYTES {
-        return Err(OpenError::new(libc::EFBIG, format!("size {bytes} is above {MAX_BYTES}")));
+    match bytes {
+        None => Err(OpenError::new(libc::EINVAL, "size is missing")),
+        Some(bytes) if bytes > MAX_BYTES => {
+            Err(OpenError::new(libc::EFBIG, format!("size {bytes} is above {MAX_BYTES}")))
+        }
+        bytes => Ok((block_size, bytes)),
     }
-    Ok(Some(Arc::new(RamStore::new(block_size, bytes))))
+}
+
+fn open_ram(request: &OpenRequest) -> Opened {
+    let (block_size, bytes) = ram_size(request)?;
+    Ok(Some(match &request.filename {
+        Some(path) => Arc::new(MappedStore::open(path, block_size, bytes)?),
+        None => Arc::new(RamStore::new(block_size, bytes.unwrap_or_default())),
+    }))
 }
 
 #[cfg(test)]

@@ -143,6 +143,7 @@ impl Instance {
             // Who embeds it says with each target whether it is served.
             model.apply(&Change::set(Object::Iscsi, "enabled", "1"))?;
             let server = Server::new(options.server, model.clone(), pool);
+            model.set_buffers(server.buffers().clone());
             let registrar = Registrar::attach(&model, Timing::default());
             let tree = Tree::new(model.clone());
             Ok(Instance { id, model, tree, server, events, stage: Mutex::new(Stage::New), registrar })

@@ -1,12 +1,12 @@
 //! How changes are made: on a copy of the configuration, which takes the place of the old one when all of
 //! them are right.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::attr::{Access, Attr, Error};
 use crate::model::device::{self, DeviceObject};
-use crate::model::device_group::{self, DeviceGroup, Member, TargetGroup};
+use crate::model::device_group::{self, TargetGroup};
 use crate::model::dynamic::{self, Values};
 use crate::model::effect::Effect;
 use crate::model::object::{COPY_MANAGER_TARGET, Object, Scope};
@@ -15,11 +15,13 @@ use crate::model::target::{
     map_rows,
 };
 use crate::model::{
-    Change, Configuration, Model, OBJECT_LIMIT, check_access, check_name, driver, exists, key, latency,
-    missing, root, session, unknown,
+    Change, Configuration, Model, OBJECT_LIMIT, check_access, check_name, driver, exists, fresh, key,
+    latency, memory, missing, root, session, trace, unknown,
 };
 use crate::names::{IscsiName, Pattern};
 use crate::scsi::lun::MAX_LUN;
+
+mod groups;
 
 /// Changes in the making.
 pub(super) struct Batch<'m> {
@@ -34,6 +36,8 @@ pub(super) struct Batch<'m> {
     pub(super) regrouped: BTreeSet<String>,
     /// Objects that are gone; their files close when the batch does.
     removed: Vec<Arc<DeviceObject>>,
+    /// Nothing is opened: it is only seen whether the words are right.
+    pub(super) is_rehearsal: bool,
 }
 
 /// Sets an attribute of one of these lists; `None` when none has it.
@@ -46,6 +50,13 @@ fn set<T>(
     let row = lists.iter().flat_map(|list| list.iter()).find(|row| row.name == name)?;
     let access = (row.here)(object, row.access)?;
     Some(check_access(access, name).and_then(|()| row.write(object, value)))
+}
+
+fn check_lun(lun: u16) -> Result<(), Error> {
+    if u32::from(lun) > MAX_LUN {
+        return Err(Error::invalid(format!("LUN {lun} is not a number from 0 to {MAX_LUN}")));
+    }
+    Ok(())
 }
 
 fn no_attribute(object: &Object, name: &str) -> Error {
@@ -61,6 +72,7 @@ impl<'m> Batch<'m> {
             touched: BTreeSet::new(),
             regrouped: BTreeSet::new(),
             removed: Vec::new(),
+            is_rehearsal: false,
         }
     }
 
@@ -68,6 +80,7 @@ impl<'m> Batch<'m> {
     pub(super) fn apply(&mut self, change: &Change) -> Result<(), Error> {
         match change {
             Change::Set { object, attribute, value } => self.set(object, attribute, value),
+            Change::Reset { object, attribute } => self.reset(object, attribute),
             Change::AddValue { object, attribute, value } => self.values(object, |v| v.add(attribute, value)),
             Change::RemoveValue { object, attribute, value } => {
                 self.values(object, |v| v.remove(attribute, value))
@@ -93,6 +106,25 @@ impl<'m> Batch<'m> {
             Change::ClearInitiators(target, group) => {
                 self.group(target, group)?.initiators.clear();
                 Ok(())
+            }
+            Change::AddLun { scope, lun, device, read_only }
+            | Change::ReplaceLun { scope, lun, device, read_only, .. }
+                if scope.target == COPY_MANAGER_TARGET =>
+            {
+                let adds = matches!(change, Change::AddLun { .. });
+                if adds && self.next.copy_device(*lun).is_some() {
+                    return Err(exists("LUN", &lun.to_string()));
+                }
+                self.include_in_copies(*lun, device, *read_only)
+            }
+            Change::RemoveLun(scope, lun) if scope.target == COPY_MANAGER_TARGET => {
+                let own = self.next.copy_device(*lun).map(|(name, _)| name.to_owned());
+                self.device(&own.ok_or_else(|| unknown("LUN", &lun.to_string()))?)?.is_copied = false;
+                Ok(())
+            }
+            Change::ClearLuns(scope) if scope.target == COPY_MANAGER_TARGET => {
+                let names: Vec<String> = self.next.devices.keys().cloned().collect();
+                names.iter().try_for_each(|name| self.device(name).map(|own| own.is_copied = false))
             }
             Change::AddLun { scope, lun, device, read_only } => {
                 if self.map(scope)?.luns.contains_key(lun) {
@@ -123,6 +155,14 @@ impl<'m> Batch<'m> {
 
     fn set(&mut self, object: &Object, name: &str, value: &str) -> Result<(), Error> {
         let done = match object {
+            Object::Handler(handler) if self.model.handlers().find(handler).is_none() => {
+                return Err(missing("handler", handler));
+            }
+            Object::Root | Object::Handler(_) | Object::Iscsi if name == trace::NAME => {
+                let done = set(&[trace::ATTRIBUTES], &mut self.next.root.trace, name, value);
+                self.effects.push(Effect::Log(self.next.root.trace.level()));
+                done
+            }
             Object::Root => {
                 let done = set(&[root::ATTRIBUTES], &mut self.next.root, name, value);
                 self.effects.extend(self.next.root.pending.take());
@@ -164,6 +204,11 @@ impl<'m> Batch<'m> {
                 self.regroup(device_group);
                 done
             }
+            Object::Memory | Object::MemoryPool => {
+                let lists = [memory::GLOBAL_ATTRIBUTES, memory::POOL_ATTRIBUTES];
+                let list = lists[usize::from(*object == Object::MemoryPool)];
+                self.model.buffers.get().cloned().and_then(|mut pool| set(&[list], &mut pool, name, value))
+            }
             Object::Latency(target, session) => {
                 if !latency::ATTRIBUTES.iter().any(|row| row.name == name) {
                     return Err(no_attribute(object, name));
@@ -177,6 +222,18 @@ impl<'m> Batch<'m> {
             _ => None,
         };
         done.unwrap_or_else(|| Err(no_attribute(object, name)))
+    }
+
+    fn reset(&mut self, object: &Object, name: &str) -> Result<(), Error> {
+        if let Object::Device(device) = object {
+            let handler = Arc::clone(&self.device(device)?.handler);
+            let fresh = self.model.fresh_device(&self.next, &handler, device);
+            let effects = self.device(device)?.reset(name, &fresh)?;
+            self.effects.extend(effects);
+            return Ok(());
+        }
+        let value = fresh::value(&self.next, object, name);
+        self.set(object, name, &value.ok_or_else(|| no_attribute(object, name))?)
     }
 
     /// Sessions have orders only.
@@ -204,6 +261,9 @@ impl<'m> Batch<'m> {
         self.effects.extend(effects);
         if matches!(attribute, "enabled" | "rel_tgt_id") {
             self.identify(name)?;
+            // Also of a disabled target the units of its groups show the identifier.
+            let groups: Vec<String> = self.next.device_groups.keys().cloned().collect();
+            groups.iter().for_each(|group| self.regroup(group));
         }
         Ok(())
     }
@@ -233,8 +293,6 @@ impl<'m> Batch<'m> {
             let text = format!("rel_tgt_id {} is another enabled target's", target.relative_identifier);
             return Err(Error::new(libc::EBADSLT, text));
         }
-        let groups: Vec<String> = self.next.device_groups.keys().cloned().collect();
-        groups.iter().for_each(|group| self.regroup(group));
         Ok(())
     }
 
@@ -285,26 +343,14 @@ impl<'m> Batch<'m> {
         if self.next.devices.len() >= OBJECT_LIMIT {
             return Err(Error::new(libc::ENOSPC, format!("there are {OBJECT_LIMIT} devices already")));
         }
-        let identity = device::identity(self.next.root.setup_id, self.model.installation, name, &row);
+        let mut config = self.model.fresh_device(&self.next, &row, name);
+        config.is_rehearsal = self.is_rehearsal;
         let means = (&self.model.dispatch, self.model.store.as_ref());
-        let object = DeviceObject::open(row, name, parameters, identity, means)?;
+        let object = DeviceObject::open(config, parameters, means)?;
         object.device.set_port_group_control(Some(self.model.port_group_control()));
         object.device.set_target_ports(Some(self.model.target_ports()));
         self.next.devices.insert(name.to_owned(), Arc::new(object));
-        self.assign_to_copy_manager(name)
-    }
-
-    /// SCST 1.11: every device is a LUN of the copy manager, with a number that was not used before while
-    /// there are any.
-    fn assign_to_copy_manager(&mut self, name: &str) -> Result<(), Error> {
-        let luns = &self.next.copy_manager.map.luns;
-        let from = self.next.next_copy_lun;
-        let numbers = (0..=MAX_LUN).map(|at| (u32::from(from) + at) % (MAX_LUN + 1));
-        let free = numbers.filter_map(|lun| u16::try_from(lun).ok()).find(|lun| !luns.contains_key(lun));
-        let Some(lun) = free else { return Ok(()) };
-        self.next.next_copy_lun = lun + 1;
-        let object = LunObject { device: name.to_owned(), read_only: false };
-        self.put_lun(&Scope::target(COPY_MANAGER_TARGET), lun, object)
+        Ok(())
     }
 
     /// SCST 1.3.2: every LUN that it is goes with it, and it leaves its device group.
@@ -313,8 +359,8 @@ impl<'m> Batch<'m> {
         for (scope, lun) in object.exports.values() {
             self.take_lun(scope, *lun)?;
         }
-        for group in self.next.device_groups.values_mut() {
-            group.devices.remove(name);
+        if let Some(group) = self.next.device_group_of(name).map(|(group, _)| group.to_owned()) {
+            self.device_group(&group)?.devices.remove(name);
         }
         self.next.devices.remove(name);
         self.removed.push(object);
@@ -335,7 +381,7 @@ impl<'m> Batch<'m> {
         let tid = self.next.next_tid;
         self.next.next_tid += 1;
         self.next.targets.insert(own, Arc::new(TargetObject::new(name, tid)));
-        Ok(())
+        self.take_into_groups(name)
     }
 
     fn remove_target(&mut self, name: &str) -> Result<(), Error> {
@@ -350,16 +396,15 @@ impl<'m> Batch<'m> {
                 self.take_lun(&map.scope, *lun)?;
             }
         }
-        let mut regrouped = Vec::new();
-        for (name, group) in &mut self.next.device_groups {
-            for own in group.target_groups.values_mut() {
-                if own.members.get(&target.name).is_some_and(|member| member.is_local) {
-                    own.members.remove(&target.name);
-                    regrouped.push(name.clone());
-                }
+        let has = |own: &TargetGroup| own.members.get(&target.name).is_some_and(|member| member.is_local);
+        let groups =
+            self.next.device_groups.iter().filter(|(_, group)| group.target_groups.values().any(has));
+        for name in groups.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+            for own in self.device_group(&name)?.target_groups.values_mut().filter(|own| has(own)) {
+                own.members.remove(&target.name);
             }
+            self.regroup(&name);
         }
-        regrouped.iter().for_each(|group| self.regroup(group));
         self.next.targets.remove(&own);
         Ok(())
     }
@@ -388,7 +433,7 @@ impl<'m> Batch<'m> {
             return Err(Error::new(libc::ENOSPC, format!("there are {OBJECT_LIMIT} groups already")));
         }
         let group = Group::new(&own.name, name);
-        own.groups.push(name, group);
+        own.groups.push(name, Arc::new(group));
         Ok(())
     }
 
@@ -405,7 +450,8 @@ impl<'m> Batch<'m> {
     }
 
     fn group(&mut self, target: &str, group: &str) -> Result<&mut Group, Error> {
-        self.target(target)?.groups.get_mut(group).ok_or_else(|| unknown("group", group))
+        let own = self.target(target)?.groups.get_mut(group);
+        own.map(Arc::make_mut).ok_or_else(|| unknown("group", group))
     }
 
     fn add_initiator(&mut self, target: &str, group: &str, pattern: &str) -> Result<(), Error> {
@@ -445,14 +491,20 @@ impl<'m> Batch<'m> {
         }
     }
 
-    fn put_lun(&mut self, scope: &Scope, lun: u16, object: LunObject) -> Result<(), Error> {
-        if u32::from(lun) > MAX_LUN {
-            return Err(Error::invalid(format!("LUN {lun} is not a number from 0 to {MAX_LUN}")));
-        }
-        self.next.devices.get(&object.device).ok_or_else(|| unknown("device", &object.device))?;
-        if scope.target == COPY_MANAGER_TARGET && object.read_only {
+    /// A device that has left the copy manager comes back; one that is there stays as it is. The number is
+    /// its own, whatever was said.
+    fn include_in_copies(&mut self, lun: u16, device: &str, read_only: bool) -> Result<(), Error> {
+        check_lun(lun)?;
+        if read_only {
             return Err(Error::invalid("the copy manager takes no LUN that is read-only"));
         }
+        self.device(device)?.is_copied = true;
+        Ok(())
+    }
+
+    fn put_lun(&mut self, scope: &Scope, lun: u16, object: LunObject) -> Result<(), Error> {
+        check_lun(lun)?;
+        self.next.devices.get(&object.device).ok_or_else(|| unknown("device", &object.device))?;
         let scope = self.map(scope)?.scope.clone();
         if self.map(&scope)?.luns.contains_key(&lun) {
             self.take_lun(&scope, lun)?;
@@ -469,98 +521,5 @@ impl<'m> Batch<'m> {
             self.device(&object.device)?.unexport(&scope, lun);
         }
         Ok(())
-    }
-
-    fn apply_to_groups(&mut self, change: &Change) -> Result<(), Error> {
-        let groups = &mut self.next.device_groups;
-        match change {
-            Change::AddDeviceGroup(name) => {
-                check_name("device group", name)?;
-                if groups.contains_key(name) || name == "mgmt" {
-                    return Err(exists("device group", name));
-                }
-                groups.insert(name.clone(), DeviceGroup::default());
-            }
-            Change::RemoveDeviceGroup(name) => {
-                self.regroup(name);
-                self.next.device_groups.remove(name).ok_or_else(|| unknown("device group", name))?;
-            }
-            Change::AddGroupDevice(group, device) => {
-                if !self.next.devices.contains_key(device) {
-                    return Err(unknown("device", device));
-                }
-                if let Some((other, _)) = self.next.device_group_of(device) {
-                    let text = format!("device {device} is in device group {other} already");
-                    return Err(Error::new(libc::EEXIST, text));
-                }
-                self.device_group(group)?.devices.insert(device.clone());
-                self.regroup(group);
-            }
-            Change::RemoveGroupDevice(group, device) => {
-                self.regroup(group);
-                if !self.device_group(group)?.devices.remove(device) {
-                    return Err(unknown("device", device));
-                }
-            }
-            Change::AddTargetGroup(group, name) => {
-                check_name("target group", name)?;
-                let own = self.device_group(group)?;
-                if own.target_groups.contains_key(name) || name == "mgmt" {
-                    return Err(exists("target group", name));
-                }
-                own.target_groups.push(name, TargetGroup::default());
-                self.regroup(group);
-            }
-            Change::RemoveTargetGroup(group, name) => {
-                self.device_group(group)?
-                    .target_groups
-                    .remove(name)
-                    .ok_or_else(|| unknown("target group", name))?;
-                self.regroup(group);
-            }
-            Change::AddMember(group, name, target) => {
-                check_name("target", target)?;
-                let is_local = self.next.target(target).is_some_and(|own| own.name == *target);
-                let own = self.device_group(group)?;
-                let is_taken = own.target_groups.values().any(|own| own.members.contains_key(target));
-                let reserved = ["mgmt", "group_id", "preferred", "state"];
-                if is_taken || reserved.contains(&target.as_str()) {
-                    return Err(exists("target", target));
-                }
-                let member = Member { is_local, relative_identifier: 0 };
-                self.target_group(group, name)?.members.push(target, member);
-                self.regroup(group);
-            }
-            Change::RemoveMember(group, name, target) => {
-                let own = self.target_group(group, name)?;
-                own.members.remove(target).ok_or_else(|| unknown("target", target))?;
-                self.regroup(group);
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn device_group(&mut self, name: &str) -> Result<&mut DeviceGroup, Error> {
-        self.next.device_groups.get_mut(name).ok_or_else(|| unknown("device group", name))
-    }
-
-    fn target_group(&mut self, group: &str, name: &str) -> Result<&mut TargetGroup, Error> {
-        self.device_group(group)?.target_groups.get_mut(name).ok_or_else(|| unknown("target group", name))
-    }
-
-    /// The units of a device group will be told of its target groups.
-    fn regroup(&mut self, group: &str) {
-        let devices = self.next.device_groups.get(group).map(|group| group.devices.iter().cloned());
-        self.regrouped.extend(devices.into_iter().flatten());
-    }
-
-    /// Target port groups of every unit concerned, by its name.
-    pub(super) fn regrouped(&self) -> BTreeMap<String, Vec<crate::scsi::alua::TargetPortGroup>> {
-        let groups = |device: &String| {
-            let group = self.next.device_group_of(device);
-            (device.clone(), group.map_or(Vec::new(), |(_, group)| self.next.port_groups(group)))
-        };
-        self.regrouped.iter().filter(|name| self.next.devices.contains_key(*name)).map(groups).collect()
     }
 }

@@ -5,7 +5,10 @@ use crate::model::object::{Object, Scope};
 use crate::model::target::{
     CORE_ATTRIBUTES, GROUP_ATTRIBUTES, Group, ISCSI_ATTRIBUTES, TargetObject, map_rows,
 };
-use crate::model::{Verb, device, device_group, driver, dynamic, handler, latency, root, session, view};
+use crate::model::{
+    Verb, copy_session, device, device_group, driver, dynamic, handler, latency, memory, root, session,
+    trace, view,
+};
 
 /// An attribute, whatever has it.
 #[derive(Clone, Copy, Debug)]
@@ -44,8 +47,12 @@ pub const CLASSES: &[(&str, &str)] = &[
     ("latency", "the times of a session's commands"),
     ("connection", "the connection of a session"),
     ("session_lun", "a unit that a session sees"),
+    ("copy_session", "the session of the copy manager"),
+    ("copy_session_lun", "a unit that the copy manager sees"),
     ("target_group", "a target group of a device group"),
     ("remote_target", "a target of another node in a target group"),
+    ("memory", "the memory for data of commands"),
+    ("memory_pool", "a pool of that memory"),
 ];
 
 fn list<T>(class: &'static str, rows: &'static [Attr<T>], into: &mut Vec<Row>) {
@@ -81,10 +88,13 @@ fn dynamic_rows(class: &'static str, on_driver: bool, into: &mut Vec<Row>) {
 pub fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
     list("root", root::ATTRIBUTES, &mut rows);
+    list("root", trace::ATTRIBUTES, &mut rows);
     list("root", root::DIAGNOSTICS, &mut rows);
     list("handler", handler::ATTRIBUTES, &mut rows);
+    list("handler", trace::ATTRIBUTES, &mut rows);
     list("device", device::ATTRIBUTES, &mut rows);
     list("driver", driver::ATTRIBUTES, &mut rows);
+    list("driver", trace::ATTRIBUTES, &mut rows);
     dynamic_rows("driver", true, &mut rows);
     list("copy_manager", driver::COPY_MANAGER_ATTRIBUTES, &mut rows);
     list("target", ISCSI_ATTRIBUTES, &mut rows);
@@ -100,8 +110,12 @@ pub fn rows() -> Vec<Row> {
     list("latency", latency::ATTRIBUTES, &mut rows);
     list("connection", session::CONNECTION, &mut rows);
     list("session_lun", session::LUN_ATTRIBUTES, &mut rows);
+    list("copy_session", copy_session::ATTRIBUTES, &mut rows);
+    list("copy_session_lun", copy_session::LUN_ATTRIBUTES, &mut rows);
     list("target_group", device_group::GROUP_ATTRIBUTES, &mut rows);
     list("remote_target", device_group::MEMBER_ATTRIBUTES, &mut rows);
+    list("memory", memory::GLOBAL_ATTRIBUTES, &mut rows);
+    list("memory_pool", memory::POOL_ATTRIBUTES, &mut rows);
     rows
 }
 

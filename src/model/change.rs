@@ -14,6 +14,13 @@ pub enum Change {
         /// Value.
         value: String,
     },
+    /// An attribute is again what it is when nobody has set it.
+    Reset {
+        /// Whose.
+        object: Object,
+        /// Which; none of those that come and go.
+        attribute: String,
+    },
     /// A value of an attribute that comes and goes: accounts and portals, of a target or of the driver.
     AddValue {
         /// [`Object::Target`] or [`Object::Iscsi`].

@@ -1,6 +1,7 @@
 //! Devices: configuration, and the unit made of it. The attribute rows are in `attributes`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,10 +11,12 @@ use crate::backstore::gate::Gate;
 use crate::backstore::registry::{Handler, Medium, OpenRequest};
 use crate::model::effect::{Effect, Pending};
 use crate::model::hold::{self, Holds};
+use crate::model::kept::{self, Kept};
 use crate::model::object::Scope;
 use crate::scsi::device::{
     Device, DeviceType, Dispatch, Identity, MediumState, NewDevice, Settings, StateStore,
 };
+use crate::scsi::ops::persistent::SAVED_AS;
 use crate::scsi::reservation::Reservations;
 use crate::scsi::sense::Sense;
 
@@ -48,10 +51,16 @@ pub struct DeviceConfig {
     pub is_async: bool,
     /// Reads are filled with zeros.
     pub read_zero: bool,
+    /// File of the reservations; `None` for the state directory.
+    pub pr_file_name: Option<PathBuf>,
+    /// Where its state is kept.
+    kept: Option<Arc<Kept>>,
     /// Names of the attributes that somebody has set.
     pub given: BTreeSet<&'static str>,
     /// Closed because of the access state, though `active`.
     is_held_closed: bool,
+    /// Nothing is opened: it is only seen whether the words are right.
+    pub(super) is_rehearsal: bool,
     unit: Option<Arc<Device>>,
     /// Commands held back.
     holds: Holds,
@@ -67,7 +76,9 @@ pub struct DeviceObject {
     pub config: DeviceConfig,
     /// The unit.
     pub device: Arc<Device>,
-    /// Where it is mapped, by the number of the link.
+    /// It is a LUN of the copy manager, as every device is until somebody takes it out there.
+    pub is_copied: bool,
+    /// Where it is mapped, by the number of the link; number 0 is for the copy manager.
     pub exports: BTreeMap<u32, (Scope, u16)>,
     next_export: u32,
 }
@@ -128,7 +139,8 @@ fn fingerprint(installation: u64, name: &str) -> u64 {
 }
 
 impl DeviceConfig {
-    fn new(handler: Arc<Handler>, name: &str, identity: Identity) -> Self {
+    /// A device that nobody has set anything of.
+    pub(super) fn new(handler: Arc<Handler>, name: &str, identity: Identity) -> Self {
         DeviceConfig {
             bind_alua_state: handler.name == "vdisk_blockio",
             threads_num: handler_threads(&handler),
@@ -141,8 +153,11 @@ impl DeviceConfig {
             numa_node_id: -1,
             is_async: false,
             read_zero: false,
+            pr_file_name: None,
+            kept: None,
             given: BTreeSet::new(),
             is_held_closed: false,
+            is_rehearsal: false,
             unit: None,
             holds: Holds::default(),
             pending: Pending::default(),
@@ -174,12 +189,12 @@ impl DeviceConfig {
         if self.handler.name == "vdisk_fileio" && open.read_only && (open.write_through || open.nv_cache) {
             return Err(Error::invalid("read_only goes with neither write_through nor nv_cache"));
         }
-        Ok(())
+        (self.handler.check)(open).map_err(|error| Error::new(error.errno, error.text))
     }
 
     /// The medium that the configuration opens; none when it is not active, or for an empty drive.
     fn opened(&self) -> Result<Option<Arc<Gate>>, Error> {
-        if !self.active || self.is_held_closed {
+        if !self.active || self.is_held_closed || self.is_rehearsal {
             return Ok(None);
         }
         let store = self.handler.open(&self.open).map_err(|error| Error::new(error.errno, error.text))?;
@@ -297,6 +312,30 @@ impl DeviceConfig {
         Ok(())
     }
 
+    /// Where reservations are kept: `pr_file_name`.
+    fn reservations_place(&self) -> String {
+        self.kept.as_ref().map_or_else(String::new, |kept| kept.place(&self.open.device, SAVED_AS))
+    }
+
+    /// `pr_file_name` (SCST 1.4.1): the reservations are those in that file, if it is there; while no session
+    /// uses the device.
+    fn keep_reservations_in(&mut self, text: &str) -> Result<(), Error> {
+        let path = if text.is_empty() { None } else { Some(kept::check(text)?) };
+        let Some(kept) = self.kept.clone() else {
+            return Err(Error::new(libc::EOPNOTSUPP, "without a state directory no reservations are kept"));
+        };
+        if path == self.pr_file_name {
+            return Ok(());
+        }
+        self.pr_file_name.clone_from(&path);
+        if self.unit.is_none() {
+            kept.keep_in(path);
+        } else {
+            self.after(|device| Effect::KeepReservations { device, kept, path, state: None });
+        }
+        Ok(())
+    }
+
     /// An order to the backing store, which must be open.
     fn order(&mut self, effect: impl FnOnce(Arc<Device>) -> Effect) -> Result<(), Error> {
         if self.unit.as_ref().is_some_and(|unit| unit.gate().is_none()) {
@@ -313,15 +352,15 @@ fn handler_threads(handler: &Handler) -> u32 {
 }
 
 impl DeviceObject {
-    /// Opens a new device.
+    /// Opens a new device that begins as `config` says.
     pub(super) fn open(
-        handler: Arc<Handler>,
-        name: &str,
+        mut config: DeviceConfig,
         parameters: &[(String, String)],
-        identity: Identity,
         (dispatch, store): (&Arc<dyn Dispatch>, Option<&Arc<dyn StateStore>>),
     ) -> Result<Self, Error> {
-        let mut config = DeviceConfig::new(Arc::clone(&handler), name, identity);
+        let (handler, name) = (Arc::clone(&config.handler), config.open.device.clone());
+        let name = name.as_str();
+        config.kept = store.filter(|_| !config.is_rehearsal).map(Kept::new);
         for (name, value) in parameters {
             let (row, _) = config.find(name).map_err(|error| Error::invalid(error.text))?;
             row.write(&mut config, value)?;
@@ -339,8 +378,8 @@ impl DeviceObject {
             task_set_type: config.tst,
             gate,
         };
-        let device = match store {
-            Some(store) => Device::open(new, Arc::clone(dispatch), Arc::clone(store))
+        let device = match config.kept.clone() {
+            Some(kept) => Device::open(new, Arc::clone(dispatch), kept)
                 .map_err(|error| Error::new(libc::EIO, format!("device {name}: {error}")))?,
             None => Device::new(new, Arc::clone(dispatch)),
         };
@@ -348,7 +387,14 @@ impl DeviceObject {
             device.set_medium(None, MediumState::Closed);
         }
         config.unit = Some(Arc::clone(&device));
-        Ok(DeviceObject { handler, config, device, exports: BTreeMap::new(), next_export: 0 })
+        Ok(DeviceObject {
+            handler,
+            config,
+            device,
+            is_copied: true,
+            exports: BTreeMap::new(),
+            next_export: 1,
+        })
     }
 
     /// Writes an attribute; what it does to the unit comes back, to be done when everything else is right.
@@ -358,12 +404,29 @@ impl DeviceObject {
         let before = self.config.settings.clone();
         row.write(&mut self.config, value)?;
         self.config.given.insert(row.name);
+        Ok(self.effects(&before))
+    }
+
+    /// Puts an attribute back to what it is when nobody has set it: what `fresh` has.
+    pub(super) fn reset(&mut self, name: &str, fresh: &DeviceConfig) -> Result<Vec<Effect>, Error> {
+        let (row, access) = self.config.find(name)?;
+        crate::model::check_access(access, name)?;
+        let before = self.config.settings.clone();
+        let value = (row.get)(fresh);
+        // An empty drive shows a word for nothing.
+        let value = if row.name == "filename" && value == row.default { "" } else { &value };
+        row.write(&mut self.config, value)?;
+        self.config.given.remove(row.name);
+        Ok(self.effects(&before))
+    }
+
+    fn effects(&mut self, before: &Settings) -> Vec<Effect> {
         let mut effects = self.config.pending.take();
-        if before != self.config.settings {
+        if *before != self.config.settings {
             let settings = self.config.settings.clone();
             effects.push(Effect::Settings { device: Arc::clone(&self.device), settings });
         }
-        Ok(effects)
+        effects
     }
 
     /// Resizes whatever kind it is, also a file that the tree lets nobody resize.

@@ -44,7 +44,7 @@ impl Configuration {
         self.device_groups
             .iter()
             .find(|(_, group)| group.devices.contains(device))
-            .map(|(n, g)| (n.as_str(), g))
+            .map(|(name, group)| (name.as_str(), group.as_ref()))
     }
 
     /// The target port groups as the units of a device group show them.

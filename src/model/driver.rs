@@ -24,6 +24,8 @@ pub struct DriverObject {
     pub link_local: bool,
     /// Portals where no authentication is needed.
     pub internal_portals: Vec<IpAddr>,
+    /// Logins are told to come again later.
+    pub suspend_logins: bool,
     /// LUNs of other initiators may be copied from and to.
     pub allow_not_connected_copy: bool,
 }
@@ -39,6 +41,7 @@ impl DriverObject {
             isns_entity_name: String::new(),
             link_local: true,
             internal_portals: Vec::new(),
+            suspend_logins: false,
             allow_not_connected_copy: false,
         }
     }
@@ -85,6 +88,19 @@ pub static ATTRIBUTES: &[Row] = &[
         get: |driver| flag(driver.enabled),
         set: |driver, value| {
             driver.enabled = value.bool();
+            Ok(())
+        },
+        ..Row::ROW
+    },
+    Attr {
+        name: "suspend_logins",
+        default: "0",
+        saved: Saved::Never,
+        help: "every login is refused as service unavailable (0301h), so that initiators come again: for the \
+               moment of a fail-over, in which targets and LUNs are not all there; sessions stay",
+        get: |driver| flag(driver.suspend_logins),
+        set: |driver, value| {
+            driver.suspend_logins = value.bool();
             Ok(())
         },
         ..Row::ROW

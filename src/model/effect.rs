@@ -1,6 +1,7 @@
 //! What a change does besides changing the configuration: kept back until the whole list of changes is known
 //! to be right, then done in order.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,9 +10,10 @@ use crate::backstore::BlockError;
 use crate::backstore::gate::Gate;
 use crate::iscsi::key::Values;
 use crate::model::hold::Holds;
+use crate::model::kept::Kept;
 use crate::model::object::Scope;
 use crate::model::session::SessionObject;
-use crate::scsi::device::{Device, MediumState, Settings};
+use crate::scsi::device::{Device, MediumState, Settings, StateError};
 use crate::scsi::reservation::Reservations;
 use crate::scsi::sense::Sense;
 
@@ -22,7 +24,8 @@ pub(super) enum Effect {
     Resize { device: Arc<Device>, bytes: u64 },
     /// The size of the backing store is read again. May fail.
     Resync(Arc<Device>),
-    /// The backing store is flushed. May fail.
+    /// The backing store is flushed: last, when nobody waits for this list any more but who has made it. May
+    /// fail, which undoes nothing.
     Flush(Arc<Device>),
     /// A medium comes, or goes.
     Medium { device: Arc<Device>, gate: Option<Arc<Gate>>, absent: MediumState },
@@ -42,6 +45,14 @@ pub(super) enum Effect {
     Release(Holds),
     /// Reservations of a unit, from text. May fail.
     Reservations { device: Arc<Device>, state: Box<Reservations> },
+    /// Reservations of a unit are kept in another file, and `state` takes the place of what that holds. May
+    /// fail.
+    KeepReservations {
+        device: Arc<Device>,
+        kept: Arc<Kept>,
+        path: Option<PathBuf>,
+        state: Option<Box<Reservations>>,
+    },
     /// Which messages are logged.
     Log(log::LevelFilter),
     /// Times of commands are measured, or no longer.
@@ -83,6 +94,12 @@ fn store_error(what: &str, error: BlockError) -> Error {
     Error::new(errno, format!("{what}: {error}"))
 }
 
+/// Makes what was written durable.
+pub(super) fn flush(device: &Device) -> Result<(), Error> {
+    let Some(gate) = device.gate() else { return Ok(()) };
+    gate.flush().map_err(|error| store_error("sync", error))
+}
+
 impl Effect {
     /// Does what may fail, and answers how to undo it. The rest waits for [`Effect::carry_out`].
     pub(super) fn attempt(&self) -> Result<Option<Effect>, Error> {
@@ -99,16 +116,34 @@ impl Effect {
                 gate.resync().map_err(|error| store_error("resync_size", error))?;
                 Ok(None)
             }
-            Effect::Flush(device) => {
-                let Some(gate) = device.gate() else { return Ok(None) };
-                gate.flush().map_err(|error| store_error("sync", error))?;
-                Ok(None)
-            }
             Effect::Release(holds) => holds.remove().map(|()| None),
             Effect::Reservations { device, state } => {
                 let failed = |errno| Error::new(errno, "pr_state: it could not be kept");
                 device.restore_reservations(Reservations::clone(state)).map_err(failed)?;
                 Ok(None)
+            }
+            Effect::KeepReservations { device, kept, path, state } => {
+                let before = kept.keep_in(path.clone());
+                let state = match state {
+                    None => device.reload_reservations().map_err(|error| {
+                        kept.keep_in(before.clone());
+                        let errno =
+                            if let StateError::Unreadable { errno, .. } = error { errno } else { libc::EIO };
+                        Error::new(errno, format!("pr_file_name: {error}"))
+                    })?,
+                    Some(state) => {
+                        let failed = |errno| Error::new(errno, "pr_file_name: it could not be kept");
+                        device.restore_reservations(Reservations::clone(state)).map_err(failed)?;
+                        return Ok(None);
+                    }
+                };
+                let (device, kept) = (Arc::clone(device), Arc::clone(kept));
+                Ok(Some(Effect::KeepReservations {
+                    device,
+                    kept,
+                    path: before,
+                    state: Some(Box::new(state)),
+                }))
             }
             _ => Ok(None),
         }

@@ -63,6 +63,10 @@ impl Model {
 }
 
 impl Directory for Model {
+    fn accepts_logins(&self) -> bool {
+        !self.configuration().driver.suspend_logins
+    }
+
     fn target(&self, target: &IscsiName, query: &Query<'_>) -> Result<Offer, Refusal> {
         let configuration = self.configuration();
         let target = self.visible(&configuration, target.as_str(), query)?;

@@ -5,7 +5,8 @@
 //! the objects, and keeps nothing.
 //!
 //! # How a change is made
-//! `apply` makes a list of changes on a copy of the configuration, opening backstores as it goes; what a
+//! `apply` makes a list of changes on a copy of the configuration, which shares with it what is the same
+//! ([`shared_map`]), opening backstores as it goes; what a
 //! change does to units and sessions is kept back as `effect`s. When all are right, the copy becomes the
 //! configuration and the effects are done, each session being looked at once. So a list is made as a whole,
 //! or not at all, and a reader sees the configuration before it or after it.
@@ -23,18 +24,20 @@ use std::time::Duration;
 
 use crate::attr::Access;
 pub use crate::attr::Error;
-use crate::backstore::registry::Registry;
+use crate::backstore::buffer::BufferPool;
+use crate::backstore::registry::{Handler, Registry};
 use crate::iscsi::attachment::CloseReason;
 use crate::iscsi::key::Key;
 use crate::model::apply::Batch;
 pub use crate::model::change::Change;
-use crate::model::device::DeviceObject;
+use crate::model::device::{DeviceConfig, DeviceObject};
 use crate::model::device_group::DeviceGroup;
 use crate::model::driver::DriverObject;
 use crate::model::effect::Effect;
 pub use crate::model::object::{COPY_MANAGER, COPY_MANAGER_TARGET, Object, Scope};
 use crate::model::root::RootObject;
 use crate::model::session::{SessionObject, Sessions};
+use crate::model::shared_map::SharedMap;
 use crate::model::target::{TargetObject, is_same_map};
 pub use crate::model::verb::Verb;
 use crate::scsi::alua::{Cause, PortGroupControl};
@@ -44,22 +47,27 @@ mod alua;
 mod apply;
 pub mod catalogue;
 mod change;
+pub mod copy_session;
 pub mod device;
 pub mod device_group;
 pub mod driver;
 pub mod dynamic;
 mod effect;
 mod flush;
+pub mod fresh;
 pub mod handler;
 pub mod hold;
 mod host;
+mod kept;
 pub mod latency;
 mod lex;
+pub mod memory;
 pub mod object;
 pub mod ordered;
 mod processors;
 pub mod root;
 pub mod session;
+pub mod shared_map;
 pub mod store;
 pub mod target;
 mod trace;
@@ -90,18 +98,17 @@ pub struct Configuration {
     /// Global settings.
     pub root: RootObject,
     /// Devices by name.
-    pub devices: BTreeMap<String, Arc<DeviceObject>>,
+    pub devices: SharedMap<String, Arc<DeviceObject>>,
     /// Attributes and accounts of the driver.
     pub driver: DriverObject,
     /// Targets by name in small letters.
-    pub targets: BTreeMap<String, Arc<TargetObject>>,
+    pub targets: SharedMap<String, Arc<TargetObject>>,
     /// The target of the copy manager.
     pub copy_manager: Arc<TargetObject>,
     /// Device groups by name.
-    pub device_groups: BTreeMap<String, DeviceGroup>,
+    pub device_groups: SharedMap<String, Arc<DeviceGroup>>,
     next_tid: u32,
     next_relative: u16,
-    next_copy_lun: u16,
 }
 
 impl Configuration {
@@ -110,14 +117,13 @@ impl Configuration {
         copy_manager.enabled = true;
         Configuration {
             root: RootObject::new(workers),
-            devices: BTreeMap::new(),
+            devices: SharedMap::default(),
             driver: DriverObject::new(),
-            targets: BTreeMap::new(),
+            targets: SharedMap::default(),
             copy_manager: Arc::new(copy_manager),
-            device_groups: BTreeMap::new(),
+            device_groups: SharedMap::default(),
             next_tid: 1,
             next_relative: 1,
-            next_copy_lun: 0,
         }
     }
 
@@ -153,6 +159,7 @@ pub struct Model {
     /// By the word of the iSNS server, who may log in where.
     registered: RwLock<BTreeMap<String, BTreeSet<String>>>,
     watcher: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    buffers: OnceLock<BufferPool>,
     dispatch: Arc<dyn Dispatch>,
     store: Option<Arc<dyn StateStore>>,
     handlers: Registry,
@@ -194,6 +201,7 @@ impl Model {
             portals: RwLock::default(),
             registered: RwLock::default(),
             watcher: OnceLock::new(),
+            buffers: OnceLock::new(),
             absent: pseudo(DeviceType::Absent, &dispatch),
             well_known: pseudo(DeviceType::WellKnown, &dispatch),
             dispatch,
@@ -224,6 +232,11 @@ impl Model {
     /// anything. Only the first one to ask is called.
     pub fn watch(&self, look: impl Fn() + Send + Sync + 'static) {
         let _ = self.watcher.set(Box::new(look));
+    }
+
+    /// Says from which pool the data of commands comes, for `sgv`; only the first one counts.
+    pub fn set_buffers(&self, buffers: BufferPool) {
+        let _ = self.buffers.set(buffers);
     }
 
     fn tell_watcher(&self) {
@@ -288,36 +301,58 @@ impl Model {
     /// Whether the list could be carried out: backstores are opened, and closed again.
     pub fn check_all(&self, changes: &[Change]) -> Result<(), (usize, Error)> {
         let _writing = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        self.prepare(changes).map(|_| ())
+        self.prepare(Batch::new(self, &self.configuration()), changes).map(|_| ())
     }
 
-    fn prepare(&self, changes: &[Change]) -> Result<(Batch<'_>, Vec<usize>), (usize, Error)> {
+    /// Whether the list is right as far as can be said without opening anything: names, attributes and
+    /// values, and what may be together.
+    pub fn check_words(&self, changes: &[Change]) -> Result<(), (usize, Error)> {
+        let _writing = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let mut batch = Batch::new(self, &self.configuration());
+        batch.is_rehearsal = true;
+        self.prepare(batch, changes).map(|_| ())
+    }
+
+    /// A device as it is when nobody has set anything of it.
+    pub fn fresh_device(&self, now: &Configuration, handler: &Arc<Handler>, name: &str) -> DeviceConfig {
+        let identity = device::identity(now.root.setup_id, self.installation, name, handler);
+        DeviceConfig::new(Arc::clone(handler), name, identity)
+    }
+
+    fn prepare<'m>(
+        &self,
+        mut batch: Batch<'m>,
+        changes: &[Change],
+    ) -> Result<(Batch<'m>, Vec<usize>), (usize, Error)> {
         let mut marks = Vec::with_capacity(changes.len());
         for (at, change) in changes.iter().enumerate() {
             batch.apply(change).map_err(|error| (at, error))?;
             marks.push(batch.effects.len());
         }
+        let last = changes.len().saturating_sub(1);
+        for list in batch.regrouped().values() {
+            crate::scsi::alua::check(list).map_err(|error| (last, Error::invalid(error.to_string())))?;
+        }
         Ok((batch, marks))
     }
 
     fn apply_because(&self, changes: &[Change], cause: Cause) -> Result<(), (usize, Error)> {
-        let holding = self.make(changes, cause)?;
-        // Not as the writer: what has begun may take its time.
-        for (at, holds, level, limit) in holding {
+        let later = self.make(changes, cause)?;
+        // Not as the writer: what has begun may take its time, and a medium may hang.
+        for (at, holds, level, limit) in later.holding {
             holds.wait(&level, limit).map_err(|error| (at, error))?;
+        }
+        for (at, device) in later.flushing {
+            effect::flush(&device).map_err(|error| (at, error))?;
         }
         Ok(())
     }
 
-    fn make(&self, changes: &[Change], cause: Cause) -> Result<Vec<Holding>, (usize, Error)> {
+    fn make(&self, changes: &[Change], cause: Cause) -> Result<Later, (usize, Error)> {
         let _writing = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut batch, marks) = self.prepare(changes)?;
+        let (mut batch, marks) = self.prepare(Batch::new(self, &self.configuration()), changes)?;
         let last = changes.len().saturating_sub(1);
         let groups = batch.regrouped();
-        for list in groups.values() {
-            crate::scsi::alua::check(list).map_err(|error| (last, Error::invalid(error.to_string())))?;
-        }
         self.bind_to_groups(&mut batch);
         attempt(&batch.effects)
             .map_err(|(effect, error)| (marks.partition_point(|mark| *mark <= effect).min(last), error))?;
@@ -331,27 +366,30 @@ impl Model {
                 let _ = object.device.set_target_port_groups(list, cause);
             }
         }
-        let holding = self.hold(&batch, &marks)?;
+        let later = self.hold(&batch, &marks)?;
         self.carry_out(batch);
         self.tell_watcher();
         // Devices that are gone may close their files: last, and under no lock but the writers'.
         drop(before);
-        Ok(holding)
+        Ok(later)
     }
 
-    fn hold(&self, batch: &Batch<'_>, marks: &[usize]) -> Result<Vec<Holding>, (usize, Error)> {
-        let mut holding = Vec::new();
+    fn hold(&self, batch: &Batch<'_>, marks: &[usize]) -> Result<Later, (usize, Error)> {
+        let mut later = Later::default();
         for (effect, order) in batch.effects.iter().enumerate() {
-            let Effect::Hold { holds, devices, limit } = order else { continue };
             let at = marks.partition_point(|mark| *mark <= effect).min(marks.len().saturating_sub(1));
+            if let Effect::Flush(device) = order {
+                later.flushing.push((at, Arc::clone(device)));
+            }
+            let Effect::Hold { holds, devices, limit } = order else { continue };
             let all = || batch.next.devices.values().map(|object| Arc::clone(&object.device)).collect();
             let devices = devices.clone().unwrap_or_else(all);
             let level = holds.add(&devices).map_err(|error| (at, error))?;
             if let Some(limit) = limit {
-                holding.push((at, holds.clone(), level, *limit));
+                later.holding.push((at, holds.clone(), level, *limit));
             }
         }
-        Ok(holding)
+        Ok(later)
     }
 
     fn carry_out(&self, batch: Batch<'_>) {
@@ -451,6 +489,13 @@ impl Model {
 
 /// A level at which commands are held back and which is to be waited for, with the place of its change.
 type Holding = (usize, hold::Holds, Arc<Vec<crate::scsi::claim::Hold>>, std::time::Duration);
+
+/// What is waited for when a list is made, with the place of its change.
+#[derive(Default)]
+struct Later {
+    holding: Vec<Holding>,
+    flushing: Vec<(usize, Arc<Device>)>,
+}
 
 /// Does what may fail; when something does, undoes what was done.
 fn attempt(effects: &[Effect]) -> Result<(), (usize, Error)> {

@@ -1,5 +1,7 @@
 //! Names of the objects of the model: one for every directory of the tree.
 
+use crate::model::{copy_session, memory};
+
 /// Driver, target and session of EXTENDED COPY (SCST 1.11).
 pub const COPY_MANAGER: &str = "copy_manager";
 /// The only target of the copy manager; no iSCSI target may have its name.
@@ -81,8 +83,14 @@ pub enum Object {
     TargetGroup(String, String),
     /// A target of another node in a target group.
     Remote(String, String, String),
+    /// The session of the copy manager.
+    CopySession,
+    /// A unit that it sees.
+    CopySessionLun(u16),
     /// Memory pools.
     Memory,
+    /// The pool of memory.
+    MemoryPool,
 }
 
 impl Object {
@@ -126,7 +134,12 @@ impl Object {
             Object::Remote(name, group, target) => {
                 format!("device_groups/{name}/target_groups/{group}/{target}")
             }
+            Object::CopySession => {
+                format!("{}/{}", Object::Sessions(COPY_MANAGER_TARGET.to_owned()).path(), copy_session::NAME)
+            }
+            Object::CopySessionLun(lun) => format!("{}/lun{lun}", Object::CopySession.path()),
             Object::Memory => "sgv".into(),
+            Object::MemoryPool => format!("sgv/{}", memory::POOL),
         }
     }
 }

@@ -1,9 +1,11 @@
 //! A small map that keeps the order in which its entries were added: of groups, the first that matches wins.
 
+use std::sync::Arc;
+
 /// Entries by name, in the order of their making.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ordered<V> {
-    entries: Vec<(String, V)>,
+    entries: Vec<(Arc<str>, V)>,
 }
 
 impl<V> Default for Ordered<V> {
@@ -14,7 +16,7 @@ impl<V> Default for Ordered<V> {
 
 impl<V> Ordered<V> {
     fn place(&self, name: &str) -> Option<usize> {
-        self.entries.iter().position(|(own, _)| own == name)
+        self.entries.iter().position(|(own, _)| **own == *name)
     }
 
     /// The entry of this name.
@@ -33,7 +35,7 @@ impl<V> Ordered<V> {
     }
 
     /// Adds an entry at the end. There must be none of this name.
-    pub fn push(&mut self, name: impl Into<String>, value: V) {
+    pub fn push(&mut self, name: impl Into<Arc<str>>, value: V) {
         self.entries.push((name.into(), value));
     }
 
@@ -44,12 +46,12 @@ impl<V> Ordered<V> {
 
     /// All entries, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &V)> {
-        self.entries.iter().map(|(name, value)| (name.as_str(), value))
+        self.entries.iter().map(|(name, value)| (&**name, value))
     }
 
     /// All names, oldest first.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
-        self.entries.iter().map(|(name, _)| name.as_str())
+        self.entries.iter().map(|(name, _)| &**name)
     }
 
     /// All values, oldest first.

@@ -27,8 +27,9 @@ pub struct RootObject {
     cluster_name: String,
     /// Worker threads; `None` is as many as the daemon was started with.
     threads: Option<u32>,
-    default_threads: usize,
-    trace: trace::Trace,
+    pub(super) default_threads: usize,
+    /// Which messages are logged, as `trace_level` says everywhere.
+    pub(super) trace: trace::Trace,
     /// Commands held back everywhere.
     holds: Holds,
     pub(super) pending: Pending,
@@ -113,20 +114,6 @@ pub static ATTRIBUTES: &[Row] = &[
                 Ok(0) => Effect::Hold { holds, devices: None, limit: Some(hold::LIMIT) },
                 Ok(s) => Effect::Hold { holds, devices: None, limit: Some(Duration::from_secs(s)) },
             });
-            Ok(())
-        },
-        ..Row::ROW
-    },
-    Attr {
-        name: "trace_level",
-        kind: Kind::Own("all, none, default, add TOKEN, del TOKEN or value NUMBER"),
-        default: "out_of_mem | mgmt | pid | special",
-        saved: Saved::Never,
-        help: "which messages are logged: the tokens of details mean debug, mgmt and special information",
-        get: |root| root.trace.to_string(),
-        set: |root, value| {
-            root.trace = root.trace.changed(&value.text())?;
-            root.pending.push(Effect::Log(root.trace.level()));
             Ok(())
         },
         ..Row::ROW

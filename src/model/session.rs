@@ -1,7 +1,7 @@
 //! Sessions as objects of the tree: what was negotiated, counters, and the order to close.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::attr::{Access, Attr, Kind, Saved};
@@ -16,6 +16,8 @@ pub struct Totals {
     pub commands: [u64; 3],
     /// Bytes to and from the initiator.
     pub bytes: [u64; 2],
+    /// Commands to and from the initiator whose blocks are no whole pieces of 4 KiB.
+    pub unaligned: [u64; 2],
     /// They are those of one session, which can be reset.
     pub of_session: bool,
 }
@@ -24,26 +26,31 @@ impl Totals {
     fn of(itls: &[Arc<Itl>]) -> Self {
         let mut totals = Totals { of_session: true, ..Totals::default() };
         for itl in itls {
-            for (sum, counter) in totals.commands.iter_mut().zip(&itl.counters.commands) {
-                *sum = sum.wrapping_add(counter.load(Ordering::Relaxed));
-            }
-            for (sum, counter) in totals.bytes.iter_mut().zip(&itl.counters.bytes) {
-                *sum = sum.wrapping_add(counter.load(Ordering::Relaxed));
-            }
+            let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+            totals.add(&Totals {
+                commands: itl.counters.commands.each_ref().map(read),
+                bytes: itl.counters.bytes.each_ref().map(read),
+                unaligned: itl.counters.unaligned.each_ref().map(read),
+                of_session: true,
+            });
         }
         totals
     }
 
+    fn figures(&mut self) -> impl Iterator<Item = &mut u64> {
+        self.commands.iter_mut().chain(&mut self.bytes).chain(&mut self.unaligned)
+    }
+
     fn since(mut self, base: &Totals) -> Self {
-        self.commands.iter_mut().zip(&base.commands).for_each(|(own, base)| *own = own.saturating_sub(*base));
-        self.bytes.iter_mut().zip(&base.bytes).for_each(|(own, base)| *own = own.saturating_sub(*base));
+        let mut base = *base;
+        self.figures().zip(base.figures()).for_each(|(own, base)| *own = own.saturating_sub(*base));
         self
     }
 
     /// Adds the counters of another session.
     pub fn add(&mut self, other: &Totals) {
-        self.commands.iter_mut().zip(&other.commands).for_each(|(own, more)| *own = own.wrapping_add(*more));
-        self.bytes.iter_mut().zip(&other.bytes).for_each(|(own, more)| *own = own.wrapping_add(*more));
+        let mut other = *other;
+        self.figures().zip(other.figures()).for_each(|(own, more)| *own = own.wrapping_add(*more));
     }
 }
 
@@ -78,6 +85,7 @@ impl SessionObject {
         let mut base = self.base.lock().unwrap_or_else(PoisonError::into_inner);
         commands.iter().for_each(|at| base.commands[*at] = now.commands[*at]);
         bytes.iter().for_each(|at| base.bytes[*at] = now.bytes[*at]);
+        bytes.iter().for_each(|at| base.unaligned[*at] = now.unaligned[*at]);
     }
 
     /// Commands that are not finished.
@@ -195,10 +203,15 @@ pub static COUNTERS: &[Attr<Totals>] = &[
     counter!("unknown_cmd_count" "commands whose direction is not known", |_t| 0),
     counter!("write_cmd_count" "commands that sent data", |t| t.commands[2]),
     counter!("write_io_count_kb" "KiB that commands sent", |t| t.bytes[1] >> 10),
+    counter!("write_unaligned_cmd_count"
+        "commands that sent data whose blocks begin or end at no multiple of 4 KiB", |t| t.unaligned[1]),
     counter!("read_cmd_count" "commands that received data", |t| t.commands[1]),
     counter!("read_io_count_kb" "KiB that commands received", |t| t.bytes[0] >> 10),
+    counter!("read_unaligned_cmd_count"
+        "commands that received data whose blocks begin or end at no multiple of 4 KiB", |t| t.unaligned[0]),
     counter!("bidi_cmd_count" "commands that sent and received data; there are none", |_t| 0),
     counter!("bidi_io_count_kb" "KiB of commands that sent and received data", |_t| 0),
+    counter!("bidi_unaligned_cmd_count" "of those, such that begin or end at no multiple of 4 KiB", |_t| 0),
     counter!("none_cmd_count" "commands without data", |t| t.commands[0]),
 ];
 

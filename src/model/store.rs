@@ -29,6 +29,10 @@ pub trait Files: Send + Sync {
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Makes renaming and removing durable.
     fn sync_names(&self) -> io::Result<()>;
+    /// Where a file is, for people.
+    fn place(&self, name: &str) -> String {
+        name.to_owned()
+    }
 }
 
 /// A directory of the file system.
@@ -67,6 +71,10 @@ impl Files for Directory {
     fn sync_names(&self) -> io::Result<()> {
         File::open(&self.path)?.sync_all()
     }
+
+    fn place(&self, name: &str) -> String {
+        self.path.join(name).display().to_string()
+    }
 }
 
 /// Small files, each written whole or not at all.
@@ -92,7 +100,12 @@ impl DirectoryStore {
         DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|error| {
             Error::new(errno(&error), format!("state directory {}: {error}", directory.display()))
         })?;
-        Ok(FileStore { files: Directory { path: directory.to_owned() } })
+        Ok(DirectoryStore::within(directory))
+    }
+
+    /// Files in a directory that is there.
+    pub fn within(directory: &Path) -> Self {
+        FileStore { files: Directory { path: directory.to_owned() } }
     }
 }
 
@@ -110,7 +123,7 @@ impl<F: Files> FileStore<F> {
     /// The number of this installation: made once, at random.
     pub fn setup_id(&self) -> Result<u64, Error> {
         let wrong = |what: String| Error::new(libc::EIO, format!("setup_id in the state directory: {what}"));
-        let kept = self.read("setup_id").map_err(|errno| wrong(text(errno)))?;
+        let kept = self.get("setup_id").map_err(|errno| wrong(text(errno)))?;
         if let Some(kept) = kept {
             let number = std::str::from_utf8(&kept).ok().and_then(|t| u64::from_str_radix(t.trim(), 16).ok());
             return number.ok_or_else(|| wrong("it is no hexadecimal number".to_owned()));
@@ -120,7 +133,8 @@ impl<F: Files> FileStore<F> {
         Ok(id)
     }
 
-    fn read(&self, name: &str) -> Result<Option<Vec<u8>>, i32> {
+    /// Everything in a file, if it is there. Errors are errno.
+    pub fn get(&self, name: &str) -> Result<Option<Vec<u8>>, i32> {
         match self.files.read(name) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -129,14 +143,28 @@ impl<F: Files> FileStore<F> {
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), i32> {
-        let beside = format!(".{name}.new"); // No kind begins with a dot.
+        // No kind begins with a dot.
+        self.write_beside(name, &format!(".{name}.new"), bytes)
+    }
+
+    /// Writes a file whole, or not at all, by way of a file of another name, which nobody else may use.
+    /// Errors are errno.
+    pub fn write_beside(&self, name: &str, beside: &str, bytes: &[u8]) -> Result<(), i32> {
         let written = || -> io::Result<()> {
-            self.files.write(&beside, bytes)?;
-            self.files.sync(&beside)?;
-            self.files.rename(&beside, name)?;
+            self.files.write(beside, bytes)?;
+            self.files.sync(beside)?;
+            self.files.rename(beside, name)?;
             self.files.sync_names()
         };
-        written().map_err(|error| errno(&error))
+        written().map_err(|error| {
+            let _ = self.files.remove(beside);
+            errno(&error)
+        })
+    }
+
+    /// Writes a file whole, or not at all; without bytes it goes. Errors are errno.
+    pub fn put(&self, name: &str, bytes: &[u8]) -> Result<(), i32> {
+        if bytes.is_empty() { self.remove(name) } else { self.write(name, bytes) }
     }
 
     fn remove(&self, name: &str) -> Result<(), i32> {
@@ -158,11 +186,14 @@ fn file_name(device: &str, kind: &str) -> String {
 
 impl<F: Files> StateStore for FileStore<F> {
     fn save(&self, device: &str, kind: &str, bytes: &[u8]) -> Result<(), i32> {
-        let name = file_name(device, kind);
-        if bytes.is_empty() { self.remove(&name) } else { self.write(&name, bytes) }
+        self.put(&file_name(device, kind), bytes)
     }
 
     fn load(&self, device: &str, kind: &str) -> Result<Option<Vec<u8>>, i32> {
-        self.read(&file_name(device, kind))
+        self.get(&file_name(device, kind))
+    }
+
+    fn place(&self, device: &str, kind: &str) -> String {
+        self.files.place(&file_name(device, kind))
     }
 }

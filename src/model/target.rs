@@ -1,6 +1,5 @@
 //! Targets, their groups, and maps of LUNs. The attribute rows are in `attributes`.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::attr::Error;
@@ -8,12 +7,14 @@ use crate::iscsi::account::Accounts;
 use crate::iscsi::directory::Redirect;
 use crate::iscsi::key::Values;
 use crate::model::Configuration;
+use crate::model::device::DeviceObject;
 use crate::model::dynamic::Numbers;
 use crate::model::effect::Pending;
 use crate::model::object::{COPY_MANAGER_TARGET, Scope};
 use crate::model::ordered::Ordered;
+use crate::model::shared_map::SharedMap;
 use crate::names::Pattern;
-use crate::scsi::lun::AddressingMethod;
+use crate::scsi::lun::{AddressingMethod, MAX_LUN};
 use crate::scsi::nexus::{LunEntry, LunMap};
 
 mod attributes;
@@ -34,7 +35,7 @@ pub struct LunObject {
 #[derive(Clone)]
 pub struct Map {
     /// The LUNs.
-    pub luns: BTreeMap<u16, LunObject>,
+    pub luns: SharedMap<u16, LunObject>,
     /// How LUNs are written.
     pub method: AddressingMethod,
     /// `auto`, `this_group_only`, `never` or a number.
@@ -51,7 +52,7 @@ pub struct Map {
 impl Map {
     fn new(scope: Scope) -> Self {
         Map {
-            luns: BTreeMap::new(),
+            luns: SharedMap::default(),
             method: AddressingMethod::default(),
             io_grouping_type: "auto".to_owned(),
             black_hole: 0,
@@ -126,7 +127,7 @@ pub struct TargetObject {
     /// What initiators see that are in no group.
     pub map: Map,
     /// Groups by name, oldest first.
-    pub groups: Ordered<Group>,
+    pub groups: Ordered<Arc<Group>>,
     /// Sums over the sessions, when a snapshot for showing was made.
     pub totals: crate::model::session::Totals,
 }
@@ -207,6 +208,39 @@ impl TargetObject {
 }
 
 impl Configuration {
+    /// The LUN of a device at the copy manager (SCST 1.11): its place among all devices by name, so that a
+    /// saved configuration gives the same numbers again, in whatever order its devices are made. Nobody logs
+    /// in there, so a number that moves disturbs nobody.
+    pub fn copy_lun(&self, device: &str) -> Option<u16> {
+        let is_copied = self.devices.get(device)?.is_copied;
+        let place = u16::try_from(self.devices.place(device)?).ok()?;
+        (is_copied && u32::from(place) <= MAX_LUN).then_some(place)
+    }
+
+    /// The device of a LUN of the copy manager.
+    pub fn copy_device(&self, lun: u16) -> Option<(&str, &Arc<DeviceObject>)> {
+        let (name, object) = self.devices.nth(usize::from(lun))?;
+        (object.is_copied && u32::from(lun) <= MAX_LUN).then_some((name.as_str(), object))
+    }
+
+    /// A LUN of a map, the copy manager's included.
+    pub fn lun(&self, scope: &Scope, lun: u16) -> Option<LunObject> {
+        if scope.target == COPY_MANAGER_TARGET {
+            let (device, _) = self.copy_device(lun)?;
+            return Some(LunObject { device: device.to_owned(), read_only: false });
+        }
+        self.target(&scope.target)?.map_of(scope.group.as_deref())?.luns.get(&lun).cloned()
+    }
+
+    /// The numbers of all LUNs of a map, the copy manager's included.
+    pub fn luns(&self, scope: &Scope) -> Vec<u16> {
+        if scope.target == COPY_MANAGER_TARGET {
+            return self.devices.keys().filter_map(|name| self.copy_lun(name)).collect();
+        }
+        let map = self.target(&scope.target).and_then(|target| target.map_of(scope.group.as_deref()));
+        map.map_or_else(Vec::new, |map| map.luns.keys().copied().collect())
+    }
+
     /// What an initiator sees at a target.
     pub(super) fn shown(&self, target: &TargetObject, subject: &str) -> Arc<LunMap> {
         let map = target.map_for(subject);

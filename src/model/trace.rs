@@ -1,14 +1,34 @@
-//! `trace_level`: SCST's tokens, as far as there are levels of the log for them.
+//! `trace_level`: SCST's tokens, as far as there are levels of the log for them. There is one log with one
+//! level, so the root, the handlers and the driver show and change the same.
 
 use std::fmt;
 
 use log::LevelFilter;
 
-use crate::attr::{Error, number};
+use crate::attr::{Attr, Error, Kind, Saved, number};
 
-/// The tokens of the root attribute, and the least level at which their messages are logged. The order gives
-/// the bits of `value`.
-const TOKENS: [(&str, LevelFilter); 20] = [
+/// Its name.
+pub const NAME: &str = "trace_level";
+
+/// The attribute, of whatever has it.
+pub static ATTRIBUTES: &[Attr<Trace>] = &[Attr {
+    name: NAME,
+    kind: Kind::Own("all, none, default, add TOKEN, del TOKEN or value NUMBER"),
+    default: "out_of_mem | mgmt | pid | special",
+    saved: Saved::Never,
+    help: "which messages are logged: the tokens of details mean debug, mgmt and special information; the \
+           same at the root, the handlers and the driver, which share one log",
+    get: Trace::to_string,
+    set: |trace, value| {
+        *trace = trace.changed(&value.text())?;
+        Ok(())
+    },
+    ..Attr::ROW
+}];
+
+/// The tokens of the root, of the handlers and of the driver, and the least level at which their messages
+/// are logged. The order gives the bits of `value`.
+const TOKENS: [(&str, LevelFilter); 29] = [
     ("out_of_mem", LevelFilter::Warn),
     ("minor", LevelFilter::Warn),
     ("sg", LevelFilter::Trace),
@@ -29,6 +49,15 @@ const TOKENS: [(&str, LevelFilter); 20] = [
     ("scsi_serializing", LevelFilter::Debug),
     ("data_send", LevelFilter::Trace),
     ("data_received", LevelFilter::Trace),
+    ("block", LevelFilter::Debug),
+    ("order", LevelFilter::Debug),
+    ("d_read", LevelFilter::Trace),
+    ("d_write", LevelFilter::Trace),
+    ("conn", LevelFilter::Debug),
+    ("conn_dbg", LevelFilter::Trace),
+    ("iov", LevelFilter::Trace),
+    ("pdu", LevelFilter::Trace),
+    ("net_page", LevelFilter::Trace),
 ];
 
 /// The tokens that are on, as bits.

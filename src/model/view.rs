@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use crate::attr::{Attr, Error};
+use crate::model::copy_session::{self, CopySession};
 use crate::model::handler::{self, HandlerObject};
 use crate::model::object::{COPY_MANAGER, COPY_MANAGER_TARGET, Object, Scope};
 use crate::model::session::{SessionObject, Totals};
-use crate::model::target::{CORE_ATTRIBUTES, GROUP_ATTRIBUTES, ISCSI_ATTRIBUTES, Map, map_rows};
+use crate::model::target::{CORE_ATTRIBUTES, GROUP_ATTRIBUTES, ISCSI_ATTRIBUTES, LunObject, Map, map_rows};
 use crate::model::{
-    Configuration, Model, TargetObject, device, device_group, driver, latency, missing, root, session,
+    Configuration, Model, TargetObject, device, device_group, driver, latency, memory, missing, root,
+    session, trace,
 };
 
 /// What is in a directory besides files.
@@ -74,6 +76,12 @@ impl View<'_> {
         self.target(&scope.target)?.map_of(scope.group.as_deref())
     }
 
+    /// A LUN of a target by its name as it was given.
+    fn lun(&self, scope: &Scope, lun: u16) -> Option<LunObject> {
+        self.target(&scope.target)?;
+        self.configuration.lun(scope, lun)
+    }
+
     fn session(&self, target: &str, name: &str) -> Option<Arc<SessionObject>> {
         self.target(target)?;
         self.model.session(target, name)
@@ -99,17 +107,22 @@ impl View<'_> {
         match object {
             Object::Root => {
                 visitor.rows(root::ATTRIBUTES, &configuration.root);
+                visitor.rows(trace::ATTRIBUTES, &configuration.root.trace);
                 visitor.rows(root::DIAGNOSTICS, &self.model.sessions());
             }
             Object::Handler(name) => {
                 let handler = self.model.handlers().find(name).ok_or_else(gone)?;
                 visitor.rows(handler::ATTRIBUTES, &HandlerObject(handler));
+                visitor.rows(trace::ATTRIBUTES, &configuration.root.trace);
             }
             Object::Device(name) => {
                 let device = configuration.devices.get(name).ok_or_else(gone)?;
                 visitor.rows(device::ATTRIBUTES, &device.config);
             }
-            Object::Iscsi => visitor.rows(driver::ATTRIBUTES, &configuration.driver),
+            Object::Iscsi => {
+                visitor.rows(driver::ATTRIBUTES, &configuration.driver);
+                visitor.rows(trace::ATTRIBUTES, &configuration.root.trace);
+            }
             Object::CopyManager => visitor.rows(driver::COPY_MANAGER_ATTRIBUTES, &configuration.driver),
             Object::Target(name) => {
                 let target = self.target(name).ok_or_else(gone)?;
@@ -122,12 +135,12 @@ impl View<'_> {
             }
             Object::Group(target, name) => {
                 let group =
-                    self.target(target).and_then(|target| target.groups.get(name)).ok_or_else(gone)?;
+                    self.target(target).and_then(|target| target.groups.get(name)).ok_or_else(gone)?.as_ref();
                 visitor.rows(map_rows(), group);
                 visitor.rows(GROUP_ATTRIBUTES, group);
             }
             Object::Lun(scope, lun) => {
-                let lun = self.map(scope).and_then(|map| map.luns.get(lun)).ok_or_else(gone)?;
+                let lun = self.lun(scope, *lun).ok_or_else(gone)?;
                 let device = configuration.devices.get(&lun.device);
                 let is_write_protected = device.is_some_and(|device| device.config.is_read_only());
                 visitor.rows(LUN_ATTRIBUTES, &ShownLun { read_only: lun.read_only || is_write_protected });
@@ -164,6 +177,20 @@ impl View<'_> {
                 let group = configuration.device_groups.get(group).ok_or_else(gone)?;
                 let group = group.target_groups.get(name).ok_or_else(gone)?;
                 visitor.rows(device_group::MEMBER_ATTRIBUTES, group.members.get(member).ok_or_else(gone)?);
+            }
+            Object::CopySession => {
+                visitor.rows(copy_session::ATTRIBUTES, &CopySession::whole(configuration));
+            }
+            Object::CopySessionLun(lun) => {
+                let lun = CopySession::lun(configuration, *lun).ok_or_else(gone)?;
+                visitor.rows(copy_session::LUN_ATTRIBUTES, &lun);
+            }
+            Object::Memory | Object::MemoryPool => {
+                let Some(buffers) = self.model.buffers.get() else { return Ok(()) };
+                match object {
+                    Object::Memory => visitor.rows(memory::GLOBAL_ATTRIBUTES, buffers),
+                    _ => visitor.rows(memory::POOL_ATTRIBUTES, buffers),
+                }
             }
             other => self.exists(other).then_some(()).ok_or_else(gone)?,
         }
@@ -220,10 +247,9 @@ impl View<'_> {
             }
             Object::Luns(scope) => {
                 let lun: u16 = name.parse().ok().filter(|lun: &u16| lun.to_string() == name)?;
-                let is_there = self.map(scope)?.luns.contains_key(&lun);
-                is_there.then(|| Entry::Object(Object::Lun(scope.clone(), lun)))
+                self.lun(scope, lun).map(|_| Entry::Object(Object::Lun(scope.clone(), lun)))
             }
-            Object::Sessions(target) => {
+            Object::Sessions(target) if target != COPY_MANAGER_TARGET => {
                 self.session(target, name).map(|_| Entry::Object(Object::Session(target.clone(), owned)))
             }
             Object::DeviceGroups => {
@@ -265,17 +291,27 @@ impl View<'_> {
                 children
             }
             Object::Exported(name) => {
-                let exports = configuration.devices.get(name).map(|device| &device.exports);
-                let link = |(number, (scope, lun)): (&u32, &(Scope, u16))| {
-                    let path = Object::Lun(scope.clone(), *lun).path();
+                let link = |number: u32, scope: &Scope, lun: u16| {
+                    let path = Object::Lun(scope.clone(), lun).path();
                     (format!("export{number}"), Entry::Link(format!("../../../{path}")))
                 };
-                exports.into_iter().flatten().map(link).collect()
+                let copies = configuration.copy_lun(name);
+                let copies = copies.map(|lun| link(0, &Scope::target(COPY_MANAGER_TARGET), lun));
+                let exports = configuration.devices.get(name).map(|device| &device.exports);
+                let exports = exports.into_iter().flatten();
+                copies
+                    .into_iter()
+                    .chain(exports.map(|(number, (scope, lun))| link(*number, scope, *lun)))
+                    .collect()
             }
             Object::Drivers => named(["iscsi", COPY_MANAGER], [Object::Iscsi, Object::CopyManager]),
             Object::Iscsi => {
                 let names = configuration.targets.values().map(|target| target.name.clone()).collect();
                 objects(names, &Object::Target)
+            }
+            Object::Memory => {
+                let pool = self.model.buffers.get().map(|_| Object::MemoryPool);
+                named([memory::POOL], pool)
             }
             Object::CopyManager => objects(vec![COPY_MANAGER_TARGET.to_owned()], &Object::Target),
             _ => self.children_of_target(object),
@@ -304,14 +340,24 @@ impl View<'_> {
                 [Object::Initiators(target.clone(), name.clone()), Object::Luns(Scope::group(target, name))],
             ),
             Object::Luns(scope) => {
-                let luns = self.map(scope).map(|map| map.luns.keys());
-                let child = |lun: &u16| (lun.to_string(), Entry::Object(Object::Lun(scope.clone(), *lun)));
-                luns.into_iter().flatten().map(child).collect()
+                let child = |lun: u16| (lun.to_string(), Entry::Object(Object::Lun(scope.clone(), lun)));
+                self.target(&scope.target).map_or_else(Vec::new, |_| {
+                    self.configuration.luns(scope).into_iter().map(child).collect()
+                })
             }
             Object::Lun(scope, lun) => {
-                let Some(lun) = self.map(scope).and_then(|map| map.luns.get(lun)) else { return Vec::new() };
+                let Some(lun) = self.lun(scope, *lun) else { return Vec::new() };
                 let up = "../".repeat(object.path().split('/').count());
                 vec![("device".into(), Entry::Link(format!("{up}devices/{}", lun.device)))]
+            }
+            Object::Sessions(target) if target == COPY_MANAGER_TARGET => {
+                named([copy_session::NAME], [Object::CopySession])
+            }
+            Object::CopySession => {
+                let luns = self.configuration.luns(&Scope::target(COPY_MANAGER_TARGET));
+                let child = |lun: u16| (format!("lun{lun}"), Entry::Object(Object::CopySessionLun(lun)));
+                let own = ("luns".to_owned(), Entry::Link(String::from("../../luns")));
+                luns.into_iter().map(child).chain([own]).collect()
             }
             Object::Sessions(target) => {
                 let child = |session: &Arc<SessionObject>| {

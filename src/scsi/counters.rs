@@ -16,6 +16,8 @@ pub struct Counters {
     pub commands: [AtomicU64; 3],
     /// Bytes to and from the initiator.
     pub bytes: [AtomicU64; 2],
+    /// Commands with data to and from the initiator whose blocks begin or end at no multiple of 4 KiB.
+    pub unaligned: [AtomicU64; 2],
     /// Commands admitted and not finished.
     pub in_flight: AtomicU32,
     /// Commands that ended with CHECK CONDITION, by sense key.

@@ -13,7 +13,10 @@ use crate::scsi::device::Device;
 use crate::scsi::opcode::{Request, Run};
 use crate::scsi::sense::{Sense, SenseKey};
 use crate::scsi::task::{Completion, Context, Failure, SenseData, Task};
-use crate::scsi::task_set::Owed;
+use crate::scsi::task_set::{Extent, Owed};
+
+/// Bytes whose multiples are aligned, for the counters.
+const ALIGNED_BYTES: u32 = 4096;
 
 /// What became of a task that has all its data.
 #[must_use]
@@ -339,12 +342,20 @@ fn count(task: &Task, good: bool) {
         counters.commands[1].fetch_add(1, Ordering::Relaxed);
         let bytes = if good { u64::from(task.data_in_length) } else { 0 };
         counters.bytes[0].fetch_add(bytes, Ordering::Relaxed);
+        counters.unaligned[0].fetch_add(u64::from(is_unaligned(task)), Ordering::Relaxed);
     } else if task.transfer.data_out > 0 {
         counters.commands[2].fetch_add(1, Ordering::Relaxed);
         counters.bytes[1].fetch_add(task.data_out_length as u64, Ordering::Relaxed);
+        counters.unaligned[1].fetch_add(u64::from(is_unaligned(task)), Ordering::Relaxed);
     } else {
         counters.commands[0].fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// It touches blocks, and not whole pieces of 4 KiB: most media read such a piece to write part of it.
+fn is_unaligned(task: &Task) -> bool {
+    let mask = u64::from(ALIGNED_BYTES / task.block_size.max(1)).saturating_sub(1);
+    task.extent != Extent::WHOLE && (task.extent.lba | task.extent.blocks) & mask != 0
 }
 
 fn answer(task: &mut Task, outcome: Result<(), Failure>) {

@@ -12,6 +12,10 @@ pub trait StateStore: Send + Sync {
     /// What was stored last, if anything was. Errors are errno: what is there and cannot be read is not
     /// nothing.
     fn load(&self, device: &str, kind: &str) -> Result<Option<Vec<u8>>, i32>;
+    /// Where it is kept, for people; nothing where there is no such place.
+    fn place(&self, _device: &str, _kind: &str) -> String {
+        String::new()
+    }
 }
 
 /// What a store has kept of a unit cannot be used.

@@ -129,6 +129,8 @@ impl From<Sense> for Failure {
 impl From<BlockError> for Failure {
     fn from(error: BlockError) -> Self {
         Failure::Sense(match error {
+            // Not now, says the system: the initiator tries again (SCST 5.6).
+            BlockError::Io(libc::EAGAIN | libc::ENOMEM) => return Failure::Status(Status::BUSY),
             BlockError::Io(_) => Sense::PERIPHERAL_DEVICE_WRITE_FAULT,
             BlockError::NoSpace => Sense::SPACE_ALLOCATION_FAILED_WRITE_PROTECT,
             BlockError::ReadOnly => Sense::WRITE_PROTECTED,
@@ -143,6 +145,7 @@ impl Failure {
     /// A medium error as a read reports it, `lba` being the first block asked for.
     pub fn from_read(error: BlockError, lba: u64) -> Self {
         match error {
+            BlockError::Io(libc::EAGAIN | libc::ENOMEM) => error.into(),
             BlockError::Io(_) => Sense::UNRECOVERED_READ_ERROR.with_information(lba).into(),
             other => other.into(),
         }
@@ -342,5 +345,21 @@ impl Context<'_> {
     /// Borrows the data received and the answer's memory at once.
     pub fn scratch(&self, length: usize) -> Result<Buffer, Failure> {
         self.task.nexus.buffers.get(length).ok_or(Failure::Status(Status::BUSY))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scst_5_6_what_may_go_better_next_time_is_busy() {
+        for errno in [libc::EAGAIN, libc::ENOMEM] {
+            let (read, write) =
+                (Failure::from_read(BlockError::Io(errno), 7), Failure::from(BlockError::Io(errno)));
+            assert_eq!([read, write], [Failure::Status(Status::BUSY); 2]);
+        }
+        assert!(matches!(Failure::from_read(BlockError::Io(libc::EIO), 7), Failure::Sense(_)));
+        assert!(matches!(Failure::from(BlockError::NoSpace), Failure::Sense(_)));
     }
 }

@@ -1,30 +1,38 @@
 //! What writes to the tree mean, written down as plainly as can be.
 
+pub mod groups;
+
+use groups::{Around, Groups};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// LUNs: device and whether it is mapped read-only.
 pub type Seen = BTreeMap<u16, (String, bool)>;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Group {
     name: String,
     patterns: Vec<String>,
     luns: Seen,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Target {
     enabled: bool,
+    relative: u16,
     luns: Seen,
     groups: Vec<Group>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Plain {
     enabled: bool,
     devices: BTreeSet<String>,
     targets: BTreeMap<String, Target>,
     sessions: BTreeMap<u64, (String, String)>,
+    groups: Groups,
+    /// Values of attributes by path, as they are read.
+    pub values: BTreeMap<String, String>,
+    next_relative: u16,
     /// Sessions that must end now, oldest first.
     pub closing: Vec<u64>,
 }
@@ -37,6 +45,28 @@ fn matches(pattern: &str, name: &str) -> bool {
         (prefix, "?") => name.len() == pattern.len() && name.starts_with(prefix),
         _ => pattern == name,
     }
+}
+
+/// What an attribute reads after a text was written: nothing if that is refused; `None` for other files.
+fn shown(name: &str, text: &str) -> Option<Option<String>> {
+    let number = |range: std::ops::RangeInclusive<u64>| {
+        text.parse().ok().filter(|number| range.contains(number)).map(|number: u64| number.to_string())
+    };
+    let own = || Some(text.to_owned());
+    Some(match name {
+        "alias" | "comment" => own(),
+        "prod_id" => own().filter(|text| text.len() <= 16),
+        "RspTimeout" => number(2..=65535),
+        "MaxSessions" => number(0..=65535),
+        "max_tgt_dev_commands" => number(0..=u64::from(u32::MAX)),
+        "aen_disabled" => number(0..=1),
+        "black_hole" => number(0..=4),
+        "addr_method" => {
+            let word = text.to_ascii_uppercase();
+            Some(word.clone()).filter(|_| ["PERIPHERAL", "FLAT", "LUN"].contains(&word.as_str()))
+        }
+        _ => return None,
+    })
 }
 
 impl Target {
@@ -82,8 +112,74 @@ impl Plain {
         self.sessions.remove(&id);
     }
 
-    /// Does what a write does, and answers its errno.
+    /// Identifiers of all targets.
+    pub fn identifiers(&self) -> BTreeMap<String, u16> {
+        self.targets.iter().map(|(name, target)| (name.clone(), target.relative)).collect()
+    }
+
+    pub fn device_groups(&self) -> &Groups {
+        &self.groups
+    }
+
+    /// Does what a write does, and answers its errno. What is refused changes nothing.
     pub fn write(&mut self, path: &str, text: &str) -> i32 {
+        let before = self.clone();
+        let mut errno = self.try_write(path, text);
+        if errno == 0 && !self.groups.is_consistent(&self.identifiers()) {
+            errno = libc::EINVAL;
+        }
+        if errno != 0 {
+            *self = before;
+        }
+        errno
+    }
+
+    /// Attributes that have a value each, and no consequences that this model knows.
+    fn attribute(&mut self, path: &str, text: &str) -> Option<i32> {
+        let (object, name) = path.rsplit_once('/')?;
+        let shown = shown(name, text)?;
+        let parts: Vec<&str> = object.split('/').collect();
+        let is_there = match parts.as_slice() {
+            ["devices", device] => self.devices.contains(*device),
+            ["targets", "iscsi", target] => self.targets.contains_key(*target),
+            ["targets", "iscsi", target, "ini_groups", group] => {
+                self.targets.get_mut(*target).is_some_and(|target| target.group(group).is_some())
+            }
+            _ => return None,
+        };
+        Some(match shown {
+            _ if !is_there => libc::ENOENT,
+            None => libc::EINVAL,
+            Some(shown) => {
+                self.values.insert(path.to_owned(), shown);
+                0
+            }
+        })
+    }
+
+    fn forget(&mut self, object: &str) {
+        self.values.retain(|path, _| !path.starts_with(&format!("{object}/")));
+    }
+
+    /// An enabled target has an identifier of its own.
+    fn identify(&mut self, name: &str) -> i32 {
+        let others = self.targets.iter().filter(|(own, target)| *own != name && target.enabled);
+        let used: BTreeSet<u16> = others.map(|(_, target)| target.relative).collect();
+        let Some(target) = self.targets.get_mut(name).filter(|target| target.enabled) else { return 0 };
+        if target.relative == 0 {
+            let free = (self.next_relative.max(1)..).find(|number| !used.contains(number)).unwrap();
+            target.relative = free;
+            self.next_relative = free + 1;
+        } else if used.contains(&target.relative) {
+            return libc::EBADSLT;
+        }
+        0
+    }
+
+    fn try_write(&mut self, path: &str, text: &str) -> i32 {
+        if let Some(errno) = self.attribute(path, text) {
+            return errno;
+        }
         let path: Vec<&str> = path.split('/').collect();
         let words: Vec<&str> = text.split([' ', ';']).filter(|word| !word.is_empty()).collect();
         match (path.as_slice(), words.as_slice()) {
@@ -104,6 +200,7 @@ impl Plain {
                     return libc::EEXIST;
                 }
                 self.targets.insert((*name).to_owned(), Target::default());
+                self.groups.take_in(name);
                 0
             }
             (["targets", "iscsi", "mgmt"], ["del_target", name]) => {
@@ -114,11 +211,20 @@ impl Plain {
                     return libc::EBUSY;
                 }
                 self.targets.remove(*name);
+                self.groups.forget_target(name);
+                self.forget(&format!("targets/iscsi/{name}"));
                 0
+            }
+            (["device_groups", rest @ ..], words) => {
+                let (devices, targets) = (self.devices.clone(), self.identifiers());
+                self.groups.write(rest, words, &Around { devices: &devices, targets: &targets })
             }
             (["targets", "iscsi", target, rest @ ..], words) => {
                 if self.targets.contains_key(*target) {
-                    self.of_target(target, rest, words)
+                    match self.of_target(target, rest, words) {
+                        0 if matches!(rest, ["enabled" | "rel_tgt_id"]) => self.identify(target),
+                        errno => errno,
+                    }
                 } else {
                     libc::ENOENT
                 }
@@ -137,6 +243,8 @@ impl Plain {
                 group.luns.retain(|_, (device, _)| device != name);
             }
         }
+        self.groups.forget_device(name);
+        self.forget(&format!("devices/{name}"));
         0
     }
 
@@ -153,6 +261,14 @@ impl Plain {
                 0
             }
             (["enabled"], _) => libc::EINVAL,
+            (["rel_tgt_id"], [text]) => match text.parse() {
+                Ok(0) if target.enabled => libc::EINVAL,
+                Ok(number) => {
+                    target.relative = number;
+                    0
+                }
+                Err(_) => libc::EINVAL,
+            },
             (["ini_groups", "mgmt"], ["create", group]) => {
                 if target.group(group).is_some() {
                     return libc::EEXIST;
@@ -171,6 +287,7 @@ impl Plain {
                     return libc::EBUSY;
                 }
                 target.groups.retain(|own| own.name != *group);
+                self.forget(&format!("targets/iscsi/{name}/ini_groups/{group}"));
                 0
             }
             (["ini_groups", group, "initiators", "mgmt"], words) => initiators(target, group, words),

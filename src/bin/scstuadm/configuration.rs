@@ -4,6 +4,8 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
+use scstu::mgmt::conf::parse::{Node, parse};
+use scstu::mgmt::conf::write::is_legacy;
 use scstu::mgmt::conf::{self, FILE_LIMIT, Mode, legacy, plan, save::store};
 use scstu::mgmt::control::Lines;
 use scstu::model::Model;
@@ -36,7 +38,7 @@ pub const COMMANDS: &[Command] = &[
         words: &["apply"],
         usage: "FILE [--remove]",
         help: "make the changes that a file asks for, all or none; with --remove also take away what it does \
-               not mention",
+               not mention, and put attributes that it leaves out back to their defaults",
         run: |context, arguments| change(context, arguments, true),
     },
     Command {
@@ -64,7 +66,7 @@ fn check(_context: &Context, arguments: &Arguments) -> Answer {
     let [file] = arguments.exactly(&[])?;
     // An empty model opens nothing: a file that is not there is no mistake yet.
     let model = Model::new(Arc::new(Pool::new(2)), None).map_err(|error| failure(FAILED, error.text))?;
-    let plan = plan::draft(&model, &text_of(file)?, Mode::Merge)
+    let plan = plan::check_text(&model, &text_of(file)?, Mode::Merge)
         .map_err(|error| failure(REFUSED, format!("{file}:{error}")))?;
     let count = u64::try_from(plan.steps.len()).unwrap_or(u64::MAX);
     Ok(Report { text: format!("{file}: good; {count} changes"), json: Json::Number(count) })
@@ -116,9 +118,42 @@ fn changes(lines: &Lines, really: bool) -> String {
 fn save(context: &Context, arguments: &Arguments) -> Answer {
     let file = arguments.optional(&[])?;
     let text = context.daemon()?.save()?;
+    for place in beyond_scstadmin(&text) {
+        eprintln!("scstuadm: warning: {}:{place}", file.unwrap_or("-"));
+    }
     let Some(file) = file.filter(|file| *file != "-") else {
         return Ok(Report { json: Json::text(&text), text });
     };
     store(Path::new(file), &text).map_err(|error| failure(FAILED, format!("{file}: {error}")))?;
     Ok(Report::done())
+}
+
+/// Lines that scstu reads back and scstadmin does not, and why. Values stay unsaid: one may be a password.
+fn beyond_scstadmin(text: &str) -> Vec<String> {
+    fn look(nodes: &[Node], found: &mut Vec<String>) {
+        for node in nodes {
+            if !node.values.iter().all(|value| is_legacy(value)) {
+                let why = "is empty or has a \", {, } or tab: scstadmin cannot read it back";
+                found.push(format!("{}: the value of {} {why}", node.place, node.name));
+            }
+            look(node.children(), found);
+        }
+    }
+    let mut found = Vec::new();
+    look(&parse(text).unwrap_or_default(), &mut found);
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_scstadmin_cannot_read_back_is_told_with_its_place() {
+        let text = "a 1\nS x {\n\tcomment \"say \\\"it\\\"\"\n\tgood \"a b\"\n\tempty \"\"\n}\n";
+        let found = beyond_scstadmin(text);
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].starts_with("3:2: the value of comment ") && !found[0].contains("say"));
+        assert!(found[1].starts_with("5:2: the value of empty "));
+    }
 }

@@ -2,13 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use scstu::attr::{Access, Attr};
-use scstu::backstore::registry::HANDLERS;
-use scstu::iscsi::key::Key;
-use scstu::model::{device, device_group, driver, key_attributes, root, session, target};
-
 use crate::COMMANDS;
 use crate::context::{Answer, Arguments, Command, Context, USAGE, failure};
+use crate::kinds;
 use crate::output::{Json, Report, table};
 
 /// Their commands.
@@ -36,6 +32,7 @@ pub fn usage() -> String {
     rows.iter().map(|row| format!("{}\n      {}\n", row[0].trim_end(), row[1])).collect()
 }
 
+/// Commands that begin with these words, then the kind of object that has this name: `lun` is both.
 fn help(_context: &Context, arguments: &Arguments) -> Answer {
     let words: Vec<&str> = arguments.plain.iter().map(String::as_str).collect();
     if words.is_empty() {
@@ -43,98 +40,26 @@ fn help(_context: &Context, arguments: &Arguments) -> Answer {
     }
     let rows: Vec<&Command> =
         COMMANDS.iter().copied().flatten().filter(|row| row.words.starts_with(&words)).collect();
-    if !rows.is_empty() {
-        let lines: Vec<Vec<String>> = rows
-            .iter()
-            .map(|row| vec![format!("{} {}", row.words.join(" "), row.usage), row.help.to_owned()])
-            .collect();
-        let json = Json::List(lines.iter().map(|line| Json::texts(line)).collect());
-        return Ok(Report { text: table(&lines), json });
-    }
-    kind(&words.join(" "))
-}
-
-/// Kinds of objects that have attributes, as `help KIND` takes them.
-const KINDS: [&str; 10] = [
-    "root",
-    "handlers",
-    "devices",
-    "driver",
-    "targets",
-    "parameters",
-    "groups",
-    "sessions",
-    "target groups",
-    "members of target groups",
-];
-
-fn kind(name: &str) -> Answer {
-    let rows = match name {
-        "root" => attributes(root::ATTRIBUTES),
-        "handlers" => handlers(),
-        "devices" => attributes(device::ATTRIBUTES),
-        "driver" => attributes(driver::ATTRIBUTES),
-        "targets" => [attributes(target::CORE_ATTRIBUTES), attributes(target::ISCSI_ATTRIBUTES)].concat(),
-        "parameters" => key_attributes().map(parameter).collect(),
-        "groups" => attributes(target::GROUP_ATTRIBUTES),
-        "sessions" => attributes(session::ATTRIBUTES),
-        "target groups" => attributes(device_group::GROUP_ATTRIBUTES),
-        "members of target groups" => attributes(device_group::MEMBER_ATTRIBUTES),
-        _ => {
-            let text = format!("\"{name}\" is neither a command nor a kind of object: {}", KINDS.join(", "));
-            return Err(failure(USAGE, text));
+    let lines: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| vec![format!("{} {}", row.words.join(" "), row.usage), row.help.to_owned()])
+        .collect();
+    let mut text = table(&lines);
+    let mut json = vec![("commands", Json::List(lines.iter().map(|line| Json::texts(line)).collect()))];
+    match kinds::explain(&words.join(" ")) {
+        Some((own, members)) => {
+            text.extend((!text.is_empty()).then_some('\n'));
+            text.push_str(&own);
+            json.extend(members);
         }
-    };
-    let json = Json::List(
-        rows.iter()
-            .map(|row| {
-                let names = ["name", "values", "default", "access", "help"];
-                Json::Object(names.into_iter().zip(row.iter().map(Json::text)).collect())
-            })
-            .collect(),
-    );
-    let text = rows.iter().map(|row| {
-        let default = if row[2].is_empty() { String::new() } else { format!(", default {}", row[2]) };
-        format!("{}: {}{default} ({})\n    {}\n", row[0], row[1], row[3], row[4])
-    });
-    Ok(Report { text: text.collect(), json })
-}
-
-fn attributes<T>(rows: &[Attr<T>]) -> Vec<Vec<String>> {
-    let row = |row: &Attr<T>| {
-        let access = match row.access {
-            Access::ReadOnly => "read",
-            Access::CreateOnly => "given when made",
-            Access::WriteOnly => "write",
-            _ => "read and write",
-        };
-        let help = match row.compatibility {
-            Some(why) => format!("{} Accepted, without effect: {why}", row.help),
-            None => row.help.to_owned(),
-        };
-        vec![row.name.to_owned(), row.kind.to_string(), row.default.to_owned(), access.to_owned(), help]
-    };
-    rows.iter().map(row).collect()
-}
-
-fn handlers() -> Vec<Vec<String>> {
-    let row = |row: &scstu::backstore::registry::Handler| {
-        let parameters = row.parameters.join(", ");
-        vec![
-            row.name.to_string(),
-            parameters,
-            String::new(),
-            "given when made".to_owned(),
-            row.help.to_string(),
-        ]
-    };
-    HANDLERS.iter().map(row).collect()
-}
-
-fn parameter(key: &Key) -> Vec<String> {
-    let (min, max) = key.range;
-    let range = format!("{min} to {max}");
-    vec![key.name.to_owned(), range, key.format(key.offer), "read and write".to_owned(), key.help.to_owned()]
+        None if rows.is_empty() => {
+            let name = words.join(" ");
+            let text = format!("\"{name}\" is neither a command nor a kind of object");
+            return Err(failure(USAGE, text).hint(format!("kinds of objects: {}", kinds::names())));
+        }
+        None => {}
+    }
+    Ok(Report { text, json: Json::Object(json) })
 }
 
 /// The first words, or the second words behind one.

@@ -8,6 +8,7 @@ mod configuration;
 mod context;
 mod explain;
 mod files;
+mod kinds;
 #[cfg(feature = "fuse")]
 mod mounting;
 mod objects;
@@ -204,7 +205,14 @@ mod tests {
             assert_eq!(code(words), USAGE, "{words:?}");
         }
         assert_eq!(code(&["--socket", "/none/at/all", "status"]), context::NO_DAEMON);
-        for words in [&["--help"][..], &["-V"], &["help"], &["help", "device"], &["completion", "bash"]] {
+        for words in [
+            &["--help"][..],
+            &["-V"],
+            &["help"],
+            &["help", "device"],
+            &["help", "target", "groups"],
+            &["completion", "bash"],
+        ] {
             assert_eq!(code(words), 0, "{words:?}");
         }
     }

@@ -1,6 +1,7 @@
 //! Devices, targets, groups, LUNs, accounts: each command is a message to a file of the tree.
 
 use std::io::{BufRead, IsTerminal};
+use std::time::Duration;
 
 use scstu::mgmt::control::Service;
 use scstu::mgmt::tree::Kind;
@@ -38,6 +39,12 @@ pub const COMMANDS: &[Command] = &[
         usage: "NAME [SIZE]",
         help: "give a device another size, or have it look at the size of its backing again",
         run: device_resize,
+    },
+    Command {
+        words: &["device", "progress"],
+        usage: "[NAME] [--wait]",
+        help: "how far formatting, sanitizing and copying are; with --wait until nothing of it goes on",
+        run: device_progress,
     },
     Command {
         words: &["device", "remove"],
@@ -212,18 +219,21 @@ fn exports(daemon: &dyn Service, device: &str) -> Vec<String> {
 fn device_list(context: &Context, arguments: &Arguments) -> Answer {
     let [] = arguments.exactly(&[])?;
     let daemon = context.daemon()?;
-    let mut rows = vec![["DEVICE", "HANDLER", "SIZE", "MAPPED", "BACKING"].map(str::to_owned).to_vec()];
+    let mut rows =
+        vec![["DEVICE", "HANDLER", "SIZE", "MAPPED", "AT WORK", "BACKING"].map(str::to_owned).to_vec()];
     let mut list = Vec::new();
     for name in directories(daemon, "devices")? {
         let handler = handler(daemon, &name)?;
         let bytes = attribute(daemon, &format!("devices/{name}/size")).parse::<u64>().ok();
         let backing = attribute(daemon, &format!("devices/{name}/filename"));
         let exports = exports(daemon, &name);
+        let work = work(daemon, &name);
         rows.push(vec![
             name.clone(),
             handler.clone(),
             bytes.map_or_else(|| "-".to_owned(), size),
             exports.len().to_string(),
+            work.clone().unwrap_or_else(|| "-".to_owned()),
             backing.clone(),
         ]);
         list.push(Json::Object(vec![
@@ -232,9 +242,61 @@ fn device_list(context: &Context, arguments: &Arguments) -> Answer {
             ("bytes", bytes.map_or(Json::Null, Json::Number)),
             ("backing", if backing.is_empty() { Json::Null } else { Json::text(backing) }),
             ("mapped", Json::texts(&exports)),
+            ("work", work_json(work.as_deref())),
         ]));
     }
     Ok(Report { text: table(&rows), json: Json::List(list) })
+}
+
+/// The long work of a device as its attribute tells it; none when nothing goes on.
+fn work(daemon: &dyn Service, device: &str) -> Option<String> {
+    let text = attribute(daemon, &format!("devices/{device}/progress"));
+    Some(text).filter(|text| !text.is_empty() && text != "none")
+}
+
+/// `format 12%, copy 3%` as a list.
+fn work_json(text: Option<&str>) -> Json {
+    let one = |part: &str| {
+        let (what, percent) = part.trim().split_once(' ')?;
+        let percent = percent.trim_end_matches('%').parse().ok()?;
+        Some(Json::Object(vec![("what", Json::text(what)), ("percent", Json::Number(percent))]))
+    };
+    Json::List(text.unwrap_or_default().split(',').filter_map(one).collect())
+}
+
+/// How often `--wait` looks.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+fn device_progress(context: &Context, arguments: &Arguments) -> Answer {
+    let name = arguments.optional(&["wait"])?;
+    let daemon = context.daemon()?;
+    let names = match name {
+        Some(name) => {
+            handler(daemon, name)?;
+            vec![name.to_owned()]
+        }
+        None => directories(daemon, "devices")?,
+    };
+    let show = std::io::stderr().is_terminal();
+    loop {
+        let all: Vec<(&String, String)> =
+            names.iter().filter_map(|name| Some((name, work(daemon, name)?))).collect();
+        if !arguments.has("wait") || all.is_empty() {
+            if show && arguments.has("wait") {
+                eprint!("\r\x1b[K");
+            }
+            let lines = all.iter().map(|(name, work)| format!("{name}: {work}\n"));
+            let list = all.iter().map(|(name, work)| {
+                Json::Object(vec![("name", Json::text(*name)), ("work", work_json(Some(work)))])
+            });
+            return Ok(Report { text: lines.collect(), json: Json::List(list.collect()) });
+        }
+        if show {
+            let line: Vec<String> = all.iter().map(|(name, work)| format!("{name}: {work}")).collect();
+            eprint!("\r\x1b[K{}", line.join("; "));
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
 }
 
 fn device_resize(context: &Context, arguments: &Arguments) -> Answer {

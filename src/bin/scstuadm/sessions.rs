@@ -59,6 +59,8 @@ struct Session {
     initiator: String,
     address: String,
     seconds: u64,
+    /// Milliseconds since its oldest unfinished command came.
+    oldest: Option<u64>,
     luns: Vec<Lun>,
 }
 
@@ -109,6 +111,7 @@ fn sessions(lines: &Lines) -> Vec<Session> {
                 initiator: field(3),
                 address: field(4),
                 seconds: number(line.get(6)),
+                oldest: line.get(8).and_then(|text| text.parse().ok()),
                 luns: Vec::new(),
             }),
             (Some("lun"), Some(session)) => session.luns.push(Lun {
@@ -178,7 +181,8 @@ fn session_list(context: &Context, arguments: &Arguments) -> Answer {
 }
 
 fn session_rows(sessions: &[Session], before: &[Session], time: Duration) -> (Vec<Vec<String>>, Vec<Json>) {
-    let heads = ["ID", "INITIATOR", "ADDRESS", "TARGET", "LUNS", "IN FLIGHT", "THROUGHPUT", "SINCE"];
+    let heads =
+        ["ID", "INITIATOR", "ADDRESS", "TARGET", "LUNS", "IN FLIGHT", "OLDEST", "THROUGHPUT", "SINCE"];
     let mut rows = vec![heads.map(str::to_owned).to_vec()];
     let mut list = Vec::new();
     for session in sessions {
@@ -190,6 +194,7 @@ fn session_rows(sessions: &[Session], before: &[Session], time: Duration) -> (Ve
             session.target_name().to_owned(),
             session.luns.len().to_string(),
             session.in_flight().to_string(),
+            session.oldest.map_or("-".to_owned(), long_age),
             format!("{}/s", size(rate)),
             duration(session.seconds),
         ]);
@@ -212,6 +217,7 @@ fn session_rows(sessions: &[Session], before: &[Session], time: Duration) -> (Ve
             ("target", if session.target.is_empty() { Json::Null } else { Json::text(&session.target) }),
             ("seconds", Json::Number(session.seconds)),
             ("in_flight", Json::Number(session.in_flight())),
+            ("oldest_command_milliseconds", known(session.oldest)),
             ("bytes_per_second", Json::Number(rate)),
             ("luns", Json::List(luns.collect())),
         ]));
@@ -316,7 +322,8 @@ fn watch(
     Ok(())
 }
 
-/// What `top` shows once: busiest LUN first, every line at most 80 characters long.
+/// What `top` shows once: busiest LUN first, OLD the age of the session's oldest command, every line at most
+/// 80 characters long.
 fn frame(sessions: &[Session], before: &[Session], time: Duration) -> Report {
     let old = |session: &Session, lun: &Lun| {
         let session = before.iter().find(|old| old.id == session.id)?;
@@ -330,8 +337,8 @@ fn frame(sessions: &[Session], before: &[Session], time: Duration) -> Report {
     }
     all.sort_by_key(|(_, _, rate)| std::cmp::Reverse(rate.commands));
     let mut text = format!(
-        "{:>6} {:17} {:>5} {:11} {:>7} {:>6} {:>6} {:>5} {:>5} {:>3}\n",
-        "ID", "INITIATOR", "LUN", "DEVICE", "IOPS", "RD/s", "WR/s", "p50", "p99", "QUE"
+        "{:>6} {:12} {:>5} {:11} {:>7} {:>6} {:>6} {:>5} {:>5} {:>3} {:>4}\n",
+        "ID", "INITIATOR", "LUN", "DEVICE", "IOPS", "RD/s", "WR/s", "p50", "p99", "QUE", "OLD"
     );
     let mut list = Vec::new();
     for (session, lun, rate) in &all {
@@ -339,9 +346,9 @@ fn frame(sessions: &[Session], before: &[Session], time: Duration) -> Report {
         let iops = per_second(rate.commands, time);
         let [half, most] = [0.5, 0.99].map(|share| rate.times.quantile(share));
         text.push_str(&format!(
-            "{:>6} {:17} {:>5} {:11} {:>7} {:>6} {:>6} {:>5} {:>5} {:>3}\n",
+            "{:>6} {:12} {:>5} {:11} {:>7} {:>6} {:>6} {:>5} {:>5} {:>3} {:>4}\n",
             shorten(&session.id, 6),
-            shorten(&session.initiator, 17),
+            shorten(&session.initiator, 12),
             lun.number,
             shorten(&lun.device, 11),
             iops,
@@ -350,8 +357,8 @@ fn frame(sessions: &[Session], before: &[Session], time: Duration) -> Report {
             micros(half),
             micros(most),
             lun.in_flight,
+            age(session.oldest),
         ));
-        let known = |time: Option<u64>| time.map_or(Json::Null, Json::Number);
         list.push(Json::Object(vec![
             ("session", Json::Number(session.id.parse().unwrap_or(0))),
             ("initiator", Json::text(&session.initiator)),
@@ -364,9 +371,34 @@ fn frame(sessions: &[Session], before: &[Session], time: Duration) -> Report {
             ("p50_microseconds", known(half)),
             ("p99_microseconds", known(most)),
             ("in_flight", Json::Number(lun.in_flight)),
+            ("session_oldest_command_milliseconds", known(session.oldest)),
         ]));
     }
     Report { text, json: Json::List(list) }
+}
+
+fn known(value: Option<u64>) -> Json {
+    value.map_or(Json::Null, Json::Number)
+}
+
+/// An age for a column that may be wide.
+fn long_age(milliseconds: u64) -> String {
+    match milliseconds {
+        0..60_000 => format!("{}.{:03} s", milliseconds / 1000, milliseconds % 1000),
+        _ => duration(milliseconds / 1000),
+    }
+}
+
+/// An age in at most four characters, rounded down.
+fn age(milliseconds: Option<u64>) -> String {
+    match milliseconds {
+        None => "-".to_owned(),
+        Some(age @ 0..=999) => format!("{age}m"),
+        Some(age @ 1000..=999_999) => format!("{}s", age / 1000),
+        Some(age @ 1_000_000..=35_999_999) => format!("{}.{}h", age / 3_600_000, age / 360_000 % 10),
+        Some(age @ 36_000_000..=359_999_999) => format!("{}h", age / 3_600_000),
+        Some(_) => ">99h".to_owned(),
+    }
 }
 
 /// Bytes in at most six characters.
@@ -392,7 +424,9 @@ mod tests {
         let words = |text: &str| text.split(' ').map(str::to_owned).collect();
         let name = "iqn.2026-01.org.example:a-long-name-of-an-initiator";
         vec![
-            words(&format!("session 18446744073 iqn.t {name} 10.0.0.1:5000 10.0.0.9:3260 90 400001370000")),
+            words(&format!(
+                "session 18446744073 iqn.t {name} 10.0.0.1:5000 10.0.0.9:3260 90 400001370000 999999"
+            )),
             words(&format!(
                 "lun 16383 a-device-with-a-long-name 999 1 {commands} 3 {bytes} 4096 0,0 0,0,0,{commands}"
             )),
@@ -409,6 +443,7 @@ mod tests {
         let report = frame(&after, &before, Duration::from_secs(1));
         let line = report.text.lines().nth(1).unwrap();
         assert!(line.contains("1000000") && line.contains("3G") && line.contains(" 8u "), "{line}");
+        assert!(line.ends_with(" 999s"), "{line}");
         assert!(report.text.lines().all(|line| line.chars().count() <= 80), "{}", report.text);
         assert!(report.json != Json::List(Vec::new()));
     }
@@ -420,5 +455,9 @@ mod tests {
         assert_eq!(after[0].moved(&after), 0);
         assert_eq!(per_second(10, Duration::from_millis(500)), 20);
         assert_eq!(micros(Some(1500)), "2m");
+        let ages = [0, 999, 59_999, 999_999, 1_000_000, 35_999_999, 36_000_000, u64::MAX];
+        assert!(ages.iter().all(|ms| age(Some(*ms)).chars().count() <= 4));
+        assert_eq!([age(None), age(Some(1_080_000)), age(Some(59_999))], ["-", "0.3h", "59s"]);
+        assert_eq!([long_age(1_250), long_age(61_000)], ["1.250 s", "1 min 1 s"]);
     }
 }

@@ -21,7 +21,7 @@ pub mod plan;
 pub mod save;
 pub mod write;
 
-pub use plan::{Mode, Plan, apply, apply_text, plan_text};
+pub use plan::{Mode, Plan, apply, apply_text, check_text, plan_text};
 
 /// Longest file in bytes: enough for every object that a model may have.
 pub const FILE_LIMIT: usize = 16 << 20;

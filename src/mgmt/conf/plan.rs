@@ -30,8 +30,8 @@ mod values;
 pub enum Mode {
     /// It stays.
     Merge,
-    /// It goes; devices whose fixed attributes differ are made anew. Session that are in the way are not
-    /// closed: what they use cannot go.
+    /// It goes, and attributes go back to their defaults; devices whose fixed attributes differ are made
+    /// anew. Sessions that are in the way are not closed: what they use cannot go.
     Exact,
 }
 
@@ -85,6 +85,15 @@ pub fn plan_text(model: &Model, text: &str, mode: Mode) -> Result<Plan, Error> {
     Ok(plan)
 }
 
+/// The changes that a file asks for, as far as can be said without opening anything: every name, attribute
+/// and value is looked at.
+pub fn check_text(model: &Model, text: &str, mode: Mode) -> Result<Plan, Error> {
+    let plan = draft(model, text, mode)?;
+    let changes: Vec<Change> = plan.steps.iter().map(|step| step.change.clone()).collect();
+    model.check_words(&changes).map_err(|failed| place(&plan, text, failed))?;
+    Ok(plan)
+}
+
 /// Makes the changes of a plan as one: all, or none and the reason.
 pub fn apply(model: &Model, plan: &Plan) -> Result<(), Error> {
     carry_out(model, plan, "")
@@ -122,6 +131,7 @@ pub fn draft(model: &Model, text: &str, mode: Mode) -> Result<Plan, Error> {
         }
     };
     let mut planner = Planner {
+        model,
         now: model.configuration(),
         sessions: touch::Sessions::new(model),
         mode,
@@ -142,7 +152,8 @@ pub fn draft(model: &Model, text: &str, mode: Mode) -> Result<Plan, Error> {
 }
 
 /// A plan in the making.
-struct Planner {
+struct Planner<'m> {
+    model: &'m Model,
     now: Arc<Configuration>,
     sessions: touch::Sessions,
     mode: Mode,
@@ -179,7 +190,7 @@ fn value(node: &Node) -> Result<&str, Error> {
     if node.values.is_empty() { Ok("") } else { node.value("one value") }
 }
 
-impl Planner {
+impl Planner<'_> {
     fn push(&mut self, when: When, place: Option<Place>, change: Change, before: Option<&str>) {
         let text = describe::change(&change, before);
         let sessions = self.sessions.touched(&self.now, &change);
@@ -212,7 +223,9 @@ impl Planner {
         const SECTIONS: [&str; 4] = ["HANDLER", "TARGET_DRIVER", "ALUA", "DEVICE_GROUP"];
         for node in nodes {
             let is_section = SECTIONS.contains(&node.name.as_str());
-            if is_section && node.children.is_none() && node.name != "HANDLER" {
+            // An empty one of these says something, and is saved without braces.
+            let may_be_empty = matches!(node.name.as_str(), "HANDLER" | "DEVICE_GROUP");
+            if is_section && node.children.is_none() && !may_be_empty {
                 return Err(node.wrong(format!("{} wants a section in braces", node.name)));
             }
             if !is_section && node.children.is_some() {

@@ -5,9 +5,9 @@
 //! matches wins, so they keep their order. What is saved and loaded into an empty model is saved again the
 //! same, byte for byte. The LUNs of the copy manager come by themselves and are not saved.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
 use std::path::Path;
 
 use crate::attr::{Access, Attr};
@@ -15,6 +15,7 @@ use crate::mgmt::conf::parse::Node;
 use crate::mgmt::conf::write;
 use crate::model::device::{ATTRIBUTES, DeviceObject};
 use crate::model::device_group::{DeviceGroup, GROUP_ATTRIBUTES, MEMBER_ATTRIBUTES, Member, TargetGroup};
+use crate::model::store::{DirectoryStore, FileStore, Files};
 use crate::model::target::{
     CORE_ATTRIBUTES, GROUP_ATTRIBUTES as INI_GROUP_ATTRIBUTES, Group, ISCSI_ATTRIBUTES, Map, TargetObject,
     map_rows,
@@ -147,21 +148,20 @@ fn target_group_member(name: &str, member: &Member) -> Node {
     Node::section("TARGET", [name], attributes)
 }
 
-/// Writes a file whole or not at all: beside, made durable, then put in place. It holds passwords, so only
-/// its owner may read it.
+/// Writes a file whole or not at all. It holds passwords, so only its owner may read it. A link is followed:
+/// what it leads to is written.
 pub fn store(path: &Path, text: &str) -> io::Result<()> {
-    let name = path.file_name().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-    let mut beside = name.to_owned();
-    beside.push(format!(".{}.new", std::process::id()));
-    let beside = path.with_file_name(beside);
-    let written = || -> io::Result<()> {
-        let mut options = OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&beside, path)?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
-    };
-    written().inspect_err(|_| drop(fs::remove_file(&beside)))
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let name = path.file_name().and_then(OsStr::to_str);
+    let name = name.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let files = DirectoryStore::within(folder.unwrap_or(Path::new(".")));
+    store_in(&files, name, text).map_err(io::Error::from_raw_os_error)
+}
+
+/// The same in a directory of any kind. Errors are errno.
+pub fn store_in<F: Files>(files: &FileStore<F>, name: &str, text: &str) -> Result<(), i32> {
+    // Two programs may save the same file at the same time.
+    let beside = format!("{name}.{}.new", std::process::id());
+    files.write_beside(name, &beside, text.as_bytes())
 }

@@ -5,7 +5,8 @@
 //! ```text
 //! do status          a line of NAME VALUE for each: version, seconds, connections, workers, idle, stuck,
 //!                    waiting, buffer, budget
-//! do sessions        a line `session` for each: id, target, initiator, address, portal, seconds, ISID;
+//! do sessions        a line `session` for each: id, target, initiator, address, portal, seconds, ISID,
+//!                    milliseconds since its oldest unfinished command came (nothing without one);
 //!                    behind it a line `lun` for each of its LUNs: number, device, commands in flight,
 //!                    commands without data, reads, writes, bytes read, bytes written, and two histograms
 //!                    (counts by powers of two of a microsecond): waiting, running
@@ -148,6 +149,7 @@ fn log_level(level: &str) -> Result<Lines, Error> {
 
 fn session_lines(session: &Session, lines: &mut Lines) {
     let isid: String = session.isid.iter().map(|byte| format!("{byte:02x}")).collect();
+    let oldest = session.oldest().map(|(_, since)| since.elapsed().as_millis().to_string());
     lines.push(vec![
         "session".to_owned(),
         session.id.to_string(),
@@ -157,6 +159,7 @@ fn session_lines(session: &Session, lines: &mut Lines) {
         session.portal.to_string(),
         session.opened.elapsed().as_secs().to_string(),
         isid,
+        oldest.unwrap_or_default(),
     ]);
     let mut itls = session.nexus.as_ref().map(|nexus| nexus.itls()).unwrap_or_default();
     itls.sort_by_key(|itl| itl.lun);

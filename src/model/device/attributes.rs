@@ -450,6 +450,21 @@ pub static ATTRIBUTES: &[Row] = &[
         ..Row::ROW
     },
     Attr {
+        name: "progress",
+        kind: Kind::Text(4095),
+        access: Access::ReadOnly,
+        default: "none",
+        saved: Saved::Never,
+        help: "long work that goes on, and how much of it is done: format, sanitize, copy",
+        get: |c| {
+            let work = c.unit().map_or(Vec::new(), |unit| unit.long_work());
+            let words: Vec<String> =
+                work.iter().map(|work| format!("{} {}%", work.what, work.percent)).collect();
+            if words.is_empty() { "none".to_owned() } else { words.join(", ") }
+        },
+        ..Row::ROW
+    },
+    Attr {
         name: "block",
         kind: Kind::Own("0, 1 or 11"),
         default: "0 0",
@@ -470,6 +485,17 @@ pub static ATTRIBUTES: &[Row] = &[
             text.trim_end().to_owned()
         },
         set: |c, value| c.set_reservations(&value.text()),
+        ..Row::ROW
+    },
+    Attr {
+        name: "pr_file_name",
+        kind: Kind::Own("an absolute path in a directory that is there, or nothing"),
+        default: "pr.DEVICE in the state directory",
+        saved: Saved::When(|c| c.pr_file_name.is_some()),
+        help: "file that keeps reservations and registrations over a restart (APTPL); those in it count at \
+               once, if it is there. It can be changed while no session uses the device",
+        get: |c| c.reservations_place(),
+        set: |c, value| c.keep_reservations_in(&value.text()),
         ..Row::ROW
     },
     Attr {

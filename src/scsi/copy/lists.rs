@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 
+use crate::scsi::background::percent;
 use crate::scsi::copy::{MAX_COPIES, MAX_REMEMBERED};
 use crate::scsi::sense::Sense;
 
@@ -15,6 +16,8 @@ pub(crate) struct Progress {
     pub(crate) bytes: AtomicU64,
     /// OPERATION COUNTER: changes while the operation lives.
     pub(crate) pieces: AtomicU16,
+    /// Bytes to copy in all.
+    total: u64,
     cancelled: AtomicBool,
 }
 
@@ -85,12 +88,13 @@ impl Operation {
 }
 
 impl Lists {
-    /// Begins an operation. An ended one with the same identifier is forgotten.
+    /// Begins an operation of `total` bytes. An ended one with the same identifier is forgotten.
     pub(crate) fn begin(
         &mut self,
         identifier: Option<u32>,
         is_remembered: bool,
         in_background: bool,
+        total: u64,
     ) -> Result<Arc<Progress>, Refusal> {
         if self.operations.iter().filter(|operation| operation.is_running()).count() >= MAX_COPIES {
             return Err(Refusal::TooMany);
@@ -104,7 +108,7 @@ impl Lists {
                 self.operations.remove(index);
             }
         }
-        let progress = Arc::new(Progress::default());
+        let progress = Arc::new(Progress { total, ..Progress::default() });
         self.operations.push(Operation {
             identifier,
             is_remembered,
@@ -112,6 +116,13 @@ impl Lists {
             progress: Arc::clone(&progress),
         });
         Ok(progress)
+    }
+
+    /// Percent done of each operation that runs.
+    pub(crate) fn running(&self) -> Vec<u8> {
+        let running = self.operations.iter().filter(|operation| operation.is_running());
+        let done = |progress: &Progress| percent(progress.bytes.load(Ordering::Relaxed), progress.total);
+        running.map(|operation| done(&operation.progress)).collect()
     }
 
     /// The operation is over. It stays known when that was asked for, the oldest making room.
@@ -152,12 +163,12 @@ mod tests {
     #[test]
     fn spc_an_identifier_in_use_is_refused_and_an_ended_one_replaced() {
         let mut lists = Lists::default();
-        let first = lists.begin(Some(1), true, false).unwrap();
-        assert_eq!(lists.begin(Some(1), true, false).unwrap_err(), Refusal::InProgress);
-        assert!(lists.begin(Some(2), true, true).is_ok());
+        let first = lists.begin(Some(1), true, false, 1000).unwrap();
+        assert_eq!(lists.begin(Some(1), true, false, 1000).unwrap_err(), Refusal::InProgress);
+        assert!(lists.begin(Some(2), true, true, 1000).is_ok());
         lists.end(&first, Stage::Failed(Sense::COPY_ABORTED));
         assert_eq!(lists.find(1).unwrap().stage, Stage::Failed(Sense::COPY_ABORTED));
-        let again = lists.begin(Some(1), true, false).unwrap();
+        let again = lists.begin(Some(1), true, false, 1000).unwrap();
         lists.end(&first, Stage::Done);
         assert_eq!(lists.find(1).unwrap().stage, Stage::Running { in_background: false });
         lists.end(&again, Stage::Done);
@@ -168,12 +179,12 @@ mod tests {
     #[test]
     fn what_nobody_asks_for_is_not_kept() {
         let mut lists = Lists::default();
-        let discarded = lists.begin(Some(1), false, false).unwrap();
+        let discarded = lists.begin(Some(1), false, false, 1000).unwrap();
         assert!(lists.find(1).is_some());
         lists.end(&discarded, Stage::Done);
         assert!(lists.find(1).is_none());
-        let nameless = lists.begin(None, false, false).unwrap();
-        lists.begin(None, false, false).unwrap();
+        let nameless = lists.begin(None, false, false, 1000).unwrap();
+        lists.begin(None, false, false, 1000).unwrap();
         lists.end(&nameless, Stage::Done);
         assert_eq!(lists.operations.len(), 1);
         lists.reset();
@@ -181,15 +192,31 @@ mod tests {
     }
 
     #[test]
+    fn percent_are_told_of_what_runs_and_100_of_nothing() {
+        let mut lists = Lists::default();
+        let (first, second) =
+            (lists.begin(Some(1), true, false, 1000).unwrap(), lists.begin(None, false, true, 3).unwrap());
+        assert_eq!(lists.running(), [0, 0]);
+        first.advance(999);
+        second.advance(1);
+        assert_eq!(lists.running(), [99, 33]);
+        lists.end(&first, Stage::Done);
+        assert_eq!(lists.running(), [33]);
+        lists.end(&second, Stage::Terminated);
+        assert!(lists.running().is_empty());
+    }
+
+    #[test]
     fn the_limits_hold() {
         let mut lists = Lists::default();
-        let running: Vec<_> = (0..16).map(|number| lists.begin(Some(number), true, false).unwrap()).collect();
-        assert_eq!(lists.begin(Some(99), true, false).unwrap_err(), Refusal::TooMany);
+        let running: Vec<_> =
+            (0..16).map(|number| lists.begin(Some(number), true, false, 1000).unwrap()).collect();
+        assert_eq!(lists.begin(Some(99), true, false, 1000).unwrap_err(), Refusal::TooMany);
         for progress in &running {
             lists.end(progress, Stage::Done);
         }
         for number in 100..200 {
-            let progress = lists.begin(Some(number), true, false).unwrap();
+            let progress = lists.begin(Some(number), true, false, 1000).unwrap();
             lists.end(&progress, Stage::Done);
         }
         assert_eq!(lists.operations.len(), MAX_REMEMBERED);

@@ -120,7 +120,8 @@ fn extended_copy(context: &mut Context<'_>, form: Form) -> Result<(), Failure> {
     let Some(request) = Request::parse(form, context.data_out())? else { return Ok(()) };
     let (nexus, itl) = (Arc::clone(context.nexus()), Arc::clone(context.itl()));
     let steps = plan(&nexus, &itl, &request)?;
-    let begun = itl.copies().begin(request.identifier, request.is_remembered, request.is_immediate);
+    let total = steps.iter().map(|step| step.length).sum();
+    let begun = itl.copies().begin(request.identifier, request.is_remembered, request.is_immediate, total);
     let progress = begun.map_err(|refusal| match refusal {
         Refusal::InProgress => Failure::Sense(Sense::OPERATION_IN_PROGRESS),
         Refusal::TooMany => Failure::Status(Status::BUSY),

@@ -100,7 +100,7 @@ fn run(context: &mut Context<'_>, erase: Erase) -> Result<(), Failure> {
     let gate = context.gate()?;
     let background = {
         let mut state = device.state();
-        let new = || Arc::new(Background::new(Sense::SANITIZE_IN_PROGRESS));
+        let new = || Arc::new(Background::new("sanitize", Sense::SANITIZE_IN_PROGRESS));
         Arc::clone(state.background.get_or_insert_with(new))
     };
     if context.cdb().bit(1, IMMED) {
@@ -186,7 +186,7 @@ fn format_unit(context: &mut Context<'_>) -> Result<(), Failure> {
         return Ok(());
     }
     let immed = has_list && context.data_out()[1] & 0x02 != 0;
-    let background = Arc::new(Background::new(Sense::FORMAT_IN_PROGRESS));
+    let background = Arc::new(Background::new("format", Sense::FORMAT_IN_PROGRESS));
     device.state().background = Some(Arc::clone(&background));
     if immed {
         let own = Arc::clone(&device);

@@ -22,6 +22,9 @@ use crate::scsi::transport_id;
 
 /// Last line of what is kept.
 const END: &str = "end\n";
+/// How a file begins that SCST has kept: a signature and a version, in the byte order of its machine. Those
+/// of little-endian machines are read.
+const SCST_HEAD: [u8; 16] = [0x77, 0xdd, 0xbb, 0xee, 0xaa, 0xee, 0xee, 0xbb, 1, 0, 0, 0, 0, 0, 0, 0];
 
 /// Why a text is not the state of a unit's reservations.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -89,11 +92,44 @@ impl Reservations {
         Ok(state)
     }
 
-    /// What [`Reservations::saved`] wrote before the power went: PRGENERATION starts at 0 again.
+    /// What [`Reservations::saved`] wrote before the power went, or what SCST did: PRGENERATION starts at 0
+    /// again.
     pub fn restore(saved: &[u8]) -> Result<Self, NotAState> {
+        if let Some(rest) = saved.strip_prefix(&SCST_HEAD[..]) {
+            let wrong = |what| NotAState { line: 0, what };
+            let state = Self::of_scst(rest).ok_or(wrong("what SCST has kept ends early, or is damaged"))?;
+            state.check().map_err(wrong)?;
+            return Ok(state);
+        }
         let text = std::str::from_utf8(saved).map_err(|_| NotAState { line: 0, what: "it is no text" })?;
         let text = text.strip_suffix(END).ok_or(NotAState { line: 0, what: "its end is missing" })?;
         Ok(Reservations { generation: 0, ..Self::parse(text)? })
+    }
+
+    /// SCST's file behind its head: APTPL, whether there is a reservation, type, scope; then for each
+    /// registrant whether it holds the reservation, its TransportID, its key in network order, and its
+    /// relative target port.
+    fn of_scst(bytes: &[u8]) -> Option<Self> {
+        let mut take = Take::new(bytes);
+        let head = take.bytes(4)?;
+        let mut state = Reservations { persists: head[0] != 0, ..Reservations::default() };
+        if head[1] != 0 {
+            state.reservation = Some(ReservationType::from_code(head[2]).filter(|_| head[3] == 0)?);
+        }
+        while !take.rest().is_empty() && state.registrations.len() <= REGISTRATION_LIMIT {
+            let is_holder = take.bytes(1)?[0] != 0;
+            let initiator = transport_id::decode(&mut take)?.port()?;
+            let key = take.u64().filter(|key| *key != 0)?;
+            let port = take.bytes(2)?;
+            let relative_port = u16::from_le_bytes([port[0], port[1]]);
+            let ports = PortPair { initiator, relative_port };
+            state.registrations.push(Registration { ports, key, is_holder, nexus: None });
+        }
+        // SCST marks one of them also where all hold the reservation.
+        if state.reservation.is_some_and(|kind| kind.is_held_by_all()) {
+            state.registrations.iter_mut().for_each(|own| own.is_holder = true);
+        }
+        Some(state)
     }
 
     fn read_line(&mut self, line: &str) -> Result<(), &'static str> {
@@ -167,4 +203,53 @@ fn registrant((port, key): (&str, &str), flag: &str, (length, id): (&str, &str))
         is_holder: holds(flag)?,
         nexus: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SCST's file: APTPL, WRITE EXCLUSIVE - REGISTRANTS ONLY, two registrants.
+    fn scst_file() -> Vec<u8> {
+        let mut file = SCST_HEAD.to_vec();
+        file.extend([1, 1, 5, 0]);
+        for (holder, isid, key, port) in [(1_u8, 1_u8, 0xa_u64, 1_u16), (0, 2, 0xb, 0x102)] {
+            let mut name = format!("iqn.2026-01.test:a,i,0x0000000000{isid:02x}").into_bytes();
+            name.push(0);
+            name.resize(name.len().next_multiple_of(4), 0);
+            file.extend([holder, 0x45, 0, 0, u8::try_from(name.len()).unwrap()]);
+            file.extend(name);
+            file.extend(key.to_be_bytes());
+            file.extend(port.to_le_bytes());
+        }
+        file
+    }
+
+    #[test]
+    fn scst_5_8_2_what_scst_has_kept_is_read() {
+        let state = Reservations::restore(&scst_file()).unwrap();
+        let text = state.text();
+        assert!(text.starts_with("version 1\ngeneration 0\naptpl 1\nreservation 5 0\n"), "{text}");
+        assert!(
+            text.contains("\nregistrant 1 000000000000000a 1 ") && text.contains("\nregistrant 258 "),
+            "{text}"
+        );
+        assert_eq!(Reservations::restore(&state.saved()).unwrap().text(), text, "and kept in our own form");
+        let mut of_all = scst_file();
+        of_all[18] = 7;
+        let text = Reservations::restore(&of_all).unwrap().text();
+        assert_eq!(text.lines().filter(|line| line.contains(" 1 ")).count(), 2, "{text}");
+        let whole = scst_file();
+        for length in 0..whole.len() {
+            let cut = Reservations::restore(&whole[..length]);
+            // Behind a whole registrant the file is shorter, and right.
+            let is_whole = cut.is_ok_and(|state| state.registrations.len() == 1);
+            assert_eq!(is_whole, length == 20 + (whole.len() - 20) / 2, "{length}");
+        }
+        for (at, value) in [(8, 2), (18, 9), (19, 1), (20, 0), (21, 0x46), (24, 1)] {
+            let mut wrong = whole.clone();
+            wrong[at] = value;
+            assert!(Reservations::restore(&wrong).is_err(), "byte {at}");
+        }
+    }
 }

@@ -46,6 +46,9 @@ pub(super) fn change(change: &Change, before: Option<&str>) -> String {
             let before = before.map_or(String::new(), |before| format!("{} -> ", shown(attribute, before)));
             format!("~ {}: {attribute} {before}{}", object(own), shown(attribute, value))
         }
+        Change::Reset { object: own, attribute } => {
+            format!("~ {}: {attribute} {}, its default", object(own), before.unwrap_or_default())
+        }
         Change::AddValue { object: own, attribute, value } => {
             format!("+ {}: {attribute} {}", object(own), shown(attribute, value))
         }

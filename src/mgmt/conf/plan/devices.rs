@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::attr::Access;
+use crate::attr::{Access, Attr};
 use crate::mgmt::conf::parse::{Node, parse};
 use crate::mgmt::conf::plan::{Mode, Planner, When, line, unknown, value};
 use crate::mgmt::conf::{Error, Place};
-use crate::model::device::DeviceObject;
+use crate::model::device::{ATTRIBUTES, DeviceObject};
 use crate::model::{Change, Object};
 
 /// Which line of a new device an error is about: its text begins with the attribute's name, or says that
@@ -29,7 +29,7 @@ pub(super) fn place_of(
     node.children().get(at).map(|line| line.place)
 }
 
-impl Planner {
+impl Planner<'_> {
     pub(super) fn handler(&mut self, node: &Node) -> Result<(), Error> {
         let handler = node.value("the name of a handler")?;
         self.once(node, format!("HANDLER {handler}"), &format!("HANDLER {handler}"))?;
@@ -91,7 +91,27 @@ impl Planner {
                 ))));
             }
         }
+        if self.mode == Mode::Exact {
+            return Ok(self.first_fixed_left_out(node, now));
+        }
         Ok(None)
+    }
+
+    /// The first attribute that the file leaves out, that is not at its default, and that nothing but a new
+    /// device can have there. The size of a file is the file's.
+    fn first_fixed_left_out(&self, node: &Node, now: &Arc<DeviceObject>) -> Option<Error> {
+        let name = now.device.name();
+        let fresh = self.model.fresh_device(&self.now, &now.handler, name);
+        let is_other = |row: &&Attr<_>| {
+            (row.here)(&now.config, row.access) == Some(Access::CreateOnly)
+                && row.name != "size"
+                && now.handler.parameters.contains(&row.name)
+                && row.is_key(&now.config)
+                && (row.get)(&now.config) != (row.get)(&fresh)
+                && !node.children().iter().any(|child| child.name == row.name)
+        };
+        let row = ATTRIBUTES.iter().find(is_other)?;
+        Some(node.wrong(format!("{} of device {name} is not at its default, and fixed", row.name)))
     }
 
     fn change_device(&mut self, name: &str, node: &Node, now: &Arc<DeviceObject>) -> Result<(), Error> {

@@ -6,7 +6,7 @@ use crate::mgmt::conf::plan::{Planner, When, line, targets, unknown};
 use crate::model::device_group::{DeviceGroup, GROUP_ATTRIBUTES, MEMBER_ATTRIBUTES, Member, TargetGroup};
 use crate::model::{Change, Object};
 
-impl Planner {
+impl Planner<'_> {
     pub(super) fn device_group(&mut self, node: &Node) -> Result<(), Error> {
         let name = node.value("the name of a device group")?;
         let object = Object::DeviceGroup(name.to_owned());
@@ -14,7 +14,7 @@ impl Planner {
         let configuration = self.now.clone();
         let fresh = DeviceGroup::default();
         let known = configuration.device_groups.get(name);
-        let now = known.unwrap_or(&fresh);
+        let now = known.map_or(&fresh, AsRef::as_ref);
         if known.is_none() {
             self.add(node, Change::AddDeviceGroup(name.to_owned()));
         }

@@ -1,17 +1,25 @@
 //! What the file does not mention goes (`Mode::Exact`).
 
+use crate::attr::{Access, Attr};
+use crate::backstore::registry::Medium;
 use crate::mgmt::conf::plan::targets::{lun_key, membership_key, target_key};
 use crate::mgmt::conf::plan::values::first_word;
 use crate::mgmt::conf::plan::{Planner, When};
-use crate::model::target::{Map, TargetObject};
-use crate::model::{Change, Object};
+use crate::model::device::{ATTRIBUTES, DeviceObject};
+use crate::model::target::{
+    CORE_ATTRIBUTES, GROUP_ATTRIBUTES, ISCSI_ATTRIBUTES, Map, TargetObject, map_rows,
+};
+use crate::model::{Change, Object, device_group, driver, fresh, root};
 
-impl Planner {
+impl Planner<'_> {
     pub(super) fn remove_the_rest(&mut self) {
         let now = self.now.clone();
         for name in now.device_groups.keys() {
             self.rest_of_device_group(name);
         }
+        self.attributes(&Object::Root, &[root::ATTRIBUTES], &now.root);
+        self.attributes(&Object::Iscsi, &[driver::ATTRIBUTES], &now.driver);
+        self.attributes(&Object::CopyManager, &[driver::COPY_MANAGER_ATTRIBUTES], &now.driver);
         self.values(&Object::Iscsi);
         for target in now.targets.values() {
             if self.has_seen(&target_key(&target.name)) {
@@ -20,19 +28,67 @@ impl Planner {
                 self.gone(Change::RemoveTarget(target.name.clone()));
             }
         }
-        for name in now
-            .devices
-            .keys()
-            .filter(|name| !self.has_seen(&format!("DEVICE {name}")))
-            .cloned()
-            .collect::<Vec<_>>()
-        {
-            self.gone(Change::RemoveDevice(name));
+        for (name, object) in &now.devices {
+            if !self.has_seen(&format!("DEVICE {name}")) {
+                self.gone(Change::RemoveDevice(name.clone()));
+            } else if !self.renewed.contains(name) {
+                self.attributes_of_device(name, object);
+            }
         }
     }
 
     fn gone(&mut self, change: Change) {
         self.push(When::First, None, change, None);
+    }
+
+    /// Attributes that the file could set, and leaves out, go back to their defaults. Identifiers of target
+    /// ports stay, which were given without a word; so does what lets initiators in, which has rules of its
+    /// own.
+    fn attributes<T>(&mut self, object: &Object, lists: &[&'static [Attr<T>]], own: &T) {
+        for row in lists.iter().flat_map(|list| list.iter()) {
+            let is_open = (row.here)(own, row.access) == Some(Access::ReadWrite) && row.is_key(own);
+            if !is_open || matches!(row.name, "enabled" | "rel_tgt_id") || self.mentions(object, row.name) {
+                continue;
+            }
+            let Some(value) = fresh::value(&self.now, object, row.name) else { continue };
+            self.reset(object, row, own, &value);
+        }
+    }
+
+    /// The size of a device is that of its data, and the file of a disk is the disk: neither has a default.
+    fn attributes_of_device(&mut self, name: &str, own: &DeviceObject) {
+        let object = Object::Device(name.to_owned());
+        let fresh = self.model.fresh_device(&self.now, &own.handler, name);
+        let is_disk = own.handler.medium == Medium::Disk;
+        for row in ATTRIBUTES {
+            let is_open = (row.here)(&own.config, row.access) == Some(Access::ReadWrite);
+            let is_data = row.name == "size" || (row.name == "filename" && is_disk);
+            if is_open && !is_data && row.is_key(&own.config) && !self.mentions(&object, row.name) {
+                self.reset(&object, row, &own.config, &(row.get)(&fresh));
+            }
+        }
+    }
+
+    fn mentions(&self, object: &Object, attribute: &str) -> bool {
+        match object {
+            Object::Root => self.has_seen(&format!("/{attribute}")),
+            _ => self.has_seen(&format!("{} {attribute}", object.path())),
+        }
+    }
+
+    /// A default that nobody can write is none that can be gone back to.
+    fn reset<T>(&mut self, object: &Object, row: &Attr<T>, own: &T, default: &str) {
+        let value = (row.get)(own);
+        if value == default || row.kind.parse(default).is_err() {
+            return;
+        }
+        let change = Change::Reset { object: object.clone(), attribute: row.name.to_owned() };
+        self.push(
+            When::First,
+            None,
+            change,
+            Some(&format!("{value} -> {}", if default.is_empty() { "\"\"" } else { default })),
+        );
     }
 
     fn values(&mut self, object: &Object) {
@@ -52,6 +108,7 @@ impl Planner {
     fn rest_of_target(&mut self, target: &TargetObject) {
         let object = Object::Target(target.name.clone());
         self.values(&object);
+        self.attributes(&object, &[map_rows(), CORE_ATTRIBUTES, ISCSI_ATTRIBUTES], target);
         if target.enabled && !self.has_seen(&format!("{} enabled", object.path())) {
             self.push(When::First, None, Change::set(object, "enabled", "0"), Some("1"));
         }
@@ -62,6 +119,7 @@ impl Planner {
                 self.gone(Change::RemoveGroup(target.name.clone(), name.to_owned()));
                 continue;
             }
+            self.attributes(&object, &[map_rows(), GROUP_ATTRIBUTES], group.as_ref());
             self.luns(&group.map);
             for pattern in &group.initiators {
                 let pattern = pattern.as_str().to_owned();
@@ -96,6 +154,8 @@ impl Planner {
                 self.gone(Change::RemoveTargetGroup(name.to_owned(), own.to_owned()));
                 continue;
             }
+            let object = Object::TargetGroup(name.to_owned(), own.to_owned());
+            self.attributes(&object, &[device_group::GROUP_ATTRIBUTES], members);
             for target in members.members.keys() {
                 if !self.has_seen(&format!("device_groups/{name} TARGET {target}")) {
                     let (name, own) = (name.to_owned(), own.to_owned());

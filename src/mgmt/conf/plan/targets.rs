@@ -1,5 +1,7 @@
 //! `TARGET_DRIVER` sections: the driver, targets, groups of initiators, LUNs.
 
+use std::sync::Arc;
+
 use crate::mgmt::conf::Error;
 use crate::mgmt::conf::parse::Node;
 use crate::mgmt::conf::plan::{Mode, Planner, When, unknown};
@@ -9,7 +11,7 @@ use crate::model::target::{
 use crate::model::{COPY_MANAGER, COPY_MANAGER_TARGET, Change, Object, Scope, driver, dynamic};
 use crate::scsi::lun::MAX_LUN;
 
-impl Planner {
+impl Planner<'_> {
     pub(super) fn driver(&mut self, node: &Node) -> Result<(), Error> {
         let name = node.value("the name of a driver")?;
         self.once(node, format!("TARGET_DRIVER {name}"), &format!("TARGET_DRIVER {name}"))?;
@@ -94,7 +96,7 @@ impl Planner {
         self.once(node, object.path(), &format!("GROUP {name}"))?;
         let fresh = Group::new(&target.name, name);
         let known = target.groups.get(name);
-        let now = known.unwrap_or(&fresh);
+        let now = known.map_or(&fresh, AsRef::as_ref);
         if known.is_none() {
             self.add(node, Change::AddGroup(target.name.clone(), name.to_owned()));
         }
@@ -124,7 +126,7 @@ impl Planner {
             &format!("INITIATOR {pattern} of this target"),
         )?;
         self.seen.insert(membership_key(&target.name, group, pattern), node.place);
-        let has = |own: &Group| own.initiators.iter().any(|known| known.as_str() == pattern);
+        let has = |own: &Arc<Group>| own.initiators.iter().any(|known| known.as_str() == pattern);
         if target.groups.get(group).is_some_and(has) {
             return Ok(());
         }

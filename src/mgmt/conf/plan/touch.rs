@@ -60,7 +60,7 @@ fn sees_group(now: &Configuration, session: &SessionObject, group: &str) -> bool
 
 fn notices(now: &Configuration, session: &SessionObject, change: &Change) -> bool {
     match change {
-        Change::Set { object, attribute, .. } => match object {
+        Change::Set { object, attribute, .. } | Change::Reset { object, attribute } => match object {
             Object::Device(device) => sees(now, session, device),
             Object::Target(target) => is_of(session, target) && LIVE.contains(&attribute.as_str()),
             Object::Group(target, group) => {

@@ -16,7 +16,7 @@ pub(super) fn settable<T>(lists: &[&'static [Attr<T>]], object: &T) -> Vec<&'sta
     rows.filter(may).map(|row| row.name).collect()
 }
 
-impl Planner {
+impl Planner<'_> {
     /// Plans a line that sets an attribute of `object`, whose state is `now`, if it says anything new.
     pub(super) fn compare<T: Clone>(
         &mut self,
@@ -35,11 +35,11 @@ impl Planner {
         };
         let value = value(node)?;
         let before = (row.get)(now);
+        // A file may repeat what nobody can set, and what is only so until somebody sets it.
+        if access != Access::WriteOnly && before == value {
+            return Ok(());
+        }
         if !matches!(access, Access::ReadWrite | Access::Secret) {
-            // A file may repeat what nobody can set.
-            if access != Access::WriteOnly && before == value {
-                return Ok(());
-            }
             return Err(node.wrong(format!("{} cannot be set; what can is {}", node.name, known())));
         }
         let mut after = now.clone();

@@ -16,6 +16,7 @@ use crate::scsi::opcode::{Allow, CONTROL, Data, OpCode, Order, Run, Transfer, Ty
 use crate::scsi::reservation::actions::{Keys, Moving, Preempting, Registering};
 use crate::scsi::reservation::{Effects, ReservationType, Reservations};
 use crate::scsi::sense::Sense;
+use crate::scsi::store::StateError;
 use crate::scsi::target;
 use crate::scsi::task::{Context, Failure};
 use crate::scsi::transport_id::{Named, decode};
@@ -281,6 +282,29 @@ impl Device {
         }
         self.state().reservations = state;
         Ok(())
+    }
+}
+
+impl Device {
+    /// Takes reservations and registrations from the place where they are kept now, after that has become
+    /// another one; where nothing is kept, the present ones are. Answers the former ones. While sessions use
+    /// the unit it is refused, errno being EBUSY.
+    pub fn reload_reservations(&self) -> Result<Reservations, StateError> {
+        let failed = |errno| StateError::Unreadable { kind: SAVED_AS, errno };
+        let store = self.store().ok_or(failed(libc::EOPNOTSUPP))?;
+        let kept = store.load(self.name(), SAVED_AS).map_err(failed)?;
+        let kept = kept.map(|bytes| Reservations::restore(&bytes)).transpose();
+        let kept = kept.map_err(StateError::Reservations)?;
+        if kept.is_none() {
+            let saved = self.state().reservations.saved();
+            store.save(self.name(), SAVED_AS, &saved).map_err(failed)?;
+        }
+        let mut state = self.state();
+        if !self.itls().is_empty() {
+            return Err(failed(libc::EBUSY));
+        }
+        let next = kept.unwrap_or_else(|| state.reservations.clone());
+        Ok(std::mem::replace(&mut state.reservations, next))
     }
 }
 

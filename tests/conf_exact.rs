@@ -1,0 +1,159 @@
+//! scst.conf: what becomes of what a file leaves out, and what is found out without opening anything.
+
+#![allow(clippy::unwrap_used)] // A test panics to fail.
+
+mod common;
+mod whole;
+
+use std::sync::Arc;
+
+use common::Folder;
+use scstu::mgmt::conf::{self, Mode, apply_text};
+use whole::{everything, lines, loaded, model, saved};
+
+/// The same objects as in [`whole::EVERYTHING`], and nothing said of them.
+const BARE: &str = r##"HANDLER vdisk_fileio {
+	DEVICE f1 {
+		filename "{F}/f 1"
+	}
+	DEVICE f2 {
+		filename {F}/f2
+	}
+}
+HANDLER vdisk_blockio {
+	DEVICE b1 {
+		filename {F}/b1
+	}
+}
+HANDLER vdisk_nullio {
+	DEVICE n1
+	DEVICE n2 {
+		size_mb 64
+	}
+}
+HANDLER vcdrom {
+	DEVICE cd0
+	DEVICE cd1
+}
+TARGET_DRIVER iscsi {
+	enabled 1
+	TARGET iqn.2006-10.net.vlnb:Mixed {
+		rel_tgt_id 7
+		enabled 1
+		LUN 0 f1
+		GROUP zz {
+			LUN 0 f2
+		}
+		GROUP aa
+	}
+	TARGET iqn.2006-10.net.vlnb:off
+}
+DEVICE_GROUP dg1 {
+	DEVICE f1
+	TARGET_GROUP tg_local {
+		group_id 1
+		TARGET iqn.2006-10.net.vlnb:Mixed
+	}
+	TARGET_GROUP tg_remote {
+		group_id 2
+		TARGET iqn.2006-10.net.vlnb:peer {
+			rel_tgt_id 2
+		}
+	}
+}
+"##;
+
+#[test]
+fn exact_puts_what_the_file_leaves_out_back_to_its_default() {
+    let folder = Folder::new("conf-defaults");
+    let model = loaded(&everything(&folder));
+    apply_text(&model, "TARGET_DRIVER iscsi {\n\tisns_entity_name x\n}\n", Mode::Merge).unwrap();
+    let bare = BARE.replace("{F}", folder.0.to_str().unwrap());
+    let clean = saved(&loaded(&bare));
+    let steps = lines(&model, &bare, Mode::Exact);
+    for line in [
+        "~ the whole: setup_id 0x1234 -> 0x0, its default",
+        "~ the whole: cluster_name a b -> \"\", its default",
+        "~ driver iscsi: link_local 0 -> 1, its default",
+        "~ driver copy_manager: allow_not_connected_copy 1 -> 0, its default",
+        "~ target iqn.2006-10.net.vlnb:Mixed: HeaderDigest None,CRC32C -> None, its default",
+        "~ target iqn.2006-10.net.vlnb:Mixed: addr_method FLAT -> PERIPHERAL, its default",
+        "~ device group dg1, target group tg_remote: state nonoptimized -> active, its default",
+        "- device f1, and every LUN that it is",
+    ] {
+        assert!(steps.iter().any(|step| step == line), "{line} is missing in\n{steps:#?}");
+    }
+    assert!(!steps.iter().any(|step| step.contains("rel_tgt_id")), "{steps:#?}");
+    apply_text(&model, &bare, Mode::Exact).unwrap_or_else(|error| panic!("{error}\n{steps:#?}"));
+    assert_eq!(saved(&model), clean, "{steps:#?}");
+    assert_eq!(lines(&model, &bare, Mode::Exact), [""; 0]);
+    // What is not mentioned stays without being asked.
+    let model = loaded(&everything(&folder));
+    let before = saved(&model);
+    assert!(!lines(&model, &bare, Mode::Merge).iter().any(|step| step.contains("default")));
+    assert_eq!(saved(&model), before);
+}
+
+#[test]
+fn attributes_of_devices_go_back_while_they_are_in_use() {
+    let device = |attributes: &str| format!("HANDLER vdisk_nullio {{\n\tDEVICE d {{\n{attributes}\t}}\n}}\n");
+    let model = loaded(&device(
+        "size_mb 10\nusn 7\nprod_id P\nnaa_id 0x5000000000000001\nthreads_num 3\nread_zero 1\n\
+         max_tgt_dev_commands 5\nopt_trans_len 4096\nnuma_node_id 0\nscsi_device_name n\n",
+    ));
+    let clean = saved(&loaded(&device("size_mb 10\n")));
+    let unit = Arc::clone(&model.configuration().devices.get("d").unwrap().device);
+    apply_text(&model, &device(""), Mode::Exact).unwrap();
+    assert_eq!(saved(&model), clean, "the size stays");
+    assert!(Arc::ptr_eq(&unit, &model.configuration().devices.get("d").unwrap().device));
+    assert_eq!((unit.settings().max_tgt_dev_commands, unit.settings().opt_trans_len), (64, 524_288));
+    assert_ne!(unit.settings().identity.usn, "7");
+}
+
+#[test]
+fn a_file_is_checked_without_opening_anything() {
+    let model = model();
+    let check = |text: &str| conf::check_text(&model, text, Mode::Merge);
+    let good = "HANDLER vdisk_fileio {\n\tDEVICE d {\n\t\tfilename /nowhere/at/all\n\t}\n}\n\
+        TARGET_DRIVER iscsi {\n\tTARGET iqn.x:t {\n\t\tLUN 0 d\n\t\tenabled 1\n\t}\n}\n";
+    assert_eq!(check(good).unwrap().steps.len(), 4);
+    let of_target =
+        |line: &str| format!("TARGET_DRIVER iscsi {{\n\tTARGET iqn.x:t {{\n\t\t{line}\n\t}}\n}}\n");
+    let of_device = |line: &str| good.replace("filename /nowhere/at/all", line);
+    for (bad, place, what) in [
+        (of_device("colour red"), (3, 3), "has no attribute colour; there are type, filename"),
+        (of_device("filename /x\n\t\tcolour red"), (4, 3), "has no attribute colour"),
+        (of_device("filename /x\n\t\tnv_cache 2"), (4, 3), "\"2\" is not 0 or 1"),
+        (of_device("filename /x\n\t\tblocksize 100"), (4, 3), "512, 1024, 2048 or 4096"),
+        (of_device("filename x"), (3, 3), "absolute"),
+        (of_device("nv_cache 1"), (2, 2), "filename is missing"),
+        (of_device("filename /x\n\t\tusn 123456789012345678901"), (4, 3), "at most 20 bytes"),
+        (good.replace("vdisk_fileio", "vdisk_floppy"), (2, 2), "there are vcdrom"),
+        (good.replace("DEVICE d", "DEVICE d.e").replace("LUN 0 d", "LUN 0 d.e"), (2, 2), "no dot"),
+        (of_target("allowed_portal *!*!*"), (0, 0), ""),
+        (of_target("IncomingUser \"joe short\""), (3, 3), "12 to 255"),
+        (of_target("GROUP g/h"), (3, 3), "no name of a group"),
+        (
+            good.replace("iqn.x:t", "iqn.x t").replace("TARGET iqn.x t", "TARGET \"iqn.x t\""),
+            (7, 2),
+            "no name",
+        ),
+        (
+            good.replace(
+                "enabled 1\n",
+                "enabled 1\n\t\trel_tgt_id 4\n\t}\n\tTARGET u {\n\t\trel_tgt_id 4\n\t\tenabled 1\n",
+            ),
+            (14, 3),
+            "another enabled target's",
+        ),
+    ] {
+        match check(&bad) {
+            Ok(_) => assert_eq!(place, (0, 0), "{bad}"),
+            Err(error) => {
+                assert_eq!((error.place.line, error.place.column), place, "{bad}{error}");
+                assert!(error.text.contains(what), "{bad}{error}");
+            }
+        }
+    }
+    assert!(model.configuration().devices.is_empty());
+}
