@@ -1076,6 +1076,33 @@ int scstu_backstore_register(struct scstu *handle,
                              const struct scstu_backstore_ops *ops);
 
 /**
+ * Loads the handlers of tcmu-runner 1.5 in a directory, all files `handler_*.so` of it. Each becomes a kind
+ * of backstore named tcmu_ and its subtype, such as tcmu_qcow, whose devices take the parameter cfgstring:
+ * what tcmu-runner's own has behind the subtype and the /.
+ *
+ * Their code runs in this process with all that it may do, and stays until the process ends; a handler that
+ * crashes ends it. A handler finds the library's tcmu_ and tcmur_ functions by their names, so link with
+ * libscstu.so (not opened with RTLD_LOCAL), or with the static library and -rdynamic. Libraries that cannot
+ * be loaded are logged.
+ *
+ * @param handle the instance
+ * @param directory such as "/usr/lib/x86_64-linux-gnu/tcmu-runner"
+ * @return the number of handlers that are in it and can be used now, at least 1, or
+ * -ENOENT there is no such directory, or no handler in it;
+ * -ENOEXEC nothing in it could be loaded; scstu_error() tells of the first, the log of all;
+ * -EPERM the same, because others may write to it;
+ * -EINVAL a NULL pointer;
+ * -EBADF, -ECHILD, -EDEADLK as scstu_start();
+ * another negative errno of the directory
+ *
+ * Thread-safe.
+ *
+ * @since 0.1
+ */
+int scstu_load_tcmu_handlers(struct scstu *handle,
+                             const char *directory);
+
+/**
  * Takes a kind of backstore out again.
  *
  * @param handle the instance

@@ -14,7 +14,7 @@ mkdir -p "$output"
 
 # What the map exports is wanted from the archive; everything else goes if nobody needs it.
 wanted=()
-while read -r symbol; do wanted+=("-Wl,-u,$symbol"); done < <(sed -n 's/^ *\(scstu_[a-z_0-9]*\);.*/\1/p' "$here/scstu.map")
+while read -r symbol; do wanted+=("-Wl,-u,$symbol"); done < <(sed -n 's/^ *\(\(scstu\|tcmur\?\)_[a-z_0-9]*\);.*/\1/p' "$here/scstu.map")
 "${CC:-cc}" -shared -o "$output/libscstu.so.$version" "${wanted[@]}" "$archive" \
     -Wl,-soname,libscstu.so.0 -Wl,--version-script="$here/scstu.map" -Wl,--gc-sections -Wl,-z,nodelete \
     -Wl,-z,relro,-z,now -Wl,--no-undefined ${LDFLAGS:-} -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc

@@ -29,8 +29,9 @@
 //!    costs its command (HARDWARE ERROR) or its connection, never the process.
 //! 6. The model is the only truth: files, sockets and the C API change it by [`model::Change`] and keep
 //!    nothing.
-//! 7. `unsafe` is in the system calls (`sys`) and in the C boundary (`capi`); each block is one operation
-//!    and says why it is sound (`tests/tidy.rs`, clippy).
+//! 7. `unsafe` is in the system calls (`sys`), in the C boundary (`capi`) and in the host of tcmu-runner's
+//!    handlers ([`backstore::tcmu`]); each block is one operation and says why it is sound (`tests/tidy.rs`,
+//!    clippy).
 //! 8. Every queue, list and buffer has a limit with a name, so that memory can be computed on paper.
 //! 9. Of two tasks that touch the same blocks, one of them writing, the younger waits; an aborted write
 //!    that is out keeps its blocks until it has come back ([`scsi::target`], `scsi::task_set`).

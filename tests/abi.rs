@@ -20,8 +20,27 @@ fn header() -> String {
     fs::read_to_string(tree().join("include/scstu.h")).unwrap()
 }
 
-/// The functions that the header declares.
+/// What leaves the library: what the header declares, and what handlers of tcmu-runner look for.
 fn declared() -> BTreeSet<String> {
+    let mut all = in_header();
+    all.extend(for_handlers());
+    all
+}
+
+/// The functions for handlers of tcmu-runner, as the source lists them.
+fn for_handlers() -> BTreeSet<String> {
+    let source = fs::read_to_string(tree().join("src/backstore/tcmu/symbols.rs")).unwrap();
+    let rows = source.lines().filter(|line| line.starts_with("    "));
+    let names = rows.filter_map(|line| line.split_once("::tcmu"));
+    names.map(|(_, rest)| format!("tcmu{rest}")).collect()
+}
+
+fn is_ours(symbol: &str) -> bool {
+    ["scstu_", "tcmu_", "tcmur_"].iter().any(|prefix| symbol.starts_with(prefix))
+}
+
+/// The functions that the header declares.
+fn in_header() -> BTreeSet<String> {
     let header = header();
     let start = |line: &&str| !line.starts_with([' ', '/', '*', '#', '}']) && !line.starts_with("typedef");
     let name = |line: &str| {
@@ -52,7 +71,7 @@ fn map() -> Vec<(String, BTreeSet<String>)> {
         if let Some(name) = line.strip_suffix(" {") {
             nodes.push((name.to_owned(), BTreeSet::new()));
         } else if let (Some(symbol), Some(node)) = (line.strip_suffix(';'), nodes.last_mut()) {
-            if symbol.starts_with("scstu_") {
+            if is_ours(symbol) {
                 node.1.insert(symbol.to_owned());
             }
         }
@@ -77,6 +96,23 @@ fn bless() {
         text += &format!("{name} {{\n    global:\n{}\n{local}}}{before};\n", symbols.join("\n"));
     }
     fs::write(map_path(), text).unwrap();
+}
+
+/// What Debian's four handlers of tcmu-runner 1.5.4 look for (`nm -D --undefined-only`).
+const OF_DEBIAN: &str = include_str!("golden/tcmu-symbols.txt");
+
+#[test]
+fn debians_handlers_find_what_they_look_for() {
+    let ours = for_handlers();
+    let missing: Vec<&str> = OF_DEBIAN.lines().filter(|name| !ours.contains(*name)).collect();
+    assert_eq!((OF_DEBIAN.lines().count(), missing), (43, Vec::new()));
+    if !is_installed("nm") {
+        return skip("symbols of the daemon", "no nm");
+    }
+    let daemon = exported(Path::new(env!("CARGO_BIN_EXE_scstud")));
+    let (handlers, others): (BTreeSet<_>, BTreeSet<_>) = daemon.into_iter().partition(|name| is_ours(name));
+    assert_eq!(handlers, ours, "the daemon and src/backstore/tcmu/symbols.rs differ");
+    assert!(!others.iter().any(|name| name.contains("scstu")), "{others:?}");
 }
 
 #[test]
@@ -114,9 +150,9 @@ fn the_packaged_library_has_versions() {
     }
     let exported = exported(&folder.file("libscstu.so.0"));
     let plain = |symbols: BTreeSet<String>| -> BTreeSet<String> {
-        symbols.into_iter().filter(|symbol| symbol.starts_with("scstu_")).collect()
+        symbols.into_iter().filter(|symbol| is_ours(symbol)).collect()
     };
-    assert_eq!(exported.iter().filter(|s| !s.starts_with("scstu_") && !s.starts_with("SCSTU_")).count(), 0);
+    assert_eq!(exported.iter().filter(|s| !is_ours(s) && !s.starts_with("SCSTU_")).count(), 0);
     assert_eq!(plain(exported), plain(wanted));
     let program = compile(&folder.0, "tests/c/abi.c", &["-Wno-unused-function"]);
     let outcome = run(&mut Command::new(program), LIMIT);

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use common::{Daemon, Folder, Outcome, is_installed, run, skip};
+use common::{Daemon, Folder, Outcome, has_qemu, is_installed, qemu_img, qemu_io, run, skip};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const TARGET: &str = "iqn.2026-01.test:clients";
@@ -30,24 +30,6 @@ fn serve(folder: &Folder) -> Daemon {
         file.display()
     );
     Daemon::start_in(&folder.0, &conf)
-}
-
-fn qemu_img() -> String {
-    std::env::var("SCSTU_QEMU_IMG").unwrap_or_else(|_| "qemu-img".to_owned())
-}
-
-fn qemu_io() -> String {
-    std::env::var("SCSTU_QEMU_IO").unwrap_or_else(|_| "qemu-io".to_owned())
-}
-
-/// Whether qemu-img is there with its iscsi driver: nobody listens on port 1, and only a driver notices.
-fn has_qemu() -> bool {
-    let nobody = "iscsi://127.0.0.1:1/iqn.2026-01.test:none/0";
-    is_installed(&qemu_img())
-        && run(Command::new(qemu_img()).args(["info", nobody]), LIMIT)
-            .text
-            .to_lowercase()
-            .contains("failed to connect")
 }
 
 /// `program` as an ordinary user, if it can be found as one.

@@ -9,7 +9,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use scstu::attr::Access;
-use scstu::backstore::registry::HANDLERS;
+use scstu::backstore::registry::{HANDLERS, OF_TCMU_RUNNER};
 use scstu::iscsi;
 use scstu::model::catalogue;
 use scstu::scsi;
@@ -58,7 +58,7 @@ fn verbs() -> String {
 
 fn handlers() -> String {
     let mut table = String::from("| Handler | What it is | Parameters of a new device |\n|---|---|---|\n");
-    for row in HANDLERS {
+    for row in HANDLERS.iter().chain([&OF_TCMU_RUNNER]) {
         writeln!(table, "| `{}` | {} | {} |", row.name, row.help, row.parameters.join(", ")).unwrap();
     }
     table

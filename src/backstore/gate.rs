@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::backstore::io::{Io, Ticket};
 use crate::backstore::space::Watch;
-use crate::backstore::{Backstore, BlockError, Capabilities, Geometry, Provisioning, Space};
+use crate::backstore::{Backstore, BlockError, Capabilities, Geometry, Pass, Provisioning, Space};
 use crate::sys::AlignedMemory;
 
 /// Zeros written at once where the store has no better way.
@@ -174,6 +174,11 @@ impl Gate {
     /// An operation that is missing is no failure of the medium.
     fn has_it<T>(&self, result: Result<T, BlockError>) -> Result<T, BlockError> {
         if matches!(result, Err(BlockError::Unsupported)) { result } else { self.counted(result) }
+    }
+
+    /// [`Backstore::command`]. A command that the store does not know is no failure of the medium.
+    pub fn command(&self, pass: &mut Pass<'_>) -> Result<usize, BlockError> {
+        self.has_it(self.store.command(pass))
     }
 
     /// [`Backstore::submit`]; whoever completes `io` calls [`Gate::settle`].

@@ -1,6 +1,6 @@
 //! A command on its way through a backstore that answers later, from a thread of its own.
 
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use crate::backstore::buffer::Buffer;
 use crate::backstore::{Backstore, BlockError};
@@ -106,5 +106,31 @@ impl Ticket {
     /// Tells the backstore. The command is completed all the same, sooner or later.
     pub fn cancel(&self) {
         self.store.cancel(self.number);
+    }
+}
+
+/// A thread that waits for a command.
+#[derive(Default)]
+pub struct Waiter {
+    result: Mutex<Option<Result<(), BlockError>>>,
+    ended: Condvar,
+}
+
+impl Waiter {
+    /// Says how it ended.
+    pub fn end(&self, result: Result<(), BlockError>) {
+        *self.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+        self.ended.notify_all();
+    }
+
+    /// Waits for as long as it takes: the memory is lent.
+    pub fn wait(&self) -> Result<(), BlockError> {
+        let mut result = self.result.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(result) = *result {
+                return result;
+            }
+            result = self.ended.wait(result).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 }

@@ -23,6 +23,7 @@ pub mod null;
 pub mod ram;
 pub mod registry;
 pub mod space;
+pub mod tcmu;
 
 /// Size and shape of the medium. Lengths in logical blocks unless the name says bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +76,10 @@ impl Capabilities {
     pub const ASYNCHRONOUS: Self = Capabilities(1 << 9);
     /// [`Backstore::space`] tells what is left.
     pub const SPACE: Self = Capabilities(1 << 10);
+    /// [`Backstore::submit`] may have to wait for a moment: it is called only where that is allowed.
+    pub const SUBMIT_WAITS: Self = Capabilities(1 << 11);
+    /// It is a SCSI device by itself: [`Backstore::command`] takes every command, and nothing else works.
+    pub const PASSES_COMMANDS: Self = Capabilities(1 << 12);
     /// Buffers and offsets must be multiples of [`buffer::ALIGNMENT`] or of the block size (O_DIRECT).
     pub const ALIGNED: Self = Capabilities(1 << 8);
 
@@ -112,6 +117,43 @@ pub enum BlockError {
     Gone,
     /// Outside the medium.
     OutOfRange,
+    /// It could not be done now; it may be tried again.
+    Busy,
+    /// There is no room for another command now.
+    Full,
+    /// The store speaks SCSI itself and says what is wrong.
+    Reported(Reported),
+}
+
+/// Sense data of a store that speaks SCSI (SPC-4, 4.5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reported {
+    /// SENSE KEY.
+    pub key: u8,
+    /// ADDITIONAL SENSE CODE and its qualifier, 0xAAQQ.
+    pub code: u16,
+    /// INFORMATION.
+    pub information: Option<u32>,
+    /// SENSE KEY SPECIFIC, with SKSV.
+    pub specific: Option<[u8; 3]>,
+}
+
+impl Reported {
+    /// MISCOMPARE.
+    pub fn is_miscompare(&self) -> bool {
+        self.key == 0xe
+    }
+}
+
+/// A command that a store carries out whole ([`Capabilities::PASSES_COMMANDS`]). It has data for one
+/// direction at most.
+pub struct Pass<'a> {
+    /// CDB.
+    pub cdb: &'a [u8],
+    /// What the initiator has sent.
+    pub data_out: &'a [u8],
+    /// Room for what it gets; zeros.
+    pub data_in: &'a mut [u8],
 }
 
 impl fmt::Display for BlockError {
@@ -123,6 +165,11 @@ impl fmt::Display for BlockError {
             BlockError::Unsupported => f.write_str("not supported"),
             BlockError::Gone => f.write_str("store closed or failed"),
             BlockError::OutOfRange => f.write_str("out of range"),
+            BlockError::Busy => f.write_str("busy"),
+            BlockError::Full => f.write_str("no room for another command"),
+            BlockError::Reported(Reported { key, code, .. }) => {
+                write!(f, "sense key {key:x}h, code {:02x}h/{:02x}h", code >> 8, code & 0xff)
+            }
         }
     }
 }
@@ -202,7 +249,13 @@ pub trait Backstore: Send + Sync {
         Err(BlockError::Unsupported)
     }
 
-    /// Takes a command and completes it later, from any thread, or at once. Must not block. Answers a number
+    /// Carries out a SCSI command whole; answers how many bytes of data it has moved.
+    fn command(&self, _pass: &mut Pass<'_>) -> Result<usize, BlockError> {
+        Err(BlockError::Unsupported)
+    }
+
+    /// Takes a command and completes it later, from any thread, or at once. Must not block, unless
+    /// [`Capabilities::SUBMIT_WAITS`] says that it may. Answers a number
     /// for [`Backstore::cancel`], which is not used again while the store is open.
     fn submit(&self, io: Io) -> Option<u64> {
         io.complete(Err(BlockError::Unsupported));

@@ -4,7 +4,7 @@
 //! runs; every model has one of its own, so two instances in a process share nothing.
 
 use std::borrow::Cow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::backstore::Backstore;
@@ -13,6 +13,7 @@ use crate::backstore::file::{FileOptions, FileStore};
 use crate::backstore::mapped::MappedStore;
 use crate::backstore::null::{DEFAULT_BYTES, NullStore};
 use crate::backstore::ram::{MAX_BYTES, RamStore};
+use crate::backstore::tcmu;
 
 /// What a device of a handler is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,6 +22,8 @@ pub enum Medium {
     Disk,
     /// A CD-ROM drive, which may be empty.
     CdRom,
+    /// Whatever the store says: it takes the commands as they come.
+    Passed,
 }
 
 /// Parameters of a new device. What is `None` was not given.
@@ -46,6 +49,10 @@ pub struct OpenRequest {
     pub thin_provisioned: Option<bool>,
     /// Text for the handler, which alone knows what it means.
     pub options: String,
+    /// What a handler of tcmu-runner is to open.
+    pub cfgstring: String,
+    /// Unit serial number.
+    pub serial: String,
 }
 
 /// An open medium; `None` is an empty drive.
@@ -58,6 +65,8 @@ pub enum Opener {
     Function(fn(&OpenRequest) -> Opened),
     /// Something that the host has registered.
     Registered(Arc<dyn Fn(&OpenRequest) -> Opened + Send + Sync>),
+    /// A library that [`Registry::provide`] loads first.
+    Library(PathBuf),
 }
 
 /// A kind of backstore.
@@ -100,6 +109,9 @@ impl Handler {
         match &self.opener {
             Opener::Function(open) => open(request),
             Opener::Registered(open) => open(request),
+            Opener::Library(library) => {
+                Err(OpenError::new(libc::ENOEXEC, format!("{} is not loaded", library.display())))
+            }
         }
     }
 }
@@ -128,6 +140,66 @@ impl Registry {
     pub fn find(&self, name: &str) -> Option<Arc<Handler>> {
         let handlers = self.handlers.read().unwrap_or_else(PoisonError::into_inner);
         handlers.iter().find(|handler| handler.name == name).cloned()
+    }
+
+    /// Adds the handlers of tcmu-runner in these directories without loading them: that is done when a device
+    /// is made of one.
+    pub fn look_in(&self, directories: &[PathBuf]) {
+        for directory in directories {
+            let libraries = tcmu::candidates(directory).unwrap_or_default();
+            for handler in libraries.iter().filter_map(|library| tcmu::unloaded(library)) {
+                // What is there already stays.
+                let _ = self.add(handler);
+            }
+        }
+    }
+
+    /// The handler of this name, to make a device of: it is loaded if it is not yet. `None` when there is
+    /// none, an error when it cannot be loaded.
+    pub fn provide(&self, name: &str) -> Result<Option<Arc<Handler>>, OpenError> {
+        let Some(handler) = self.find(name) else { return Ok(None) };
+        let Opener::Library(library) = &handler.opener else { return Ok(Some(handler)) };
+        let loaded = tcmu::load(library)?;
+        let has_it = loaded.iter().any(|handler| handler.name == name);
+        let names: Vec<String> = loaded.iter().map(|handler| handler.name.to_string()).collect();
+        loaded.into_iter().try_for_each(|handler| self.put(handler))?;
+        if has_it {
+            return Ok(self.find(name));
+        }
+        let text = format!("{} has no handler {name}, but {}", library.display(), names.join(", "));
+        Err(OpenError::new(libc::ENOENT, text))
+    }
+
+    /// Adds a handler that was loaded, in the place of one that was not.
+    fn put(&self, handler: Handler) -> Result<(), OpenError> {
+        {
+            let mut handlers = self.handlers.write().unwrap_or_else(PoisonError::into_inner);
+            handlers
+                .retain(|known| known.name != handler.name || !matches!(known.opener, Opener::Library(_)));
+        }
+        match self.add(handler) {
+            // Another thread was faster, or an instance has it already.
+            Err(error) if error.errno == libc::EEXIST => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Adds every handler of tcmu-runner in a directory; those that are there already stay. Answers the
+    /// names of all that it has, and what could not be loaded.
+    pub fn load_directory(&self, directory: &Path) -> Result<(Vec<String>, Vec<OpenError>), OpenError> {
+        let (mut names, mut errors) = (Vec::new(), Vec::new());
+        for library in tcmu::candidates(directory)? {
+            match tcmu::load(&library) {
+                Err(error) => errors.push(error),
+                Ok(handlers) => {
+                    for handler in handlers {
+                        names.push(handler.name.to_string());
+                        errors.extend(self.put(handler).err());
+                    }
+                }
+            }
+        }
+        Ok((names, errors))
     }
 
     /// Adds a handler. EEXIST when there is one of this name, ENOSPC at [`HANDLER_LIMIT`].
@@ -175,6 +247,33 @@ pub const REGISTERED_PARAMETERS: &[&str] = &[
     "thin_provisioned",
     "active",
     "options",
+];
+
+/// The handlers of tcmu-runner, where none of them is meant.
+pub static OF_TCMU_RUNNER: Handler = Handler {
+    name: Cow::Borrowed("tcmu_..."),
+    help: Cow::Borrowed(
+        "what a handler of tcmu-runner serves: tcmu_qcow an image, tcmu_rbd one in a Ceph cluster",
+    ),
+    medium: Medium::Disk,
+    parameters: CFGSTRING_PARAMETERS,
+    check: |_| Ok(()),
+    opener: Opener::Function(|_| Err(OpenError::new(libc::ENOEXEC, "no handler is named so"))),
+};
+
+/// What a device of a handler of tcmu-runner takes when it is added.
+pub const CFGSTRING_PARAMETERS: &[&str] = &[
+    "cfgstring",
+    "size",
+    COMMON[0],
+    COMMON[1],
+    COMMON[2],
+    COMMON[3],
+    COMMON[4],
+    "nv_cache",
+    "write_through",
+    "thin_provisioned",
+    "active",
 ];
 
 /// The kinds of this crate, by name.

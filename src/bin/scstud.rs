@@ -22,6 +22,7 @@ use std::time::Duration;
 use log::{LevelFilter, error, info, warn};
 use management::Management;
 use notify::notify;
+use scstu::backstore::tcmu;
 use scstu::mgmt::conf::{self, Mode};
 use scstu::mgmt::control::local::Local;
 use scstu::mgmt::isns::{client::Timing, registrar::Registrar};
@@ -46,6 +47,8 @@ const DEFAULT_SIZE: &str = "1G";
 const DRAIN: Duration = Duration::from_secs(3);
 /// Time that the disks have to take what was written, when the daemon stops.
 const FLUSH: Duration = Duration::from_secs(20);
+/// Time that the backings have to be closed after that.
+const CLOSE: Duration = Duration::from_secs(5);
 /// Exit code of a daemon that has not flushed every disk.
 const NOT_FLUSHED: u8 = 5;
 
@@ -61,6 +64,10 @@ Serves disks over iSCSI, as an ordinary user. Without options: a RAM disk of 1 G
       --metrics ADDRESS figures for Prometheus at http://ADDRESS:PORT/metrics; times are measured then
       --socket PATH     control socket for scstuadm; otherwise scstu.sock in XDG_RUNTIME_DIR or /run/scstu
       --mount DIR       show SCST's tree as files there
+  -l, --tcmu-handlers DIR
+                        load the handlers of tcmu-runner in DIR; may be given several times. Without it
+                        those in the distribution's directory are known, and loaded when a device is made of
+                        them; with \"none\" there are none
       --log-level L     error, warn, info, debug or trace
   -h, --help            this text
   -V, --version         the version
@@ -77,6 +84,7 @@ struct Options {
     metrics: Option<SocketAddr>,
     socket: Option<PathBuf>,
     mount: Option<PathBuf>,
+    handlers: Vec<PathBuf>,
     level: LevelFilter,
     only_check: bool,
 }
@@ -118,6 +126,7 @@ fn options() -> Result<Option<Options>, Failure> {
         metrics: None,
         socket: None,
         mount: None,
+        handlers: Vec::new(),
         level: LevelFilter::Info,
         only_check: false,
     };
@@ -139,6 +148,9 @@ fn options() -> Result<Option<Options>, Failure> {
             }
             Long("socket") => options.socket = Some(parser.value().map_err(usage)?.into()),
             Long("mount") => options.mount = Some(parser.value().map_err(usage)?.into()),
+            Short('l') | Long("tcmu-handlers") => {
+                options.handlers.push(parser.value().map_err(usage)?.into());
+            }
             Long("log-level") => {
                 options.level = parser.value().and_then(|value| value.parse()).map_err(usage)?;
             }
@@ -184,6 +196,20 @@ fn read_config(path: &Path) -> Result<String, Failure> {
     conf::read_file(path).map_err(|error| failure(2, format!("{}:{error}", path.display())))
 }
 
+/// Loads the handlers of tcmu-runner that were asked for; else says where one that is named may be found.
+fn find_handlers(model: &Model, options: &Options) -> Result<(), Failure> {
+    if options.handlers.is_empty() {
+        model.handlers().look_in(&tcmu::directories());
+    }
+    for directory in options.handlers.iter().filter(|directory| *directory != Path::new("none")) {
+        let loaded = model.handlers().load_directory(directory);
+        let (names, errors) = loaded.map_err(|error| failure(2, error.text))?;
+        errors.iter().for_each(|error| warn!("{}", error.text));
+        info!("handlers in {}: {}", directory.display(), names.join(", "));
+    }
+    Ok(())
+}
+
 fn configure(model: &Model, options: &Options) -> Result<(), Failure> {
     if let Some(path) = &options.config {
         let text = read_config(path)?;
@@ -218,6 +244,7 @@ fn run(options: Options) -> Result<(), Failure> {
     let dispatch: Arc<dyn Dispatch> = Arc::new(pool.clone());
     let model = Model::new(dispatch, state_directory(&options))
         .map_err(|error| failure(2, format!("{}; --state-dir names another", error.text)))?;
+    find_handlers(&model, &options)?;
     configure(&model, &options)?;
     if options.only_check {
         println!("the configuration is good");
@@ -250,7 +277,12 @@ fn run(options: Options) -> Result<(), Failure> {
         warn!("{stuck} workers are stuck in a backstore");
     }
     match model.flush(FLUSH) {
-        0 if stuck == 0 => Ok(()),
+        0 if stuck == 0 => {
+            if model.close(CLOSE) == 0 {
+                tcmu::destroy();
+            }
+            Ok(())
+        }
         left => {
             Err(failure(NOT_FLUSHED, format!("{left} devices not flushed, {stuck} commands not finished")))
         }

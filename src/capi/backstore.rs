@@ -1,6 +1,7 @@
 //! Kinds of backstore written in C: what they fill in, and how they are registered.
 
 use std::ffi::{c_char, c_int, c_void};
+use std::path::Path;
 use std::sync::Arc;
 
 use libc::iovec;
@@ -374,6 +375,43 @@ pub unsafe extern "C" fn scstu_backstore_register(
             let kind = Arc::new(Kind { name: name.to_owned(), ops, context });
             let handler = Handler::registered(name, help, move |request| open(&kind, request));
             host.instance.register(handler).map(|()| 0)
+        })
+    })
+}
+
+/// Loads the handlers of tcmu-runner 1.5 in a directory, all files `handler_*.so` of it. Each becomes a kind
+/// of backstore named tcmu_ and its subtype, such as tcmu_qcow, whose devices take the parameter cfgstring:
+/// what tcmu-runner's own has behind the subtype and the /.
+///
+/// Their code runs in this process with all that it may do, and stays until the process ends; a handler that
+/// crashes ends it. A handler finds the library's tcmu_ and tcmur_ functions by their names, so link with
+/// libscstu.so (not opened with RTLD_LOCAL), or with the static library and -rdynamic. Libraries that cannot
+/// be loaded are logged.
+///
+/// @param handle the instance
+/// @param directory such as "/usr/lib/x86_64-linux-gnu/tcmu-runner"
+/// @return the number of handlers that are in it and can be used now, at least 1, or
+/// -ENOENT there is no such directory, or no handler in it;
+/// -ENOEXEC nothing in it could be loaded; scstu_error() tells of the first, the log of all;
+/// -EPERM the same, because others may write to it;
+/// -EINVAL a NULL pointer;
+/// -EBADF, -ECHILD, -EDEADLK as scstu_start();
+/// another negative errno of the directory
+///
+/// Thread-safe.
+///
+/// @since 0.1
+///
+/// # Safety
+/// `directory` is NULL or a string. The libraries in it are what they seem.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn scstu_load_tcmu_handlers(handle: *mut scstu, directory: *const c_char) -> c_int {
+    call(c"scstu_load_tcmu_handlers", From::Event, || {
+        handle::with(handle, |host| {
+            // SAFETY: the program vouches for its string.
+            let directory = unsafe { required(directory, "directory") }?;
+            let names = host.instance.load_tcmu_handlers(Path::new(directory))?;
+            Ok(c_int::try_from(names.len()).unwrap_or(c_int::MAX))
         })
     })
 }

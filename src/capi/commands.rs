@@ -4,12 +4,12 @@
 use std::cell::Cell;
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use libc::iovec;
 
 use crate::backstore::BlockError;
-use crate::backstore::io::{Io, Operation};
+use crate::backstore::io::{Io, Operation, Waiter};
 use crate::capi::backstore::scstu_request;
 use crate::capi::disk::{Disk, completed, request};
 use crate::model::Error;
@@ -43,31 +43,6 @@ impl Work {
         match self {
             Work::Io(io, _) => io.complete(result),
             Work::Wait(waiter, _) => waiter.end(result),
-        }
-    }
-}
-
-/// A thread that waits for a command.
-#[derive(Default)]
-pub(super) struct Waiter {
-    result: Mutex<Option<Result<(), BlockError>>>,
-    ended: Condvar,
-}
-
-impl Waiter {
-    fn end(&self, result: Result<(), BlockError>) {
-        *self.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
-        self.ended.notify_all();
-    }
-
-    /// Waits for as long as it takes: the memory is lent.
-    pub(super) fn wait(&self) -> Result<(), BlockError> {
-        let mut result = self.result.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            if let Some(result) = *result {
-                return result;
-            }
-            result = self.ended.wait(result).unwrap_or_else(PoisonError::into_inner);
         }
     }
 }

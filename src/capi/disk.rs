@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use libc::iovec;
 use log::warn;
 
-use crate::backstore::io::{Io, Operation};
+use crate::backstore::io::{Io, Operation, Waiter};
 use crate::backstore::registry::OpenError;
 use crate::backstore::{Backstore, BlockError, Capabilities, Geometry};
 use crate::capi::backstore::{
@@ -15,7 +15,7 @@ use crate::capi::backstore::{
     SCSTU_DISK_UNMAP_READS_ZERO, SCSTU_DISK_VOLATILE_CACHE, SCSTU_MISCOMPARE, SCSTU_WRITE_DURABLE,
     scstu_backstore_ops, scstu_disk, scstu_request,
 };
-use crate::capi::commands::{self, Waiter, Work};
+use crate::capi::commands::{self, Work};
 use crate::capi::error::{Callback, within};
 use crate::capi::log::Context;
 use crate::sys::thread::{owner, spawn};

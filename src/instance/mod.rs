@@ -23,11 +23,13 @@
 //! thread others wait for. Errors carry an errno and a text that says what was wrong and what is allowed.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use log::warn;
 
 use crate::backstore::registry::Handler;
 use crate::mgmt::isns::client::Timing;
@@ -286,6 +288,23 @@ impl Instance {
     /// Adds a kind of backstore. EEXIST when there is one of this name.
     pub fn register(&self, handler: Handler) -> Result<(), Error> {
         self.model.handlers().add(handler).map_err(|error| Error::new(error.errno, error.text))
+    }
+
+    /// Loads the handlers of tcmu-runner 1.5 in a directory: each becomes a kind of backstore `tcmu_...`.
+    /// Answers their names; what could not be loaded is logged. Their code runs in this process, and stays
+    /// until it ends. The errno of a directory that cannot be read; ENOEXEC when nothing could be loaded.
+    pub fn load_tcmu_handlers(&self, directory: &Path) -> Result<Vec<String>, Error> {
+        let loaded = self.own(|| self.model.handlers().load_directory(directory));
+        let (names, errors) = loaded.map_err(|error| Error::new(error.errno, error.text))?;
+        self.own(|| errors.iter().for_each(|error| warn!("{}", error.text)));
+        match errors.into_iter().next() {
+            Some(error) if names.is_empty() => Err(Error::new(error.errno, error.text)),
+            None if names.is_empty() => {
+                let text = format!("{} has no handlers of tcmu-runner", directory.display());
+                Err(Error::new(libc::ENOENT, text))
+            }
+            _ => Ok(names),
+        }
     }
 
     /// Takes a kind of backstore out again. EBUSY while there is a device of it.

@@ -332,9 +332,12 @@ impl<'m> Batch<'m> {
             let text = format!("\"{name}\" is no name of a device: at most {limit} characters, and no dot");
             return Err(Error::invalid(text));
         }
-        let row = self.model.handlers().find(handler).ok_or_else(|| {
-            let known: Vec<String> =
-                self.model.handlers().all().iter().map(|row| row.name.to_string()).collect();
+        let handlers = self.model.handlers();
+        // A rehearsal loads no library.
+        let found = if self.is_rehearsal { Ok(handlers.find(handler)) } else { handlers.provide(handler) };
+        let found = found.map_err(|error| Error::new(error.errno, error.text))?;
+        let row = found.ok_or_else(|| {
+            let known: Vec<String> = handlers.all().iter().map(|row| row.name.to_string()).collect();
             Error::new(libc::ENOENT, format!("there is no handler {handler}; there are {}", known.join(", ")))
         })?;
         if self.next.devices.contains_key(name) {

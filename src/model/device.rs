@@ -16,6 +16,7 @@ use crate::model::object::Scope;
 use crate::scsi::device::{
     Device, DeviceType, Dispatch, Identity, MediumState, NewDevice, Settings, StateStore,
 };
+use crate::scsi::ops::identify;
 use crate::scsi::ops::persistent::SAVED_AS;
 use crate::scsi::reservation::Reservations;
 use crate::scsi::sense::Sense;
@@ -197,7 +198,9 @@ impl DeviceConfig {
         if !self.active || self.is_held_closed || self.is_rehearsal {
             return Ok(None);
         }
-        let store = self.handler.open(&self.open).map_err(|error| Error::new(error.errno, error.text))?;
+        let serial = self.settings.identity.usn.clone();
+        let request = OpenRequest { serial, ..self.open.clone() };
+        let store = self.handler.open(&request).map_err(|error| Error::new(error.errno, error.text))?;
         Ok(store.map(|store| Arc::new(Gate::new(store))))
     }
 
@@ -370,9 +373,18 @@ impl DeviceObject {
         let gate = config.opened()?;
         config.settings.thin_provisioned = config.is_thin(gate.as_deref());
         let is_drive = handler.medium == Medium::CdRom;
+        let device_type = match (handler.medium, &gate) {
+            (Medium::CdRom, _) => DeviceType::CdRom,
+            (Medium::Passed, Some(gate)) => {
+                let failed = |error| Error::new(libc::EIO, format!("{name}: INQUIRY fails: {error}"));
+                DeviceType::Passed(identify(gate).map_err(failed)?)
+            }
+            (Medium::Passed, None) => DeviceType::Passed(0x1f),
+            (Medium::Disk, _) => DeviceType::Disk,
+        };
         let new = NewDevice {
             name: name.to_owned(),
-            device_type: if is_drive { DeviceType::CdRom } else { DeviceType::Disk },
+            device_type,
             settings: config.settings.clone(),
             block_size: config.open.blocksize.unwrap_or(if is_drive { 2048 } else { 512 }),
             task_set_type: config.tst,

@@ -473,9 +473,17 @@ impl Model {
     /// Flushes every device, for at most `limit`: a backing that hangs is left behind. Errors are logged.
     /// Answers how many devices are not flushed.
     pub fn flush(&self, limit: Duration) -> usize {
-        let devices: Vec<Arc<Device>> =
-            self.configuration().devices.values().map(|object| Arc::clone(&object.device)).collect();
-        flush::all(devices, limit)
+        flush::all(self.devices(), limit)
+    }
+
+    /// Closes every device's backing, for at most `limit`: nothing is served any more. Answers how many are
+    /// not closed.
+    pub fn close(&self, limit: Duration) -> usize {
+        flush::close(self.devices(), limit)
+    }
+
+    fn devices(&self) -> Vec<Arc<Device>> {
+        self.configuration().devices.values().map(|object| Arc::clone(&object.device)).collect()
     }
 
     fn target_ports(&self) -> Arc<dyn TargetPorts> {

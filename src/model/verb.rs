@@ -319,7 +319,7 @@ fn told(handler: &Handler) -> Vec<&'static str> {
     let hidden = match handler.medium {
         Medium::CdRom => "filename",
         Medium::Disk if is_own && has_file => "size",
-        Medium::Disk => "",
+        Medium::Disk | Medium::Passed => "",
     };
     let mut told: Vec<&str> = handler.parameters.iter().copied().filter(|name| *name != hidden).collect();
     if let Some(size) = told.iter().position(|name| *name == "size") {

@@ -41,6 +41,7 @@ fn data(data: Data) -> &'static str {
         Data::Out(_) => "out",
         Data::BlocksIn => "blocks in",
         Data::BlocksOut => "blocks out",
+        Data::Announced => "as announced",
         Data::Custom(_) => "by CDB",
     }
 }

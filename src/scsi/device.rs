@@ -33,6 +33,8 @@ pub enum DeviceType {
     Disk,
     /// 05h, CD/DVD device.
     CdRom,
+    /// Whatever the medium says, which is a SCSI device by itself and gets the commands as they are.
+    Passed(u8),
     /// 1Eh, well known logical unit (REPORT LUNS).
     WellKnown,
     /// 1Fh with qualifier 011b: nothing can be there.
@@ -44,7 +46,7 @@ impl DeviceType {
         match self {
             DeviceType::Disk => Types::DISK,
             DeviceType::CdRom => Types::CDROM,
-            DeviceType::WellKnown | DeviceType::Absent => Types::ALL,
+            DeviceType::Passed(_) | DeviceType::WellKnown | DeviceType::Absent => Types::ALL,
         }
     }
 }

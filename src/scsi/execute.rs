@@ -92,7 +92,8 @@ pub fn inline(task: &Task) -> Inline {
         return Inline::No;
     }
     let capabilities = task.gate.as_ref().map_or(Capabilities::NONE, |gate| gate.capabilities());
-    if task.row.run == Run::Inline || is_submitted(task) {
+    let is_handed_over = is_submitted(task) && !capabilities.contains(Capabilities::SUBMIT_WAITS);
+    if task.row.run == Run::Inline || is_handed_over {
         Inline::Try
     } else if capabilities.contains(Capabilities::NEVER_BLOCKS) {
         Inline::Freely

@@ -53,6 +53,8 @@ pub(crate) enum Data {
     BlocksIn,
     /// The blocks of `medium`, from the initiator.
     BlocksOut,
+    /// What the initiator has announced: what the CDB means only the medium knows.
+    Announced,
     /// Neither: the function reads the CDB, given the logical block length in bytes.
     Custom(fn(&Cdb, u32) -> Transfer),
 }
@@ -269,7 +271,7 @@ impl OpCode {
     pub(crate) fn transfer(&self, cdb: &Cdb, blocks: u64, block_size: u32) -> Transfer {
         let bytes = blocks.saturating_mul(u64::from(block_size));
         match self.data {
-            Data::None => Transfer::default(),
+            Data::None | Data::Announced => Transfer::default(),
             Data::In(field) => Transfer { data_in: cdb.get(field), data_out: 0 },
             Data::Out(field) => Transfer { data_in: 0, data_out: cdb.get(field) },
             Data::BlocksIn => Transfer { data_in: bytes, data_out: 0 },

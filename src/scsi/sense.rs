@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::backstore::Reported;
+
 /// Sense keys (SPC-4, table 48).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs)] // The names are the standard's own.
@@ -15,9 +17,37 @@ pub enum SenseKey {
     IllegalRequest = 0x5,
     UnitAttention = 0x6,
     DataProtect = 0x7,
+    BlankCheck = 0x8,
+    VendorSpecific = 0x9,
     CopyAborted = 0xa,
     AbortedCommand = 0xb,
+    VolumeOverflow = 0xd,
     Miscompare = 0xe,
+    Completed = 0xf,
+}
+
+impl SenseKey {
+    /// The key of this number; one that the standard has reserved is HARDWARE ERROR.
+    pub fn of(number: u8) -> Self {
+        const ALL: [SenseKey; 15] = [
+            SenseKey::NoSense,
+            SenseKey::RecoveredError,
+            SenseKey::NotReady,
+            SenseKey::MediumError,
+            SenseKey::HardwareError,
+            SenseKey::IllegalRequest,
+            SenseKey::UnitAttention,
+            SenseKey::DataProtect,
+            SenseKey::BlankCheck,
+            SenseKey::VendorSpecific,
+            SenseKey::CopyAborted,
+            SenseKey::AbortedCommand,
+            SenseKey::VolumeOverflow,
+            SenseKey::Miscompare,
+            SenseKey::Completed,
+        ];
+        ALL.into_iter().find(|key| *key as u8 == number).unwrap_or(SenseKey::HardwareError)
+    }
 }
 
 /// ADDITIONAL SENSE CODE and ADDITIONAL SENSE CODE QUALIFIER as one number, 0xAAQQ.
@@ -49,6 +79,8 @@ pub enum KeySpecific {
     Progress(u16),
     /// Segment number and field, for COPY ABORTED.
     Segment(FieldPointer),
+    /// As a backstore has reported it, with SKSV.
+    Reported([u8; 3]),
 }
 
 /// Sense data before it has a format.
@@ -74,6 +106,15 @@ impl Sense {
     /// Sense data with nothing but key and code.
     pub const fn new(key: SenseKey, code: AdditionalSense) -> Self {
         Sense { key, code, information: None, command_specific: None, key_specific: None }
+    }
+
+    /// What a backstore reports that speaks SCSI.
+    pub fn reported(reported: &Reported) -> Self {
+        Sense {
+            information: reported.information.map(u64::from),
+            key_specific: reported.specific.map(KeySpecific::Reported),
+            ..Sense::new(SenseKey::of(reported.key), reported.code)
+        }
     }
 
     /// INVALID FIELD IN CDB pointing at a byte, and a bit when one is meant.
@@ -247,6 +288,7 @@ impl Sense {
 impl KeySpecific {
     fn encode(self) -> [u8; 3] {
         match self {
+            KeySpecific::Reported(bytes) => bytes,
             KeySpecific::Progress(progress) => {
                 let [high, low] = progress.to_be_bytes();
                 [0x80, high, low]

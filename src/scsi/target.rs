@@ -12,7 +12,7 @@ use crate::scsi::execute;
 use crate::scsi::lun::LunField;
 use crate::scsi::management::PendingFunction;
 use crate::scsi::nexus::Nexus;
-use crate::scsi::opcode::{Allow, Count, Medium, OpCode, Order};
+use crate::scsi::opcode::{Allow, Count, Data, Medium, OpCode, Order, Transfer};
 use crate::scsi::ops;
 use crate::scsi::sense::Sense;
 use crate::scsi::task::{Command, Completion, Failure, Reply, SenseData, Task};
@@ -40,7 +40,7 @@ pub fn admit(nexus: &Arc<Nexus>, command: &Command, reply: &Arc<dyn Reply>) -> R
                 expected_in: command.expected_in,
                 expected_out: command.expected_out,
                 is_immediate: command.is_immediate,
-                transfer: admitted.row.transfer(&command.cdb, admitted.extent.blocks, admitted.block_size),
+                transfer: transfer(admitted.row, command, &admitted.extent, admitted.block_size),
                 extent: admitted.extent,
                 id: admitted.id,
                 gate: admitted.gate,
@@ -121,7 +121,7 @@ fn check(itl: &Arc<Itl>, command: &Command, budget: usize) -> Result<Admitted, F
         return Err(Failure::Status(Status::TASK_SET_FULL));
     }
     let block_size = state.geometry.block_size;
-    let wanted = row.transfer(&command.cdb, extent.blocks, block_size).data_out;
+    let wanted = transfer(row, command, &extent, block_size).data_out;
     let bytes = wanted.min(u64::from(command.expected_out));
     let held = state.tasks.bytes();
     if held > 0 && held.saturating_add(bytes) > unit_share(budget) {
@@ -133,6 +133,15 @@ fn check(itl: &Arc<Itl>, command: &Command, budget: usize) -> Result<Admitted, F
         _ => Some(insert(&mut state, itl, command, row, (extent, bytes))),
     };
     Ok(Admitted { row, extent, id, gate, block_size })
+}
+
+/// Bytes that the command moves.
+fn transfer(row: &OpCode, command: &Command, extent: &Extent, block_size: u32) -> Transfer {
+    if matches!(row.data, Data::Announced) {
+        let (data_in, data_out) = (command.expected_in.into(), command.expected_out.into());
+        return Transfer { data_in, data_out };
+    }
+    row.transfer(&command.cdb, extent.blocks, block_size)
 }
 
 /// Bytes of Data-Out that one unit may hold: a unit that hangs leaves memory for the others.

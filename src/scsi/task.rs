@@ -137,6 +137,9 @@ impl From<BlockError> for Failure {
             BlockError::Unsupported => Sense::INVALID_COMMAND_OPERATION_CODE,
             BlockError::Gone => Sense::INTERNAL_TARGET_FAILURE,
             BlockError::OutOfRange => Sense::LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE,
+            BlockError::Busy => return Failure::Status(Status::BUSY),
+            BlockError::Full => return Failure::Status(Status::TASK_SET_FULL),
+            BlockError::Reported(reported) => Sense::reported(&reported),
         })
     }
 }

@@ -73,6 +73,28 @@ impl fmt::Display for CpuSet {
     }
 }
 
+/// Runs somebody else's code so that the threads it starts take no signals.
+pub fn without_signals<T>(work: impl FnOnce() -> T) -> T {
+    struct Restore(libc::sigset_t);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            restore(&self.0);
+        }
+    }
+    let _restore = Restore(block_all());
+    work()
+}
+
+/// Names the calling thread; Linux keeps 15 bytes.
+pub fn name(text: &str) {
+    let mut name = [0u8; 16];
+    for (place, byte) in name.iter_mut().zip(text.bytes()).take(15) {
+        *place = byte;
+    }
+    // SAFETY: a string of at most 15 bytes and its NUL, which the system copies.
+    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+}
+
 fn block_all() -> libc::sigset_t {
     // SAFETY: sigset_t is plain data for which all zeros is valid.
     let mut all: libc::sigset_t = unsafe { std::mem::zeroed() };

@@ -205,3 +205,23 @@ pub fn skip(what: &str, why: &str) {
 pub fn say(text: &str) {
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
+
+/// The qemu-img that speaks iSCSI.
+pub fn qemu_img() -> String {
+    std::env::var("SCSTU_QEMU_IMG").unwrap_or_else(|_| "qemu-img".to_owned())
+}
+
+/// The qemu-io beside it.
+pub fn qemu_io() -> String {
+    std::env::var("SCSTU_QEMU_IO").unwrap_or_else(|_| "qemu-io".to_owned())
+}
+
+/// Whether qemu-img is there with its iscsi driver: nobody listens on port 1, and only a driver notices.
+pub fn has_qemu() -> bool {
+    let nobody = "iscsi://127.0.0.1:1/iqn.2026-01.test:none/0";
+    is_installed(&qemu_img())
+        && run(Command::new(qemu_img()).args(["info", nobody]), Duration::from_secs(60))
+            .text
+            .to_lowercase()
+            .contains("failed to connect")
+}

@@ -1,7 +1,7 @@
 //! The kinds of objects, for `help KIND`: their attributes and verbs, as the rows of the model have them.
 
 use scstu::attr::Access;
-use scstu::backstore::registry::{HANDLERS, Handler};
+use scstu::backstore::registry::{HANDLERS, Handler, OF_TCMU_RUNNER};
 use scstu::iscsi::key::Key;
 use scstu::model::catalogue::{self, Row};
 use scstu::model::key_attributes;
@@ -75,12 +75,17 @@ struct Line {
 /// Their names, and those of the handlers, which are asked for one by one.
 pub fn names() -> String {
     let kinds = KINDS.iter().map(|kind| kind.name.to_owned()).chain([PARAMETERS.to_owned()]);
-    kinds.chain(HANDLERS.iter().map(|row| row.name.to_string())).collect::<Vec<_>>().join(", ")
+    kinds.chain(handlers().map(|row| row.name.to_string())).collect::<Vec<_>>().join(", ")
 }
 
 /// One name for singular and plural, and for blanks, underlines and hyphens.
 fn normal(name: &str) -> String {
     name.to_ascii_lowercase().replace(['_', '-'], " ").trim_end_matches('s').to_owned()
+}
+
+/// Ours, and those of tcmu-runner as one.
+fn handlers() -> impl Iterator<Item = &'static Handler> {
+    HANDLERS.iter().chain([&OF_TCMU_RUNNER])
 }
 
 /// What there is to say of a kind of object or of a handler, for people and for programs.
@@ -89,7 +94,7 @@ pub fn explain(name: &str) -> Option<(String, Vec<(&'static str, Json)>)> {
         let lines: Vec<Line> = key_attributes().map(parameter).collect();
         return Some(print("attributes of targets, also parameters of add_target", &lines, &[]));
     }
-    if let Some(handler) = HANDLERS.iter().find(|row| row.name == name) {
+    if let Some(handler) = handlers().find(|row| row.name == name) {
         return Some(print(&format!("{}: {}", handler.name, handler.help), &parameters(handler), &[]));
     }
     let kind = KINDS.iter().find(|kind| normal(kind.name) == normal(name))?;
@@ -97,7 +102,7 @@ pub fn explain(name: &str) -> Option<(String, Vec<(&'static str, Json)>)> {
     let mut lines: Vec<Line> =
         rows.iter().filter(|row| Some(row.class) == kind.class).map(attribute).collect();
     if kind.name == "handler" {
-        lines.extend(HANDLERS.iter().map(|row| Line {
+        lines.extend(handlers().map(|row| Line {
             name: row.name.to_string(),
             values: row.parameters.join(", "),
             default: String::new(),
@@ -200,7 +205,7 @@ mod tests {
         {
             assert!(explain(name).is_some(), "{name}");
         }
-        for handler in HANDLERS.iter() {
+        for handler in handlers() {
             let (text, _) = explain(&handler.name).unwrap();
             assert!(handler.parameters.iter().all(|name| text.contains(&format!("\n{name}: "))), "{text}");
         }

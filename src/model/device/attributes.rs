@@ -7,6 +7,7 @@ use crate::attr::{Access, Attr, Error, Kind, Saved, Tail, to_hex};
 use crate::backstore::null;
 use crate::model::device::{DeviceConfig, SOFT_THRESHOLD, handler_threads};
 use crate::model::effect::Effect;
+use crate::model::handler;
 
 type Row = Attr<DeviceConfig>;
 
@@ -14,7 +15,8 @@ fn flag(value: bool) -> String {
     u8::from(value).to_string()
 }
 
-/// Which handlers have an attribute, in the order fileio, blockio, nullio, vcdrom, ram and registered ones:
+/// Which handlers have an attribute, in the order fileio, blockio, nullio, vcdrom, ram, registered ones and
+/// those of tcmu-runner:
 /// `w` written at any time, `r` given at creation or never, `x` written only, `-` absent.
 fn column(columns: &str, config: &DeviceConfig) -> Option<Access> {
     let at = match config.handler.name.as_ref() {
@@ -23,6 +25,7 @@ fn column(columns: &str, config: &DeviceConfig) -> Option<Access> {
         "vdisk_nullio" => 2,
         "vcdrom" => 3,
         "vdisk_ram" => 4,
+        _ if is_of_tcmu_runner(config) => 6,
         _ => 5,
     };
     match columns.as_bytes().get(at) {
@@ -31,6 +34,10 @@ fn column(columns: &str, config: &DeviceConfig) -> Option<Access> {
         Some(b'x') => Some(Access::WriteOnly),
         _ => None,
     }
+}
+
+fn is_of_tcmu_runner(config: &DeviceConfig) -> bool {
+    config.handler.parameters.contains(&"cfgstring")
 }
 
 macro_rules! switch {
@@ -98,6 +105,14 @@ fn size_of(config: &DeviceConfig) -> Option<u64> {
     }
 }
 
+/// An image of tcmu-runner's handlers may tell its own size, which others may change.
+fn is_size_saved(config: &DeviceConfig) -> bool {
+    match config.handler.name.as_ref() {
+        "vdisk_nullio" => size_of(config) != Some(null::DEFAULT_BYTES),
+        _ => !is_of_tcmu_runner(config) || config.is_given("size"),
+    }
+}
+
 fn mebibytes(value: u64) -> Result<u64, Error> {
     let too_large = || Error::new(libc::ERANGE, format!("{value} MiB do not fit into 64 bits"));
     value.checked_mul(1 << 20).ok_or_else(too_large)
@@ -121,13 +136,16 @@ pub static ATTRIBUTES: &[Row] = &[
         access: Access::ReadOnly,
         saved: Saved::Never,
         help: "number and name of the peripheral device type",
-        get: |c| crate::model::handler::device_type(c.handler.medium).to_owned(),
+        get: |c| match c.unit() {
+            Some(unit) => handler::type_of(unit.device_type()),
+            None => handler::device_type(c.handler.medium).to_owned(),
+        },
         ..Row::ROW
     },
     Attr {
         name: "filename",
         kind: Kind::Own("an absolute path, or nothing for an empty drive"),
-        here: |c, _| column("ww-wrw", c),
+        here: |c, _| column("ww-wrw-", c),
         default: "none",
         tail: Tail::Always,
         help: "file or block device; of a drive, the medium",
@@ -141,8 +159,8 @@ pub static ATTRIBUTES: &[Row] = &[
     Attr {
         name: "size",
         kind: Kind::Size,
-        here: |c, _| column("rwwrww", c),
-        saved: Saved::When(|c| c.handler.name != "vdisk_nullio" || size_of(c) != Some(null::DEFAULT_BYTES)),
+        here: |c, _| column("rwwrwww", c),
+        saved: Saved::When(is_size_saved),
         help: "size in bytes; of a file, resync_size takes a new one",
         get: |c| size_of(c).unwrap_or(0).to_string(),
         set: |c, value| c.resize(value.number()),
@@ -151,7 +169,7 @@ pub static ATTRIBUTES: &[Row] = &[
     Attr {
         name: "size_mb",
         kind: Kind::Number { min: 1, max: u64::MAX },
-        here: |c, _| column("rwwrww", c),
+        here: |c, _| column("rwwrwww", c),
         saved: Saved::Never,
         help: "size in MiB",
         get: |c| (size_of(c).unwrap_or(0) >> 20).to_string(),
@@ -162,7 +180,7 @@ pub static ATTRIBUTES: &[Row] = &[
         name: "resync_size",
         kind: Kind::Trigger,
         access: Access::WriteOnly,
-        here: |c, _| column("xx---x", c),
+        here: |c, _| column("xx---xx", c),
         saved: Saved::Never,
         help: "reads the size of the backing store again",
         set: |c, _| c.order(Effect::Resync),
@@ -172,7 +190,7 @@ pub static ATTRIBUTES: &[Row] = &[
         name: "sync",
         kind: Kind::Trigger,
         access: Access::WriteOnly,
-        here: |c, _| column("xx---x", c),
+        here: |c, _| column("xx---xx", c),
         saved: Saved::Never,
         help: "makes everything durable that was written",
         set: |c, _| c.order(Effect::Flush),
@@ -182,10 +200,14 @@ pub static ATTRIBUTES: &[Row] = &[
         name: "blocksize",
         kind: Kind::Number { min: 0, max: 4096 },
         access: Access::CreateOnly,
-        here: |c, _| column("rrr-rr", c),
+        here: |c, _| column("rrr-rrr", c),
         default: "512",
         help: "logical block length in bytes: 512, 1024, 2048 or 4096",
-        get: |c| c.open.blocksize.unwrap_or(512).to_string(),
+        get: |c| match c.unit().filter(|_| is_of_tcmu_runner(c)) {
+            // Some handlers have blocks of their own choice.
+            Some(unit) => unit.geometry().block_size.to_string(),
+            None => c.open.blocksize.unwrap_or(512).to_string(),
+        },
         set: |c, value| {
             c.open.blocksize = Some(value.number32()).filter(|size| *size != 0);
             Ok(())
@@ -195,7 +217,7 @@ pub static ATTRIBUTES: &[Row] = &[
     Attr {
         name: "read_only",
         access: Access::CreateOnly,
-        here: |c, _| column("rrr-rr", c),
+        here: |c, _| column("rrr-rrr", c),
         default: "0",
         help: "writes are refused",
         get: |c| flag(c.open.read_only),
@@ -208,13 +230,13 @@ pub static ATTRIBUTES: &[Row] = &[
     },
     Attr {
         access: Access::CreateOnly,
-        ..switch!("write_through" "rr---r" "0" "every write is durable before it is answered",
+        ..switch!("write_through" "rr---rr" "0" "every write is durable before it is answered",
             |c| c.open.write_through)
     },
     Attr {
         name: "nv_cache",
         access: Access::CreateOnly,
-        here: |c, _| column("rr---r", c),
+        here: |c, _| column("rr---rr", c),
         default: "0",
         help: "the cache survives power loss: nothing is flushed",
         get: |c| flag(c.open.nv_cache),
@@ -227,16 +249,16 @@ pub static ATTRIBUTES: &[Row] = &[
     },
     Attr {
         access: Access::CreateOnly,
-        ..switch!("o_direct" "r-----" "0" "past the page cache", |c| c.open.o_direct)
+        ..switch!("o_direct" "r------" "0" "past the page cache", |c| c.open.o_direct)
     },
     Attr {
         compatibility: Some("workers wait for the medium, and a device cannot take all of them"),
-        ..switch!("async" "w-----" "0" "I/O is submitted asynchronously", |c| c.is_async)
+        ..switch!("async" "w------" "0" "I/O is submitted asynchronously", |c| c.is_async)
     },
     Attr {
         name: "thin_provisioned",
         access: Access::CreateOnly,
-        here: |c, _| column("rr--rr", c),
+        here: |c, _| column("rr--rrr", c),
         default: "whatever the backing store can do",
         saved: Saved::When(|c| c.is_given("thin_provisioned")),
         help: "blocks can be freed",
@@ -248,10 +270,24 @@ pub static ATTRIBUTES: &[Row] = &[
         ..Row::ROW
     },
     Attr {
+        name: "cfgstring",
+        kind: Kind::Text(4095),
+        access: Access::CreateOnly,
+        here: |c, _| column("------r", c),
+        help: "what is behind the subtype and its / in tcmu-runner's configuration string, such as the path \
+               of an image",
+        get: |c| c.open.cfgstring.clone(),
+        set: |c, value| {
+            c.open.cfgstring = value.text();
+            Ok(())
+        },
+        ..Row::ROW
+    },
+    Attr {
         name: "options",
         kind: Kind::Text(4095),
         access: Access::CreateOnly,
-        here: |c, _| column("-----r", c),
+        here: |c, _| column("-----r-", c),
         help: "text for the handler, which alone knows what it means",
         get: |c| c.open.options.clone(),
         set: |c, value| {
@@ -262,21 +298,21 @@ pub static ATTRIBUTES: &[Row] = &[
     },
     Attr {
         access: Access::CreateOnly,
-        ..switch!("rotational" "rrr-rr" "1" "the medium rotates (VPD page B1h)", |c| c.settings.rotational)
+        ..switch!("rotational" "rrr-rrr" "1" "the medium rotates (VPD page B1h)", |c| c.settings.rotational)
     },
     Attr {
         access: Access::CreateOnly,
-        ..switch!("removable" "rrr-rr" "0" "the medium can be removed (RMB)", |c| c.settings.removable)
+        ..switch!("removable" "rrr-rrr" "0" "the medium can be removed (RMB)", |c| c.settings.removable)
     },
     Attr {
         access: Access::CreateOnly,
-        ..switch!("dummy" "--r---" "0" "a placeholder, as LUN 0", |c| c.settings.dummy)
+        ..switch!("dummy" "--r----" "0" "a placeholder, as LUN 0", |c| c.settings.dummy)
     },
     Attr {
         name: "tst",
         kind: Kind::Number { min: 0, max: 1 },
         access: Access::CreateOnly,
-        here: |c, _| column("rrrrrr", c),
+        here: |c, _| column("rrrrrrr", c),
         default: "1",
         help: "task set: 1 one for each nexus, 0 one for all",
         get: |c| c.tst.to_string(),
@@ -288,7 +324,7 @@ pub static ATTRIBUTES: &[Row] = &[
     },
     Attr {
         name: "active",
-        here: |c, _| column("ww---w", c),
+        here: |c, _| column("ww---ww", c),
         default: "1",
         help: "the backing store is open; without it the medium cannot be reached",
         get: |c| flag(c.active),
@@ -297,7 +333,7 @@ pub static ATTRIBUTES: &[Row] = &[
     },
     Attr {
         name: "bind_alua_state",
-        here: |c, _| column("ww----", c),
+        here: |c, _| column("ww-----", c),
         saved: Saved::When(|c| c.bind_alua_state != (c.handler.name == "vdisk_blockio")),
         default: "1 for vdisk_blockio, else 0",
         help: "an access state in which the medium cannot be reached closes the backing store",
@@ -311,7 +347,7 @@ pub static ATTRIBUTES: &[Row] = &[
     Attr {
         name: "expl_alua",
         kind: Kind::Number { min: 0, max: u64::MAX },
-        here: |c, _| column("ww--ww", c),
+        here: |c, _| column("ww--www", c),
         default: "0",
         help: "initiators may change access states (SET TARGET PORT GROUPS)",
         get: |c| flag(c.settings.expl_alua),
@@ -323,7 +359,7 @@ pub static ATTRIBUTES: &[Row] = &[
     },
     Attr {
         name: "cluster_mode",
-        here: |c, _| column("www---", c),
+        here: |c, _| column("www----", c),
         default: "0",
         help: "reservations are shared in a cluster; not available in user mode, so only 0 can be written",
         get: |_| flag(false),
@@ -333,11 +369,11 @@ pub static ATTRIBUTES: &[Row] = &[
         },
         ..Row::ROW
     },
-    switch!("lb_per_pb_exp" "ww--ww" "1" "report the physical block length", |c| c.settings.lb_per_pb_exp),
+    switch!("lb_per_pb_exp" "ww--www" "1" "report the physical block length", |c| c.settings.lb_per_pb_exp),
     Attr {
         name: "opt_trans_len",
         kind: Kind::Number { min: 0, max: 32 << 20 },
-        here: |c, _| column("www-ww", c),
+        here: |c, _| column("www-www", c),
         default: "524288",
         saved: Saved::When(|c| c.is_given("opt_trans_len")),
         help: "optimal transfer length in bytes, a multiple of blocksize (VPD page B0h)",
@@ -355,7 +391,7 @@ pub static ATTRIBUTES: &[Row] = &[
     },
     Attr {
         compatibility: Some("reads give zeros in any case"),
-        ..switch!("read_zero" "--w---" "0" "reads are filled with zeros", |c| c.read_zero)
+        ..switch!("read_zero" "--w----" "0" "reads are filled with zeros", |c| c.read_zero)
     },
     Attr {
         name: "max_tgt_dev_commands",
@@ -414,7 +450,7 @@ pub static ATTRIBUTES: &[Row] = &[
         name: "gen_tp_soft_threshold_reached_UA",
         kind: Kind::Trigger,
         access: Access::WriteOnly,
-        here: |c, _| column("xx---x", c).filter(|_| c.settings.thin_provisioned),
+        here: |c, _| column("xx---xx", c).filter(|_| c.settings.thin_provisioned),
         saved: Saved::Never,
         help: "tells every initiator that space is running short (38h/07h)",
         set: |c, _| {
@@ -426,7 +462,7 @@ pub static ATTRIBUTES: &[Row] = &[
     Attr {
         name: "soft_threshold_mb",
         kind: Kind::Number { min: 0, max: u32::MAX as u64 },
-        here: |c, _| column("ww---w", c),
+        here: |c, _| column("ww---ww", c),
         default: "0",
         help: "MiB that the backing has left when initiators are told (38h/07h), 0 for never",
         get: |c| c.settings.soft_threshold_mb.to_string(),
@@ -440,7 +476,7 @@ pub static ATTRIBUTES: &[Row] = &[
         name: "reclaimed_bytes",
         kind: Kind::Number { min: 0, max: u64::MAX },
         access: Access::ReadOnly,
-        here: |c, _| column("rr--rr", c),
+        here: |c, _| column("rr--rrr", c),
         saved: Saved::Never,
         help: "bytes that initiators have given back since the backing was opened (UNMAP, WRITE SAME)",
         get: |c| {
@@ -512,11 +548,11 @@ pub static ATTRIBUTES: &[Row] = &[
         },
         ..Row::ROW
     },
-    switch!("allow_sanitize" "ww--ww" "0" "SANITIZE is supported", |c| c.settings.allow_sanitize),
+    switch!("allow_sanitize" "ww--www" "0" "SANITIZE is supported", |c| c.settings.allow_sanitize),
     Attr {
         name: "sanitize_min_ms",
         kind: Kind::Number { min: 0, max: 86_400_000 },
-        here: |c, _| column("ww--ww", c),
+        here: |c, _| column("ww--www", c),
         default: "0",
         help: "shortest time of SANITIZE OVERWRITE in milliseconds",
         get: |c| c.settings.sanitize_min_ms.to_string(),

@@ -70,6 +70,7 @@ pub(crate) fn peripheral(itl: &Itl) -> u8 {
         _ if device.settings().dummy => 0x3f,
         DeviceType::Disk => qualifier,
         DeviceType::CdRom => qualifier | 0x05,
+        DeviceType::Passed(device_type) => qualifier | device_type,
     }
 }
 

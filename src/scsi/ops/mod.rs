@@ -13,6 +13,7 @@ pub(crate) mod copy;
 pub(crate) mod groups;
 pub(crate) mod inquiry;
 pub(crate) mod mode;
+mod pass;
 pub(crate) mod persistent;
 mod provision;
 mod read;
@@ -24,6 +25,7 @@ mod unit;
 mod verify;
 mod write;
 
+pub(crate) use pass::identify;
 pub(crate) use read::READ_16;
 pub(crate) use write::WRITE_16;
 
@@ -169,6 +171,9 @@ pub(crate) fn rows_of(opcode: u8) -> (usize, &'static [OpCode]) {
 /// An operation code it does not have at all is INVALID COMMAND OPERATION CODE; a service action it does not
 /// have is INVALID FIELD IN CDB, pointing at the service action.
 pub(crate) fn lookup(device: &Device, cdb: &Cdb) -> Result<&'static OpCode, Sense> {
+    if let (DeviceType::Passed(_), Some(row)) = (device.device_type(), pass::row(cdb.opcode())) {
+        return Ok(row);
+    }
     let (first, rows) = rows_of(cdb.opcode());
     let mut any = false;
     for (index, row) in rows.iter().enumerate() {
