@@ -405,6 +405,9 @@ fn scst_5_8_2_reservations_are_kept_in_the_file_that_was_chosen() {
         let device = format!("add_device d size=1M;pr_file_name={path}");
         tree.write("handlers/vdisk_ram/mgmt", &device).unwrap();
         assert!(has(&instance, 3));
+        // Nobody else may have it.
+        let other = tree.write("handlers/vdisk_ram/mgmt", &device.replace("device d ", "device e "));
+        assert_eq!(other.unwrap_err().errno, libc::EEXIST);
         // A session that uses the device keeps it.
         let name = "iqn.2026-01.test:kept";
         tree.write("targets/iscsi/mgmt", &format!("add_target {name}")).unwrap();

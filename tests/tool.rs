@@ -95,6 +95,9 @@ fn from_nothing_to_a_session_and_back() {
     let top = served.good(&["top", "--count", "1", "--interval", "0.1"]);
     assert!(top.lines().count() == 2 && top.contains("disk1"), "{top}");
 
+    let memory = served.good(&["get", "sgv/sgv/stats"]);
+    assert!(memory.lines().any(|line| line.starts_with("  sgv-4K  ")), "{memory}");
+
     let text = served.bad(2, &["device", "remove", "disk1"]);
     assert!(text.contains(&format!("mapped: {TARGET} LUN 0")) && text.contains("--force"), "{text}");
     served.bad(2, &["target", "remove", TARGET]);

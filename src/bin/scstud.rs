@@ -253,6 +253,7 @@ fn run(options: Options) -> Result<(), Failure> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])
         .map_err(|error| failure(4, format!("signals: {error}")))?;
     let server = Arc::new(Server::new(server_options, model.clone(), pool));
+    model.set_buffers(server.buffers().clone());
     // Who is told where it listens may also ask it.
     let management = manage(&server, &model, &options)?;
     listen(&server, &model, &options)?;

@@ -171,7 +171,7 @@ impl<'m> Batch<'m> {
             Object::Device(device) => {
                 let effects = self.device(device)?.set(name, value)?;
                 self.effects.extend(effects);
-                return Ok(());
+                return self.check_reservations_file(device);
             }
             Object::Iscsi | Object::CopyManager if dynamic::find(name, true).is_some() => {
                 return self.values(object, |values| values.replace(name, value));
@@ -253,6 +253,7 @@ impl<'m> Batch<'m> {
 
     fn set_target(&mut self, name: &str, attribute: &str, value: &str) -> Result<(), Error> {
         let target = self.target(name)?;
+        let before = Some(target.relative_identifier).filter(|_| target.enabled && !target.is_copy_manager());
         let lists = [map_rows(), CORE_ATTRIBUTES, ISCSI_ATTRIBUTES];
         let lists = if target.is_copy_manager() { &lists[..2] } else { &lists[..] };
         let done = set(lists, target, attribute, value);
@@ -260,38 +261,41 @@ impl<'m> Batch<'m> {
         done.unwrap_or_else(|| Err(no_attribute(&Object::Target(name.to_owned()), attribute)))?;
         self.effects.extend(effects);
         if matches!(attribute, "enabled" | "rel_tgt_id") {
-            self.identify(name)?;
+            self.identify(name, before)?;
             // Also of a disabled target the units of its groups show the identifier.
-            let groups: Vec<String> = self.next.device_groups.keys().cloned().collect();
-            groups.iter().for_each(|group| self.regroup(group));
+            self.regroup_those_with(name);
         }
         Ok(())
     }
 
-    /// An enabled target has an identifier, which no other enabled target has (SCST 1.6.1).
-    fn identify(&mut self, name: &str) -> Result<(), Error> {
-        let own = key(name);
-        let used: BTreeSet<u16> = self
-            .next
-            .targets
-            .iter()
-            .filter(|(other, target)| **other != own && target.enabled)
-            .map(|(_, target)| target.relative_identifier)
-            .collect();
-        let mut next = self.next.next_relative;
+    /// An enabled target has an identifier, which no other enabled target has (SCST 1.6.1); `before` is the
+    /// one that it had as such.
+    fn identify(&mut self, name: &str, before: Option<u16>) -> Result<(), Error> {
+        if let Some(before) = before {
+            self.next.identifiers.remove(&before);
+        }
         let target = self.target(name)?;
-        if !target.enabled {
+        let (is_enabled, mut own) = (target.enabled, target.relative_identifier);
+        if !is_enabled {
             return Ok(());
         }
-        if target.relative_identifier == 0 {
-            while used.contains(&next) {
-                next = next.checked_add(1).unwrap_or(1);
+        let used = &self.next.identifiers;
+        if own != 0 && used.contains_key(&own) {
+            return Err(Error::new(libc::EBADSLT, format!("rel_tgt_id {own} is another enabled target's")));
+        }
+        if own == 0 {
+            if used.len() >= usize::from(u16::MAX) {
+                return Err(Error::new(libc::ENOSPC, "every rel_tgt_id is an enabled target's"));
             }
-            target.relative_identifier = next;
-            self.next.next_relative = next.checked_add(1).unwrap_or(1);
-        } else if used.contains(&target.relative_identifier) {
-            let text = format!("rel_tgt_id {} is another enabled target's", target.relative_identifier);
-            return Err(Error::new(libc::EBADSLT, text));
+            own = self.next.next_relative;
+            while used.contains_key(&own) {
+                own = own.checked_add(1).unwrap_or(1);
+            }
+            self.next.next_relative = own.checked_add(1).unwrap_or(1);
+            self.target(name)?.relative_identifier = own;
+        }
+        if name != COPY_MANAGER_TARGET {
+            self.next.identifiers.insert(own, key(name));
         }
         Ok(())
     }
@@ -353,7 +357,23 @@ impl<'m> Batch<'m> {
         object.device.set_port_group_control(Some(self.model.port_group_control()));
         object.device.set_target_ports(Some(self.model.target_ports()));
         self.next.devices.insert(name.to_owned(), Arc::new(object));
-        Ok(())
+        self.check_reservations_file(name)
+    }
+
+    /// Two devices that keep their reservations in one file would each lose those of the other.
+    fn check_reservations_file(&self, name: &str) -> Result<(), Error> {
+        let Some(own) = self.next.devices.get(name) else { return Ok(()) };
+        let Some(path) = &own.config.pr_file_name else { return Ok(()) };
+        let is_same = |(other, object): &(&String, &Arc<DeviceObject>)| {
+            *other != name && object.config.pr_file_name.as_ref() == Some(path)
+        };
+        match self.next.devices.iter().find(is_same) {
+            None => Ok(()),
+            Some((other, _)) => {
+                let text = format!("pr_file_name: {} is that of device {other}", path.display());
+                Err(Error::new(libc::EEXIST, text))
+            }
+        }
     }
 
     /// SCST 1.3.2: every LUN that it is goes with it, and it leaves its device group.
@@ -409,6 +429,9 @@ impl<'m> Batch<'m> {
             self.regroup(&name);
         }
         self.next.targets.remove(&own);
+        if target.enabled {
+            self.next.identifiers.remove(&target.relative_identifier);
+        }
         Ok(())
     }
 

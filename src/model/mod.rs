@@ -107,6 +107,8 @@ pub struct Configuration {
     pub copy_manager: Arc<TargetObject>,
     /// Device groups by name.
     pub device_groups: SharedMap<String, Arc<DeviceGroup>>,
+    /// Relative identifiers of enabled targets, and whose they are.
+    identifiers: SharedMap<u16, String>,
     next_tid: u32,
     next_relative: u16,
 }
@@ -122,6 +124,7 @@ impl Configuration {
             targets: SharedMap::default(),
             copy_manager: Arc::new(copy_manager),
             device_groups: SharedMap::default(),
+            identifiers: SharedMap::default(),
             next_tid: 1,
             next_relative: 1,
         }
@@ -408,7 +411,7 @@ impl Model {
             }
         }
         let sessions = self.sessions_table();
-        for session in sessions.all().filter(|session| batch.touched.contains(&session.target)) {
+        for session in batch.touched.iter().flat_map(|target| sessions.of(target)) {
             self.refresh(session, &quiet);
         }
         for order in orders {

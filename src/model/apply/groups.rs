@@ -94,6 +94,15 @@ impl Batch<'_> {
         self.regrouped.extend(devices.into_iter().flatten());
     }
 
+    /// So will those of all device groups in which this target is.
+    pub(super) fn regroup_those_with(&mut self, target: &str) {
+        let name = self.next.target(target).map_or(target, |own| &own.name).to_owned();
+        let has = |own: &TargetGroup| own.members.contains_key(&name);
+        let groups = self.next.device_groups.values().filter(|group| group.target_groups.values().any(has));
+        let devices: Vec<String> = groups.flat_map(|group| group.devices.iter().cloned()).collect();
+        self.regrouped.extend(devices);
+    }
+
     /// Target port groups of every unit concerned, by its name.
     pub(in crate::model) fn regrouped(&self) -> BTreeMap<String, Vec<crate::scsi::alua::TargetPortGroup>> {
         let groups = |device: &String| {
