@@ -15,7 +15,7 @@ use crate::backstore::tcmu::abi::{CONFIG_SIZE, status, tcmulib_cfg_info, tcmur_c
 use crate::backstore::tcmu::command::{self, BUFFERS, CDB_BYTES, Command, Order, Work};
 use crate::backstore::tcmu::device::{Device, Pointer};
 use crate::backstore::tcmu::library::{Kind, OPEN};
-use crate::backstore::{Backstore, BlockError, Capabilities, Geometry, Pass};
+use crate::backstore::{Backstore, BlockError, Capabilities, Geometry, Pass, Reported};
 use crate::sys::thread::spawn;
 
 /// Stack of a thread that closes a device, in bytes.
@@ -357,6 +357,10 @@ impl Backstore for Store {
                 Some(first) => Ok(Some(u64::from(first))),
                 None => Err(BlockError::Reported(report)),
             },
+            // librbd compares one sector and no more, and handler_rbd says so: others do it by reading.
+            Err(BlockError::Reported(Reported { key: 0x5, code: 0x2400, .. })) => {
+                Err(BlockError::Unsupported)
+            }
             Err(error) => Err(error),
             Ok(()) if self.must_flush(durable) => self.flush().map(|()| None),
             Ok(()) => Ok(None),
