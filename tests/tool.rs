@@ -280,6 +280,14 @@ fn a_mistake_in_a_file_is_told_with_its_place_and_a_value_beyond_scstadmin_is_wa
             "{text}"
         );
     }
+    // What the daemon may load, this tool need not know.
+    let image = "HANDLER tcmu_qcow {\n\tDEVICE q {\n\t\tcfgstring /none/at/all.qcow2\n\t}\n}\n";
+    fs::write(&file, image).unwrap();
+    assert!(served.good(&["check", name]).contains("good; 1 changes"));
+    fs::write(&file, image.replace("\t}\n}", "\t\tcolour red\n\t}\n}")).unwrap();
+    assert!(served.bad(2, &["check", name]).contains(":4:3: tcmu_qcow has no attribute colour; "));
+    fs::write(&file, image.replace("tcmu", "user")).unwrap();
+    assert!(served.bad(2, &["check", name]).contains(":2:2: there is no handler user_qcow; there are "));
     let path = format!("targets/iscsi/{TARGET}/comment");
     served.good(&["set", &path, "say \"it\""]);
     let saved = served.folder.file("saved.conf");

@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
+use scstu::backstore::registry::{Handler, OF_TCMU_RUNNER};
 use scstu::mgmt::conf::parse::{Node, parse};
 use scstu::mgmt::conf::write::is_legacy;
 use scstu::mgmt::conf::{self, FILE_LIMIT, Mode, legacy, plan, save::store};
@@ -66,10 +67,22 @@ fn check(_context: &Context, arguments: &Arguments) -> Answer {
     let [file] = arguments.exactly(&[])?;
     // An empty model opens nothing: a file that is not there is no mistake yet.
     let model = Model::new(Arc::new(Pool::new(2)), None).map_err(|error| failure(FAILED, error.text))?;
-    let plan = plan::check_text(&model, &text_of(file)?, Mode::Merge)
+    let text = text_of(file)?;
+    expect_handlers(&model, &text);
+    let plan = plan::check_text(&model, &text, Mode::Merge)
         .map_err(|error| failure(REFUSED, format!("{file}:{error}")))?;
     let count = u64::try_from(plan.steps.len()).unwrap_or(u64::MAX);
     Ok(Report { text: format!("{file}: good; {count} changes"), json: Json::Number(count) })
+}
+
+/// Handlers of tcmu-runner are loaded by the daemon and not here; all of them take the same attributes.
+fn expect_handlers(model: &Model, text: &str) {
+    let nodes = parse(text).unwrap_or_default();
+    let handlers = nodes.iter().filter(|node| node.name == "HANDLER").flat_map(|node| &node.values);
+    for name in handlers.filter(|name| name.starts_with("tcmu_")) {
+        // One that is named twice is the file's mistake.
+        let _ = model.handlers().add(Handler { name: name.clone().into(), ..OF_TCMU_RUNNER.clone() });
+    }
 }
 
 fn convert(_context: &Context, arguments: &Arguments) -> Answer {
