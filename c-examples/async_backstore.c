@@ -217,7 +217,10 @@ int main(int argc, char **argv)
     fflush(stdout);
     while (getchar() != EOF)
         continue;
-    if (scstu_stop(instance, 1000) || scstu_free(instance))
+    /* With injected errors the last flush may fail, which is said here. */
+    if (scstu_stop(instance, 1000))
+        printf("%s\n", scstu_error());
+    if (scstu_free(instance))
         return fail();
     printf("%lu done, %lu failed, %lu cancelled\n", totals.done, totals.failed, totals.cancelled);
     return 0;

@@ -103,6 +103,22 @@ fn ram_backstore_does_all_that_its_functions_do() {
     program.end();
 }
 
+/// How fast is not looked at: other tests run meanwhile.
+#[test]
+fn a_c_backstore_is_measured_beside_the_built_in_one() {
+    let Some(path) = example("ram_backstore") else { return };
+    let mut bench = Command::new(env!("CARGO_BIN_EXE_scstu-bench"));
+    bench.args(["embed", "--rounds", "1", "--time", "0.1", "--program"]).arg(path);
+    let outcome = run(&mut bench, CLIENT_LIMIT);
+    assert!(outcome.is_good(), "{}", outcome.text);
+    let rows: Vec<&str> = outcome.text.lines().filter(|line| line.contains(", depth ")).collect();
+    assert_eq!(rows.len(), 4, "{}", outcome.text);
+    for row in rows {
+        let figures: Vec<f64> = row.split('|').filter_map(|cell| cell.trim().parse().ok()).collect();
+        assert!(figures.len() == 5 && figures.iter().all(|figure| *figure > 0.0), "{row}");
+    }
+}
+
 #[test]
 fn async_backstore_completes_on_threads_of_its_own() {
     let Some(path) = example("async_backstore") else { return };
@@ -125,6 +141,7 @@ fn injected_errors_are_medium_errors() {
     assert!(outcome.text.contains("(0x03)"), "{}", outcome.text);
     let said = program.end();
     assert!(said.last().is_some_and(|line| line.starts_with("0 done, ")), "{said:?}");
+    assert!(said.iter().any(|line| line.starts_with("1 devices are not flushed")), "{said:?}");
 }
 
 #[test]
@@ -177,12 +194,13 @@ fn examples_are_clean_under_valgrind() {
     }
     let folder = Folder::new("valgrind");
     let log = folder.file("log");
-    let cases: [(&str, Vec<&str>, &str); 5] = [
+    let cases: [(&str, Vec<&str>, &str); 6] = [
         ("embed", vec![], "SCSI.Read16.Simple"),
         ("ram_backstore", vec![], "SCSI.CompareAndWrite.Simple"),
         ("async_backstore", vec!["threads=2"], "SCSI.Write16.Simple"),
         ("file_log_backstore", vec![log.to_str().unwrap()], "SCSI.Write16.Simple"),
         ("fd_passing", vec![], "SCSI.Read16.Simple"),
+        ("admin", vec![], "SCSI.Write16.Simple"),
     ];
     for (name, arguments, tests) in cases {
         let mut command = valgrind(&place.join(name));
@@ -192,7 +210,31 @@ fn examples_are_clean_under_valgrind() {
         }
         let url = url(&mut program);
         suite(&url, tests);
+        if name == "admin" {
+            administer(&mut program);
+        }
         program.end();
+    }
+}
+
+/// Every kind of command once, and wrong ones.
+fn administer(program: &mut Program) {
+    for line in [
+        "get devices/disk1/size",
+        "describe devices/disk1/size",
+        "set devices/disk1/max_tgt_dev_commands 9",
+        "set devices/disk1/nothing 9",
+        "do handlers/vdisk_ram add_device disk2 size=1M",
+        "list devices",
+        "plan",
+        "save",
+        "sessions",
+        "kick 99",
+        "statistics",
+        "nonsense",
+    ] {
+        program.write(&format!("{line}\n"));
+        while program.line() != "done" {}
     }
 }
 

@@ -23,14 +23,11 @@ use log::{LevelFilter, error, info, warn};
 use management::Management;
 use notify::notify;
 use scstu::backstore::tcmu;
+use scstu::instance::{Instance, Options as InstanceOptions};
 use scstu::mgmt::conf::{self, Mode};
 use scstu::mgmt::control::local::Local;
-use scstu::mgmt::isns::{client::Timing, registrar::Registrar};
 use scstu::mgmt::metrics::{self, endpoint::Endpoint};
-use scstu::mgmt::tree::Tree;
-use scstu::model::{Change, Model, Object, Scope};
-use scstu::scsi::device::Dispatch;
-use scstu::server::pool::Pool;
+use scstu::model::{Change, Error, Model, Object};
 use scstu::server::{self, Server, ServerOptions};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
@@ -210,61 +207,63 @@ fn find_handlers(model: &Model, options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-fn configure(model: &Model, options: &Options) -> Result<(), Failure> {
+fn configure(instance: &Instance, options: &Options) -> Result<(), Failure> {
     if let Some(path) = &options.config {
         let text = read_config(path)?;
-        let loaded = conf::apply_text(model, &text, Mode::Merge);
-        let plan = loaded.map_err(|error| failure(2, format!("{}:{error}", path.display())))?;
+        let loaded = instance.load(&text, Mode::Merge);
+        let plan = loaded.map_err(|error| failure(2, format!("{}:{}", path.display(), error.text)))?;
         plan.notes.iter().for_each(|note| warn!("{}: {note}", path.display()));
         return Ok(());
     }
-    let target = DEFAULT_TARGET.to_owned();
-    let changes = [
-        Change::AddDevice {
-            handler: "vdisk_ram".into(),
-            name: "ram".into(),
-            parameters: vec![("size".into(), DEFAULT_SIZE.into())],
-        },
-        Change::AddTarget(target.clone()),
-        Change::AddLun { scope: Scope::target(&target), lun: 0, device: "ram".into(), read_only: false },
-        Change::set_target(target, "enabled", "1"),
-        Change::set(Object::Iscsi, "enabled", "1"),
-    ];
-    model.apply_all(&changes).map_err(|(_, error)| failure(4, error.text))
+    serve_a_ram_disk(instance).map_err(|error| failure(4, error.text))
+}
+
+fn serve_a_ram_disk(instance: &Instance) -> Result<(), Error> {
+    instance.add_device("vdisk_ram", "ram", &[("size", DEFAULT_SIZE)])?;
+    instance.add_target(DEFAULT_TARGET)?;
+    instance.add_lun(DEFAULT_TARGET, None, 0, "ram", false)?;
+    instance.enable_target(DEFAULT_TARGET, true)?;
+    instance.apply(&Change::set(Object::Iscsi, "enabled", "1"))
+}
+
+fn instance(options: &Options) -> Result<Instance, Failure> {
+    let mut server = ServerOptions::default();
+    if let Some(workers) = options.workers {
+        server.workers = workers;
+    }
+    let made = Instance::new(InstanceOptions {
+        server,
+        state_directory: state_directory(options),
+        events: None,
+        is_disabled: true,
+        flush_limit: Some(FLUSH),
+    });
+    made.map_err(|error| failure(2, format!("{}; --state-dir names another", error.text)))
 }
 
 fn run(options: Options) -> Result<(), Failure> {
     let _ = WriteLogger::init(LevelFilter::Trace, log_config(), std::io::stderr());
     log::set_max_level(options.level);
-    let mut server_options = ServerOptions::default();
-    if let Some(workers) = options.workers {
-        server_options.workers = workers;
-    }
-    let pool = Pool::new(server_options.workers);
-    let dispatch: Arc<dyn Dispatch> = Arc::new(pool.clone());
-    let model = Model::new(dispatch, state_directory(&options))
-        .map_err(|error| failure(2, format!("{}; --state-dir names another", error.text)))?;
-    find_handlers(&model, &options)?;
-    configure(&model, &options)?;
+    let instance = Arc::new(instance(&options)?);
+    find_handlers(instance.model(), &options)?;
+    configure(&instance, &options)?;
     if options.only_check {
         println!("the configuration is good");
         return Ok(());
     }
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])
         .map_err(|error| failure(4, format!("signals: {error}")))?;
-    let server = Arc::new(Server::new(server_options, model.clone(), pool));
-    model.set_buffers(server.buffers().clone());
     // Who is told where it listens may also ask it.
-    let management = manage(&server, &model, &options)?;
-    listen(&server, &model, &options)?;
-    let registrar = Registrar::attach(&model, Timing::default());
-    let _metrics = options.metrics.map(|address| serve_metrics(&server, address)).transpose()?;
+    let management = manage(&instance, &options)?;
+    instance.start().map_err(|error| failure(4, error.text))?;
+    listen(&instance, &options)?;
+    let _metrics = options.metrics.map(|address| serve_metrics(instance.server(), address)).transpose()?;
     notify("READY=1");
     let options = Arc::new(options);
     for signal in signals.forever() {
         match signal {
-            SIGHUP => reload(&model, &options),
-            SIGUSR1 => dump(&server, &model),
+            SIGHUP => reload(&instance, &options),
+            SIGUSR1 => dump(&instance),
             _ => break,
         }
     }
@@ -272,26 +271,15 @@ fn run(options: Options) -> Result<(), Failure> {
     drop(management);
     notify("STOPPING=1");
     info!("stopping");
-    registrar.stop();
-    let stuck = server.stop(DRAIN);
-    if stuck > 0 {
-        warn!("{stuck} workers are stuck in a backstore");
+    instance.stop(DRAIN).map_err(|error| failure(NOT_FLUSHED, error.text))?;
+    if instance.model().close(CLOSE) == 0 {
+        tcmu::destroy();
     }
-    match model.flush(FLUSH) {
-        0 if stuck == 0 => {
-            if model.close(CLOSE) == 0 {
-                tcmu::destroy();
-            }
-            Ok(())
-        }
-        left => {
-            Err(failure(NOT_FLUSHED, format!("{left} devices not flushed, {stuck} commands not finished")))
-        }
-    }
+    Ok(())
 }
 
-fn manage(server: &Arc<Server>, model: &Arc<Model>, options: &Options) -> Result<Management, Failure> {
-    let local = Local::new(Tree::new(Arc::clone(model)), Arc::clone(server));
+fn manage(instance: &Instance, options: &Options) -> Result<Management, Failure> {
+    let local = Local::new(instance.tree().clone(), Arc::clone(instance.server()));
     management::open(local, options.socket.as_deref(), options.mount.as_deref())
         .map_err(|text| failure(3, text))
 }
@@ -315,7 +303,7 @@ fn force_on_second_signal(mut signals: Signals) {
     let _ = std::thread::Builder::new().name("scstu-signals".into()).spawn(wait);
 }
 
-fn listen(server: &Server, model: &Model, options: &Options) -> Result<(), Failure> {
+fn listen(instance: &Instance, options: &Options) -> Result<(), Failure> {
     let mut portals = options.portals.clone();
     if portals.is_empty() {
         let defaults: &[&str] = if options.config.is_some() { &ALL_PORTALS } else { &[DEFAULT_PORTAL] };
@@ -323,16 +311,15 @@ fn listen(server: &Server, model: &Model, options: &Options) -> Result<(), Failu
     }
     let mut opened = Vec::new();
     for portal in portals {
-        match server.listen(portal) {
+        match instance.listen(portal) {
             Ok(address) => opened.push(address),
             // A machine without IPv6 still serves IPv4.
             Err(error) if options.portals.is_empty() && portal.is_ipv6() => {
-                warn!("portal {portal}: {error}");
+                warn!("{}", error.text);
             }
-            Err(error) => return Err(failure(3, format!("portal {portal}: {}", why_not(&error)))),
+            Err(error) => return Err(failure(3, format!("{}{}", error.text, what_to_do(error.errno)))),
         }
     }
-    model.set_portals(opened.clone());
     for address in &opened {
         println!("listening on {address}");
     }
@@ -347,23 +334,19 @@ fn listen(server: &Server, model: &Model, options: &Options) -> Result<(), Failu
 }
 
 /// What to do about a portal that does not open.
-fn why_not(error: &std::io::Error) -> String {
-    match error.kind() {
-        ErrorKind::AddrInUse => {
-            format!("{error}: another program listens there; --portal names another place")
-        }
-        ErrorKind::PermissionDenied => {
-            format!("{error}: ports below 1024 are not for every user; --portal names another")
-        }
-        ErrorKind::AddrNotAvailable => format!("{error}: this machine does not have that address"),
-        _ => error.to_string(),
+fn what_to_do(errno: i32) -> &'static str {
+    match std::io::Error::from_raw_os_error(errno).kind() {
+        ErrorKind::AddrInUse => ": another program listens there; --portal names another place",
+        ErrorKind::PermissionDenied => ": ports below 1024 are not for every user; --portal names another",
+        ErrorKind::AddrNotAvailable => ": this machine does not have that address",
+        _ => "",
     }
 }
 
 /// Reads the configuration again, on a thread of its own: a file that hangs must not keep signals waiting.
-fn reload(model: &Arc<Model>, options: &Arc<Options>) {
+fn reload(instance: &Arc<Instance>, options: &Arc<Options>) {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let (model, options) = (Arc::clone(model), Arc::clone(options));
+    let (instance, options) = (Arc::clone(instance), Arc::clone(options));
     let work = move || {
         let Some(path) = &options.config else {
             return warn!("there is no configuration to read again");
@@ -372,7 +355,7 @@ fn reload(model: &Arc<Model>, options: &Arc<Options>) {
             return warn!("{} is being read already", path.display());
         };
         notify("RELOADING=1");
-        let read = read_config(path).map(|text| conf::apply_text(&model, &text, Mode::Merge));
+        let read = read_config(path).map(|text| instance.load(&text, Mode::Merge));
         notify("READY=1");
         match read {
             Err(failure) => error!("{}; nothing was changed", failure.text),
@@ -380,7 +363,7 @@ fn reload(model: &Arc<Model>, options: &Arc<Options>) {
                 plan.steps.iter().for_each(|step| info!("{}", step.text));
                 info!("{} read again: {} changes", path.display(), plan.steps.len());
             }
-            Ok(Err(error)) => error!("{}:{error}; nothing was changed", path.display()),
+            Ok(Err(error)) => error!("{}:{}; nothing was changed", path.display(), error.text),
         }
     };
     if let Err(error) = std::thread::Builder::new().name("scstu-reload".into()).spawn(work) {
@@ -389,11 +372,11 @@ fn reload(model: &Arc<Model>, options: &Arc<Options>) {
 }
 
 /// The state of the daemon, to the log. It was asked for, so it is there also where only warnings are.
-fn dump(server: &Server, model: &Model) {
-    for line in server::dump::lines(server) {
+fn dump(instance: &Instance) {
+    for line in server::dump::lines(instance.server()) {
         warn!("{line}");
     }
-    for (name, object) in &model.configuration().devices {
+    for (name, object) in &instance.model().configuration().devices {
         warn!("device {name}: {} tasks", object.device.tasks());
     }
 }

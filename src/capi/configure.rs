@@ -115,7 +115,7 @@ pub unsafe extern "C" fn scstu_load(handle: *mut scstu, text: *const c_char, fla
     call(c"scstu_load", From::Event, || {
         handle::with(handle, |host| {
             // SAFETY: the program vouches for its string.
-            host.instance.load(unsafe { required(text, "text") }?, mode(flags)?).map(|()| 0)
+            host.instance.load(unsafe { required(text, "text") }?, mode(flags)?).map(|_| 0)
         })
     })
 }

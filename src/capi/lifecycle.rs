@@ -229,7 +229,12 @@ fn new(options: &scstu_options) -> Result<*mut scstu, Error> {
     let directory = unsafe { optional(options.state_directory, "state_directory") }?;
     let (server, level) = (server_options(options)?, level(options)?);
     let events = options.event.map(|function| event_sink(function, event_context));
-    let instance = Instance::new(Options { server, state_directory: directory.map(PathBuf::from), events })?;
+    let instance = Instance::new(Options {
+        server,
+        state_directory: directory.map(PathBuf::from),
+        events,
+        ..Options::default()
+    })?;
     let sink = options.log.map(|function| Sink { function, context: log_context, level });
     let log = sink.map(|sink| Registration::new(instance.id(), sink));
     Ok(handle::enter(instance, log, openings))
@@ -283,14 +288,15 @@ pub unsafe extern "C" fn scstu_new(options: *const scstu_options, out: *mut *mut
 }
 
 /// Starts an instance: from now on portals can be opened and connections served. Nothing listens before
-/// scstu_listen(), scstu_listen_fd() or scstu_serve_fd().
+/// scstu_listen(), scstu_listen_fd() or scstu_serve_fd(); that is so again when an instance that was stopped
+/// is started, with the configuration and devices that it has.
 ///
 /// @param handle the instance
 /// @return 0, or
 /// -EINVAL the handle is NULL;
 /// -EBADF the handle is freed, or never was one;
 /// -EALREADY it is started;
-/// -ESHUTDOWN it was stopped: make a new one;
+/// -EBUSY another thread is stopping it;
 /// -ECHILD the handle was made before fork();
 /// -EDEADLK called from a callback
 ///
@@ -304,14 +310,17 @@ pub extern "C" fn scstu_start(handle: *mut scstu) -> c_int {
 
 /// Stops an instance: portals are closed, initiators are asked to log out and have `drain_ms` for it, then
 /// their connections are closed and their commands aborted; at the end every device is flushed. The
-/// configuration can be read and saved until scstu_free(). Stopping twice is no error.
+/// configuration stays until scstu_free(), and scstu_start() goes on with it. Stopping twice is no error; the
+/// second call does not wait for the first.
 ///
 /// Asynchronous backstores are told to cancel; keep completing commands until this returns.
 ///
 /// @param handle the instance
 /// @param drain_ms milliseconds for the logout, 0 to 4294967295. It returns as soon as all are gone
 /// @return 0, or
-/// -ETIMEDOUT backstores still hold threads or commands. It is stopped, but not flushed;
+/// -ETIMEDOUT backstores still hold threads or commands. It is stopped, and flushed as far as that went in 20
+/// seconds;
+/// -EIO it is stopped, but devices could not be flushed within 300 seconds;
 /// -EINVAL the handle is NULL;
 /// -EBADF the handle is freed, or never was one;
 /// -ECHILD the handle was made before fork();

@@ -15,10 +15,11 @@ impl Instance {
     }
 
     /// Brings the configuration to what a text (as in scst.conf) says: all of it, or nothing. With
-    /// [`Mode::Merge`] what it does not mention stays. The error's text begins with line and column.
-    pub fn load(&self, text: &str, mode: Mode) -> Result<(), Error> {
+    /// [`Mode::Merge`] what it does not mention stays. Answers what has changed; the error's text begins with
+    /// line and column.
+    pub fn load(&self, text: &str, mode: Mode) -> Result<Plan, Error> {
         let loaded = self.own(|| conf::apply_text(&self.model, text, mode));
-        loaded.map(drop).map_err(|error| Error::new(error.errno, error.to_string()))
+        loaded.map_err(|error| Error::new(error.errno, error.to_string()))
     }
 
     /// What [`Instance::load`] would change: tried out, not done.

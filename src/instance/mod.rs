@@ -60,6 +60,12 @@ pub struct Options {
     pub state_directory: Option<PathBuf>,
     /// Takes events, on a thread of its own.
     pub events: Option<EventSink>,
+    /// Attribute `enabled` of `targets/iscsi` is 0 at first, as in SCST: nothing is served before it is 1.
+    /// Otherwise it is 1, and who embeds the instance says with each target whether it is served.
+    pub is_disabled: bool,
+    /// Time for the devices to be flushed when the instance stops; one that hangs is left behind then.
+    /// Without it, 300 seconds.
+    pub flush_limit: Option<Duration>,
 }
 
 /// How long [`Instance::stop`] waits at least for threads and backstores to come back.
@@ -71,20 +77,24 @@ const LOOK_EVERY: Duration = Duration::from_millis(1);
 enum Stage {
     New,
     Running,
+    Stopping,
     Stopped,
 }
 
-/// Time for the devices to be flushed when an instance stops; one that hangs is left behind then.
-const FLUSH_LIMIT: std::time::Duration = std::time::Duration::from_secs(300);
+/// [`Options::flush_limit`] when it is not given.
+const FLUSH_LIMIT: Duration = Duration::from_secs(300);
+/// The same when backstores have not come back: what hangs there will hardly be flushed.
+const FLUSH_LIMIT_WHEN_STUCK: Duration = Duration::from_secs(20);
 
 /// A target in this process.
 pub struct Instance {
     id: u64,
     model: Arc<Model>,
     tree: Tree,
-    server: Server,
+    server: Arc<Server>,
     events: Option<Arc<Events>>,
     stage: Mutex<Stage>,
+    flush_limit: Duration,
     registrar: Arc<Registrar>,
 }
 
@@ -142,13 +152,15 @@ impl Instance {
                     return Err(error);
                 }
             };
-            // Who embeds it says with each target whether it is served.
-            model.apply(&Change::set(Object::Iscsi, "enabled", "1"))?;
-            let server = Server::new(options.server, model.clone(), pool);
+            if !options.is_disabled {
+                model.apply(&Change::set(Object::Iscsi, "enabled", "1"))?;
+            }
+            let server = Arc::new(Server::new(options.server, model.clone(), pool));
             model.set_buffers(server.buffers().clone());
             let registrar = Registrar::attach(&model, Timing::default());
             let tree = Tree::new(model.clone());
-            Ok(Instance { id, model, tree, server, events, stage: Mutex::new(Stage::New), registrar })
+            let (stage, flush_limit) = (Mutex::new(Stage::New), options.flush_limit.unwrap_or(FLUSH_LIMIT));
+            Ok(Instance { id, model, tree, server, events, stage, flush_limit, registrar })
         })
     }
 
@@ -168,7 +180,7 @@ impl Instance {
     }
 
     /// The threads and sockets.
-    pub fn server(&self) -> &Server {
+    pub fn server(&self) -> &Arc<Server> {
         &self.server
     }
 
@@ -185,57 +197,74 @@ impl Instance {
         match *self.stage() {
             Stage::Running => Ok(()),
             Stage::New => Err(Error::new(libc::ENOTCONN, "the instance is not started")),
-            Stage::Stopped => Err(Error::new(libc::ESHUTDOWN, "the instance is stopped")),
+            Stage::Stopping | Stage::Stopped => {
+                Err(Error::new(libc::ESHUTDOWN, "the instance is stopped; start it again first"))
+            }
         }
     }
 
-    /// From now on connections are taken. EALREADY when it is started, ESHUTDOWN when it was stopped: an
-    /// instance is started once.
+    /// From now on connections are taken; also after [`Instance::stop`], which has closed the portals: they
+    /// are to be opened again. EALREADY when it is started, EBUSY while it is being stopped.
     pub fn start(&self) -> Result<(), Error> {
         let mut stage = self.stage();
         match *stage {
-            Stage::New => {
-                *stage = Stage::Running;
-                Ok(())
+            Stage::New => {}
+            Stage::Running => return Err(Error::new(libc::EALREADY, "the instance is started already")),
+            Stage::Stopping => {
+                let text = "the instance is being stopped; start it again when it has";
+                return Err(Error::new(libc::EBUSY, text));
             }
-            Stage::Running => Err(Error::new(libc::EALREADY, "the instance is started already")),
-            Stage::Stopped => {
-                Err(Error::new(libc::ESHUTDOWN, "the instance is stopped; make a new one to start again"))
-            }
+            Stage::Stopped => self.own(|| {
+                self.server.start();
+                self.registrar.start();
+            }),
         }
+        *stage = Stage::Running;
+        Ok(())
     }
 
     /// Stops: no new connections; initiators are asked to log out and have `drain` for it, then their
-    /// connections are closed and their commands aborted; workers end; devices are flushed. Stopping twice,
-    /// or before the start, is no error.
+    /// connections are closed and their commands aborted; workers end; devices are flushed. The configuration
+    /// stays, and the instance can be started again. Stopping twice, or before the start, is no error.
     ///
     /// ETIMEDOUT when backstores have not answered in time; what they still hold stays valid until they do.
+    /// EIO when all have answered, but devices could not be flushed.
     pub fn stop(&self, drain: Duration) -> Result<(), Error> {
         {
             let mut stage = self.stage();
-            if std::mem::replace(&mut *stage, Stage::Stopped) == Stage::Stopped {
+            if matches!(*stage, Stage::Stopping | Stage::Stopped) {
                 return Ok(());
             }
+            *stage = Stage::Stopping;
         }
-        self.own(|| {
-            let until = Instant::now() + drain.max(COME_BACK);
-            let devices = self.devices();
-            self.registrar.stop();
-            let stuck = self.server.stop(drain);
-            let mut outstanding = outstanding(&devices);
-            while outstanding > 0 && Instant::now() < until {
-                thread::sleep(LOOK_EVERY);
-                outstanding = self::outstanding(&devices);
-            }
-            if stuck > 0 || outstanding > 0 {
-                let text = format!(
-                    "backstores still hold {stuck} threads and {outstanding} commands; nothing was flushed"
-                );
-                return Err(Error::new(libc::ETIMEDOUT, text));
-            }
-            self.model.flush(FLUSH_LIMIT);
-            Ok(())
-        })
+        let stopped = self.own(|| self.wind_up(drain));
+        *self.stage() = Stage::Stopped;
+        stopped
+    }
+
+    fn wind_up(&self, drain: Duration) -> Result<(), Error> {
+        let until = Instant::now() + drain.max(COME_BACK);
+        let devices = self.devices();
+        self.registrar.stop();
+        let stuck = self.server.stop(drain);
+        self.announce();
+        let mut outstanding = outstanding(&devices);
+        while outstanding > 0 && Instant::now() < until {
+            thread::sleep(LOOK_EVERY);
+            outstanding = self::outstanding(&devices);
+        }
+        let hangs = stuck > 0 || outstanding > 0;
+        let limit = if hangs { self.flush_limit.min(FLUSH_LIMIT_WHEN_STUCK) } else { self.flush_limit };
+        let left = self.model.flush(limit);
+        if hangs {
+            let held = format!("backstores still hold {stuck} threads and {outstanding} commands");
+            let text = format!("{held}; {left} devices are not flushed");
+            return Err(Error::new(libc::ETIMEDOUT, text));
+        }
+        if left > 0 {
+            return Err(Error::new(libc::EIO, format!("{left} devices are not flushed; the log says which")));
+        }
+        Ok(())
     }
 
     fn devices(&self) -> Vec<Arc<Device>> {

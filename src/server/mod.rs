@@ -192,6 +192,11 @@ impl Server {
         self.shared.threads().connections
     }
 
+    /// Goes on after [`Server::stop`]. Portals are to be opened again.
+    pub fn start(&self) {
+        self.shared.pool.start();
+    }
+
     /// Stops: no new connections; initiators are asked to log out (RFC 7143 11.9, event 1) and have `drain`
     /// to do so; then every connection is closed and the workers end. Answers how many threads were left
     /// hanging in a backstore.

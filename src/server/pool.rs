@@ -82,7 +82,7 @@ pub struct PoolState {
     pub queued: usize,
 }
 
-/// The pool. Clones share it; [`Pool::stop`] ends it.
+/// The pool. Clones share it; [`Pool::stop`] ends its threads.
 #[derive(Clone)]
 pub struct Pool {
     shared: Arc<Shared>,
@@ -150,6 +150,17 @@ impl Pool {
         if Shared::offer(shared, &mut schedule, key) {
             drop(schedule);
             shared.work.notify_one();
+        }
+    }
+
+    /// Goes on after [`Pool::stop`].
+    pub fn start(&self) {
+        let mut schedule = self.shared.lock();
+        schedule.stopping = false;
+        for _ in 0..schedule.ready.len() {
+            if Shared::call(&self.shared, &mut schedule) {
+                self.shared.work.notify_one();
+            }
         }
     }
 

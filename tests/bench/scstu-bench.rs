@@ -10,6 +10,7 @@ use load::Load;
 
 mod compare;
 mod echo;
+mod embed;
 mod histogram;
 mod load;
 mod paper;
@@ -26,6 +27,7 @@ const HELP: &str = "\
 Usage: scstu-bench URL [OPTION]...        put a load on iscsi://HOST[:PORT]/TARGET/LUN
        scstu-bench echo [OPTION]...       be the ceiling: a server that does no SCSI
        scstu-bench compare [OPTION]...    targets side by side, in alternating rounds
+       scstu-bench embed [OPTION]...      a backstore in C beside vdisk_ram, in alternating rounds
        scstu-bench paper [OPTION]...      a 1 Gb/s link, the settings of nagle side by side, and a model
 Measures an iSCSI target. Writing destroys what is on the unit.
 
@@ -59,6 +61,7 @@ Comparisons:
       --rounds N         rounds (default 5), each load for --time SECONDS (0.5) at a time
       --cpus T,L         processors of the targets and of the load
       --file-folder DIR  where the file that is read and written goes
+      --program FILE     of embed: the example ram_backstore
       --netns            in a network namespace of its own, with TCP reno (as root)
       --out DIR          table, raw results and charts go there
 
@@ -97,6 +100,7 @@ fn run() -> io::Result<ExitCode> {
     use lexopt::prelude::*;
     match first {
         Some(Value(word)) if word == "echo" => echo_command(parser),
+        Some(Value(word)) if word == "embed" => embed_command(parser),
         Some(Value(word)) if word == "compare" || word == "paper" => side_by_side(word == "paper", parser),
         Some(Value(url)) => load_command(&url.to_string_lossy(), parser),
         Some(Short('h') | Long("help")) => {
@@ -206,11 +210,7 @@ fn side_by_side(is_paper: bool, mut parser: lexopt::Parser) -> io::Result<ExitCo
             Long("rounds") => options.rounds = number(&mut parser)?,
             Long("time") => options.time = number::<f64>(&mut parser)?.to_string(),
             Long("out") => options.out = Some(parser.value().map_err(usage)?.into()),
-            Long("cpus") => {
-                let text = value(&mut parser)?;
-                let pair = text.split_once(',').ok_or_else(|| session::bad("--cpus wants TARGET,LOAD"))?;
-                options.processors = Some((pair.0.to_owned(), pair.1.to_owned()));
-            }
+            Long("cpus") => options.processors = pair(&mut parser)?,
             other => return Err(usage(other.unexpected())),
         }
     }
@@ -226,6 +226,31 @@ fn side_by_side(is_paper: bool, mut parser: lexopt::Parser) -> io::Result<ExitCo
     } else {
         compare::compare(&options)?
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn pair(parser: &mut lexopt::Parser) -> io::Result<Option<(String, String)>> {
+    let text = value(parser)?;
+    let pair = text.split_once(',').ok_or_else(|| session::bad("--cpus wants TARGET,LOAD"))?;
+    Ok(Some((pair.0.to_owned(), pair.1.to_owned())))
+}
+
+fn embed_command(mut parser: lexopt::Parser) -> io::Result<ExitCode> {
+    use lexopt::prelude::*;
+    let mut options = embed::Options { program: None, rounds: 5, time: "0.5".to_owned(), processors: None };
+    while let Some(argument) = parser.next().map_err(usage)? {
+        match argument {
+            Long("program") => options.program = Some(parser.value().map_err(usage)?.into()),
+            Long("rounds") => options.rounds = number(&mut parser)?,
+            Long("time") => options.time = number::<f64>(&mut parser)?.to_string(),
+            Long("cpus") => options.processors = pair(&mut parser)?,
+            other => return Err(usage(other.unexpected())),
+        }
+    }
+    if options.rounds == 0 {
+        return Err(session::bad("--rounds is at least 1"));
+    }
+    embed::embed(&options)?;
     Ok(ExitCode::SUCCESS)
 }
 

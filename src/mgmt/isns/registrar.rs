@@ -84,6 +84,12 @@ impl Registrar {
         }
     }
 
+    /// Follows the configuration again after [`Registrar::stop`].
+    pub fn start(&self) {
+        self.state().is_stopped = false;
+        self.look();
+    }
+
     /// Withdraws the registration, if the server answers soon. The configuration is followed no more.
     pub fn stop(&self) {
         let shell = {
