@@ -395,8 +395,22 @@ struct scstu_request {
  * They must not call the library, except scstu_complete(), scstu_error() and scstu_version(); must not throw
  * C++ exceptions, longjmp() out or end the thread.
  *
- * A handler has read, write and what else it can (blocking), or submit (asynchronous), or both: then submit
- * takes reads, writes, flushes and unmaps, and the others are done by the functions.
+ * A handler has read, write and what else it can (blocking), or submit (asynchronous), or both.
+ *
+ * With submit, what initiators ask comes through it, and no thread of the library waits for the answer:
+ * READ, WRITE and WRITE ATOMIC as one request, SYNCHRONIZE CACHE and START STOP UNIT as a flush; UNMAP as
+ * one for each run of blocks; WRITE SAME as an unmap, or as writes of at most 1 MiB; VERIFY as reads of at
+ * most 1 MiB; COMPARE AND WRITE and ORWRITE as a read and a write; WRITE AND VERIFY as a write, a flush and
+ * reads. Where an initiator sends only a part of the last block, that block is read and written by itself;
+ * FUA with READ adds a flush before, and UNMAP or WRITE SAME after, where writes are to be durable although
+ * the device has a volatile cache. Requests of one command come one after the other, and commands that
+ * touch the same blocks are held back until it is over; an error ends it, and so does an abort, after the
+ * request that is out.
+ *
+ * Two functions come before submit where they are there, called on a worker that waits: write_same, unless
+ * blocks are to be freed, and compare_and_write. What is not a plain command of an initiator waits too, on
+ * threads of its own: third-party copies, FORMAT UNIT, SANITIZE, and the flush at the end (scstu_stop()).
+ * It calls read, write, flush and unmap where they are there, and else submits and waits.
  *
  * @since 0.1
  */

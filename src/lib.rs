@@ -23,6 +23,7 @@
 //!    parameters (`tests/tidy.rs`). So `tests/pair.rs` plays initiator and target without either.
 //! 2. A worker never waits for a socket; a connection's thread never waits for a medium.
 //! 3. Every admitted command is answered exactly once: a [`scsi::task::Task`] that is dropped answers.
+//!    `capi::interleavings` goes through the orders in which it can be completed, aborted, stopped and freed.
 //! 4. No lock is held across a call that can block. Order of locks: model, a device's state, its nexuses'
 //!    unit attentions, an outbox.
 //! 5. What `wire` has parsed is in range; no panic is reachable from a peer's bytes, and one in our code

@@ -6,6 +6,7 @@
 pub mod crc;
 pub mod file;
 pub mod given;
+pub(crate) mod interleave;
 pub mod map;
 pub mod process;
 pub mod socket;

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use crate::backstore::io::{Io, Ticket};
+use crate::backstore::io::{Io, Operation, Ticket};
 use crate::backstore::space::Watch;
 use crate::backstore::{Backstore, BlockError, Capabilities, Geometry, Pass, Provisioning, Space};
 use crate::sys::AlignedMemory;
+use crate::sys::interleave::point;
 
 /// Zeros written at once where the store has no better way.
 const ZEROS: usize = 1 << 20;
@@ -183,15 +184,22 @@ impl Gate {
 
     /// [`Backstore::submit`]; whoever completes `io` calls [`Gate::settle`].
     pub fn submit(&self, io: Io) -> Option<Ticket> {
+        point();
         self.outstanding.fetch_add(1, Ordering::Relaxed);
         let number = self.store.submit(io)?;
         Some(Ticket::new(Arc::clone(&self.store), number))
     }
 
-    /// Counts the end of a command that was submitted.
-    pub fn settle(&self, result: Result<(), BlockError>) -> Result<(), BlockError> {
+    /// Counts the end of a command of so many bytes that was submitted.
+    pub fn settle(
+        &self,
+        operation: Operation,
+        length: u64,
+        result: Result<(), BlockError>,
+    ) -> Result<(), BlockError> {
+        point();
         self.outstanding.fetch_sub(1, Ordering::Relaxed);
-        self.counted(result)
+        if operation == Operation::Unmap { self.reclaimed(length, result) } else { self.counted(result) }
     }
 
     /// Commands that were submitted and are not completed.

@@ -4,6 +4,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use crate::backstore::buffer::Buffer;
 use crate::backstore::{Backstore, BlockError};
+use crate::sys::interleave::until;
 
 /// What is asked of the backstore.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -125,6 +126,7 @@ impl Waiter {
 
     /// Waits for as long as it takes: the memory is lent.
     pub fn wait(&self) -> Result<(), BlockError> {
+        until(|| self.result.try_lock().is_ok_and(|result| result.is_some()));
         let mut result = self.result.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             if let Some(result) = *result {

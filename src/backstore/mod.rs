@@ -4,7 +4,9 @@
 //! alignment, and only on a thread that may block (a worker), except for [`Backstore::try_read`] and for
 //! stores that declare [`Capabilities::NEVER_BLOCKS`]. Calls come from several threads at once. A store that
 //! declares [`Capabilities::ASYNCHRONOUS`] is given reads, writes, flushes and frees through
-//! [`Backstore::submit`], on any thread, and holds none while it works.
+//! [`Backstore::submit`], on any thread, and holds none while it works; commands that take more than one of
+//! these take them one after the other. Only what an administrator asks for, third-party copies, FORMAT UNIT
+//! and SANITIZE still wait for it, on threads of their own.
 //!
 //! # How to add a backstore
 //! Write one file with a type that implements [`Backstore`] and a [`registry::Handler`] row that opens it;
@@ -80,6 +82,10 @@ impl Capabilities {
     pub const SUBMIT_WAITS: Self = Capabilities(1 << 11);
     /// It is a SCSI device by itself: [`Backstore::command`] takes every command, and nothing else works.
     pub const PASSES_COMMANDS: Self = Capabilities(1 << 12);
+    /// [`Backstore::write_same`] is the store's own.
+    pub const WRITE_SAME: Self = Capabilities(1 << 13);
+    /// [`Backstore::compare_and_write`] is the store's own.
+    pub const COMPARE_AND_WRITE: Self = Capabilities(1 << 14);
     /// Buffers and offsets must be multiples of [`buffer::ALIGNMENT`] or of the block size (O_DIRECT).
     pub const ALIGNED: Self = Capabilities(1 << 8);
 

@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use libc::iovec;
 
@@ -13,6 +13,7 @@ use crate::backstore::io::{Io, Operation, Waiter};
 use crate::capi::backstore::scstu_request;
 use crate::capi::disk::{Disk, completed, request};
 use crate::model::Error;
+use crate::sys::interleave::until;
 use crate::sys::thread::on_behalf_of;
 
 thread_local! {
@@ -72,7 +73,9 @@ static SHARD: [Mutex<Shard>; SHARDS] =
     [const { Mutex::new(Shard { slots: Vec::new(), free: Vec::new() }) }; SHARDS];
 
 fn shard(number: usize) -> MutexGuard<'static, Shard> {
-    SHARD[number % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
+    let shard = &SHARD[number % SHARDS];
+    until(|| !matches!(shard.try_lock(), Err(TryLockError::WouldBlock)));
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Where a token points: shard and slot; and its generation.

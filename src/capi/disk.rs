@@ -149,8 +149,14 @@ impl Disk {
                 capabilities = capabilities.with(capability);
             }
         }
-        if kind.ops.submit.is_some() {
-            capabilities = capabilities.with(Capabilities::ASYNCHRONOUS);
+        for (has_it, capability) in [
+            (kind.ops.submit.is_some(), Capabilities::ASYNCHRONOUS),
+            (kind.ops.write_same.is_some(), Capabilities::WRITE_SAME),
+            (kind.ops.compare_and_write.is_some(), Capabilities::COMPARE_AND_WRITE),
+        ] {
+            if has_it {
+                capabilities = capabilities.with(capability);
+            }
         }
         let is_concurrent = disk.flags & SCSTU_DISK_CONCURRENT != 0;
         let opened = Disk {

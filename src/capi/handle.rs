@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::ffi::c_int;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use crate::instance::Instance;
 use crate::model::Error;
+use crate::sys::interleave::until;
 
 /// An instance: configuration, portals, sessions, threads. Several in one process share nothing.
 ///
@@ -55,7 +56,14 @@ impl Drop for Opening {
 
 impl Openings {
     fn lock(&self) -> MutexGuard<'_, usize> {
+        until(|| !matches!(self.count.try_lock(), Err(TryLockError::WouldBlock)));
         self.count.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether nothing is used any more; no mark of an exploration.
+    #[cfg(test)]
+    pub(super) fn is_unused(&self) -> bool {
+        self.count.try_lock().is_ok_and(|count| *count == 0)
     }
 
     /// Waits until nothing is used any more, for a while; answers what still is.

@@ -18,6 +18,8 @@ pub mod configure;
 mod disk;
 pub mod error;
 pub mod handle;
+#[cfg(test)]
+mod interleavings;
 pub mod lifecycle;
 mod log;
 pub mod objects;

@@ -4,7 +4,7 @@
 //! that can block is called with `state` held.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError, Weak};
 
 use crate::backstore::gate::Gate;
 use crate::backstore::{Capabilities, Geometry};
@@ -25,6 +25,7 @@ use crate::scsi::task::Task;
 use crate::scsi::task_set::TaskSet;
 use crate::scsi::threshold;
 use crate::scsi::unit_attention::UnitAttentions;
+use crate::sys::interleave::until;
 
 /// PERIPHERAL DEVICE TYPE.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -357,6 +358,7 @@ impl Device {
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        until(|| !matches!(self.state.try_lock(), Err(TryLockError::WouldBlock)));
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

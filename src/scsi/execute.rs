@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::backstore::buffer::Buffer;
-use crate::backstore::io::{Io, Owner};
+use crate::backstore::io::{Io, Operation, Owner};
 use crate::backstore::{BlockError, Capabilities};
 use crate::notice::Notice;
 use crate::scsi::Status;
 use crate::scsi::device::Device;
-use crate::scsi::opcode::{Request, Run};
+use crate::scsi::opcode::{Memory, Request, Run, Step};
 use crate::scsi::sense::{Sense, SenseKey};
 use crate::scsi::task::{Completion, Context, Failure, SenseData, Task};
 use crate::scsi::task_set::{Extent, Owed};
@@ -130,14 +130,18 @@ fn carry_out(mut task: Task, may_block: bool) -> Option<Task> {
         finish(task, Ok(()));
         return None;
     }
-    if let Some(prepare) = task.row.submit.filter(|_| is_submitted(&task)) {
-        match guarded(&mut task, may_block, prepare) {
-            Ok(Some(request)) => {
-                submit(task, &request);
+    if let Some(next) = task.row.submit.filter(|_| is_submitted(&task)) {
+        match guarded(&mut task, may_block, next) {
+            Ok(Step::Ask(request)) => {
+                submit(task, request);
                 return None;
             }
-            Ok(None) if may_block => {}
-            Ok(None) => return Some(task),
+            Ok(Step::Wait) if may_block => {}
+            Ok(Step::Wait) => return Some(task),
+            Ok(Step::Done) => {
+                finish(task, Ok(()));
+                return None;
+            }
             Err(failure) => {
                 finish(task, Err(failure));
                 return None;
@@ -226,39 +230,63 @@ fn is_submitted(task: &Task) -> bool {
         && task.gate.as_ref().is_some_and(|gate| gate.capabilities().contains(Capabilities::ASYNCHRONOUS))
 }
 
-/// A task that a backstore has: it ends on the thread that completes it.
-struct Submitted(Task);
+/// A task that a backstore has: it ends, or goes on, on the thread that completes it.
+struct Submitted {
+    task: Task,
+    request: Request,
+}
 
 impl Owner for Submitted {
     fn done(self: Box<Self>, buffer: Buffer, result: Result<(), BlockError>) {
-        let mut task = self.0;
-        let result = task.gate.as_ref().map_or(result, |gate| gate.settle(result));
-        let outcome = if task.transfer.data_in > 0 {
-            task.data_in = buffer;
-            result.map_err(|error| Failure::from_read(error, task.extent.lba))
-        } else {
-            task.data_out = buffer;
-            result.map_err(Failure::from)
-        };
-        finish(task, outcome);
+        let Submitted { mut task, request } = *self;
+        let Request { operation, offset, length, .. } = request;
+        let result = task.gate.as_ref().map_or(result, |gate| gate.settle(operation, length, result));
+        match request.memory {
+            Memory::None => {}
+            Memory::In => task.data_in = buffer,
+            Memory::Out => task.data_out = buffer,
+        }
+        match (result, request.next) {
+            (Ok(()), Some(next)) => go_on(task, next),
+            (Ok(()), None) => finish(task, Ok(())),
+            (Err(error), _) if operation == Operation::Read => {
+                let lba = offset / u64::from(task.block_size.max(1));
+                finish(task, Err(Failure::from_read(error, lba)));
+            }
+            (Err(error), _) => finish(task, Err(error.into())),
+        }
     }
 }
 
+/// The next step is not taken here: the thread is the backstore's own, and may hold what submitting takes.
+fn go_on(mut task: Task, next: u64) {
+    if task.id.is_some_and(|id| !task.itl.device.state().tasks.rest(id, next)) {
+        return finish(task, Err(Failure::Status(Status::TASK_ABORTED)));
+    }
+    task.progress = next;
+    task.is_queued = true;
+    let device = Arc::clone(&task.itl.device);
+    device.dispatcher().dispatch(task);
+}
+
 /// Hands a task over. It may have ended, or may have been aborted, before the backstore has taken it.
-fn submit(mut task: Task, request: &Request) {
+fn submit(mut task: Task, request: Request) {
     let Some(gate) = task.gate.clone() else {
         return finish(task, Err(Failure::Sense(Sense::MEDIUM_NOT_PRESENT)));
     };
     if let Err(error) = gate.admits(request.offset, request.length) {
         return finish(task, Err(error.into()));
     }
-    let (id, device) = (task.id, Arc::clone(&task.itl.device));
-    let data = if task.transfer.data_in > 0 { &mut task.data_in } else { &mut task.data_out };
-    let buffer = std::mem::replace(data, Buffer::empty());
+    let (id, progress, device) = (task.id, task.progress, Arc::clone(&task.itl.device));
+    let buffer = match request.memory {
+        Memory::None => Buffer::empty(),
+        Memory::In => std::mem::replace(&mut task.data_in, Buffer::empty()),
+        Memory::Out => std::mem::replace(&mut task.data_out, Buffer::empty()),
+    };
     let what = (request.operation, request.offset, request.length);
-    let ticket = gate.submit(Io::new(what, buffer, Box::new(Submitted(task))));
+    let ticket = gate.submit(Io::new(what, buffer, Box::new(Submitted { task, request })));
     if let (Some(id), Some(ticket)) = (id, ticket) {
-        if !device.state().tasks.attach(id, &ticket) {
+        if !device.state().tasks.attach(id, progress, &ticket) {
             ticket.cancel();
         }
     }

@@ -18,7 +18,19 @@ pub(crate) const CONTROL: u8 = 0x04;
 /// The function that carries a command out. It runs to completion on one thread.
 pub(crate) type Execute = fn(&mut Context<'_>) -> Result<(), Failure>;
 
+/// Which of a command's buffers goes with a request; the request's bytes are its first ones.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Memory {
+    /// None.
+    None,
+    /// What the initiator gets, or what the command keeps for itself ([`Context::keep`]).
+    In,
+    /// What the initiator has sent.
+    Out,
+}
+
 /// What a command asks of a backstore that answers later.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Request {
     /// Operation.
     pub(crate) operation: Operation,
@@ -26,10 +38,33 @@ pub(crate) struct Request {
     pub(crate) offset: u64,
     /// Number of bytes.
     pub(crate) length: u64,
+    /// Its buffer.
+    pub(crate) memory: Memory,
+    /// [`Context::progress`] when it has been answered, above what it is now; `None` when the command is over
+    /// then.
+    pub(crate) next: Option<u64>,
 }
 
-/// The one request that a command comes to; `None` when it takes more than that and has to run on a worker.
-pub(crate) type Submit = fn(&mut Context<'_>) -> Result<Option<Request>, Failure>;
+impl Request {
+    /// Everything so far is to be on stable storage; after that, `next`.
+    pub(crate) const fn flush(next: Option<u64>) -> Self {
+        Request { operation: Operation::Flush, offset: 0, length: 0, memory: Memory::None, next }
+    }
+}
+
+/// What a command does next at a backstore that answers later.
+pub(crate) enum Step {
+    /// It asks, and no thread waits for the answer.
+    Ask(Request),
+    /// It is over.
+    Done,
+    /// [`OpCode::execute`] carries it out, on a thread that may wait. Only as the first step.
+    Wait,
+}
+
+/// The next step of a command, [`Context::progress`] telling how far it is. Runs on a worker or on the thread
+/// that has received the command, and waits for nothing.
+pub(crate) type Submit = fn(&mut Context<'_>) -> Result<Step, Failure>;
 
 /// Bytes that a command moves, as its CDB says; the initiator may expect more or less.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -218,7 +253,7 @@ pub(crate) struct OpCode {
     pub(crate) timeouts: (u32, u32),
     /// What runs it.
     pub(crate) execute: Execute,
-    /// What hands it to a backstore that answers later; not all commands can be.
+    /// Its steps at a backstore that answers later; without, it runs on a worker that waits.
     pub(crate) submit: Option<Submit>,
 }
 

@@ -53,6 +53,7 @@ pub fn admit(nexus: &Arc<Nexus>, command: &Command, reply: &Arc<dyn Reply>) -> R
                 is_carried_out: false,
                 is_queued: false,
                 times: None,
+                progress: 0,
                 itl,
             })
         }

@@ -180,6 +180,8 @@ pub struct Task {
     /// All is done but to wait for tasks that this one has aborted.
     pub(crate) is_carried_out: bool,
     pub(crate) times: Option<TaskTimes>,
+    /// How far it is at a backstore that answers later, as its row counts.
+    pub(crate) progress: u64,
 }
 
 impl Task {
@@ -345,7 +347,30 @@ impl Context<'_> {
         Ok(&mut self.task.data_in)
     }
 
-    /// Borrows the data received and the answer's memory at once.
+    /// How far the command is at a backstore that answers later: 0 at first, then what
+    /// [`crate::scsi::opcode::Request`] said.
+    pub(crate) fn progress(&self) -> u64 {
+        self.task.progress
+    }
+
+    /// Takes memory that the command has to itself until it is over, and that requests can move data from
+    /// and to. The initiator sees nothing of it. Only for a command without Data-In.
+    pub(crate) fn keep(&mut self, length: usize) -> Result<&mut [u8], Failure> {
+        self.task.data_in = self.scratch(length)?;
+        Ok(&mut self.task.data_in)
+    }
+
+    /// The memory of [`Context::keep`].
+    pub(crate) fn kept(&self) -> &[u8] {
+        &self.task.data_in
+    }
+
+    /// Data-Out received, and the memory of [`Context::keep`] to be written.
+    pub(crate) fn out_and_kept(&mut self) -> (&[u8], &mut [u8]) {
+        (&self.task.data_out[..self.task.data_out_length], &mut self.task.data_in)
+    }
+
+    /// A buffer of the command's own.
     pub fn scratch(&self, length: usize) -> Result<Buffer, Failure> {
         self.task.nexus.buffers.get(length).ok_or(Failure::Status(Status::BUSY))
     }

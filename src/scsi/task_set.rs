@@ -113,7 +113,7 @@ enum Stage<T> {
     Receiving,
     /// Complete, waiting for older tasks; boxed, so that the slots of those that need not wait stay small.
     Waiting(Box<T>),
-    /// Free to run, waiting for a thread: nothing of it has been done.
+    /// Free to run, waiting for a thread: nothing of it is being done.
     Queued,
     /// Being carried out.
     Running,
@@ -132,6 +132,8 @@ struct Slot<T> {
     waiters: Vec<Waiter>,
     /// Names the command at the backstore that has it, if one does.
     ticket: Option<Ticket>,
+    /// How far the task is there.
+    progress: u64,
 }
 
 /// Which tasks an abort hits.
@@ -267,6 +269,7 @@ impl<T> TaskSet<T> {
             stage: Stage::Receiving,
             waiters: Vec::new(),
             ticket: None,
+            progress: 0,
         };
         self.count += 1;
         self.bytes += entry.bytes;
@@ -335,14 +338,30 @@ impl<T> TaskSet<T> {
         true
     }
 
-    /// Remembers which command a running task is at its backstore. `false` when it has ended, or was aborted,
-    /// meanwhile.
-    pub(crate) fn attach(&mut self, id: TaskId, ticket: &Ticket) -> bool {
+    /// Remembers which command a running task is at its backstore, if that is as far as it is still.
+    /// `false` when the task has ended, or was aborted, meanwhile.
+    pub(crate) fn attach(&mut self, id: TaskId, progress: u64, ticket: &Ticket) -> bool {
         let Some(slot) = self.slot_mut(id) else { return false };
+        if slot.progress != progress {
+            return true;
+        }
         if !matches!(slot.stage, Stage::Running) {
             return false;
         }
         slot.ticket = Some(ticket.clone());
+        true
+    }
+
+    /// The backstore has answered a running task, which goes on from `progress` and waits for a thread.
+    /// `false` when it was aborted meanwhile.
+    pub(crate) fn rest(&mut self, id: TaskId, progress: u64) -> bool {
+        let Some(slot) = self.slot_mut(id) else { return false };
+        if !matches!(slot.stage, Stage::Running) {
+            return false;
+        }
+        slot.stage = Stage::Queued;
+        slot.ticket = None;
+        slot.progress = progress;
         true
     }
 

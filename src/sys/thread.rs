@@ -31,6 +31,8 @@ pub fn on_behalf_of<T>(owner: u64, work: impl FnOnce() -> T) -> T {
 /// the calling one. It ends by itself: nobody waits for it.
 pub fn spawn(name: String, stack_bytes: usize, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let owner = owner();
+    #[cfg(test)]
+    let work = crate::sys::interleave::explorer::adopted(work);
     let before = block_all();
     let started = Builder::new().name(name).stack_size(stack_bytes).spawn(move || {
         OWNER.set(owner);

@@ -110,6 +110,8 @@ impl Store {
         for (has, capability) in [
             (own.can_unmap.load(Ordering::Relaxed) && handler.unmap.is_some(), Capabilities::UNMAP),
             (is_asynchronous, Capabilities::ASYNCHRONOUS.with(Capabilities::SUBMIT_WAITS)),
+            (handler.writesame.is_some(), Capabilities::WRITE_SAME),
+            (handler.caw.is_some(), Capabilities::COMPARE_AND_WRITE),
             (handler.read.is_none(), Capabilities::PASSES_COMMANDS),
             (handler.read.is_some() && handler.write.is_none(), Capabilities::READ_ONLY),
             (

@@ -2,10 +2,10 @@
 
 use crate::backstore::Provisioning;
 use crate::backstore::io::Operation;
-use crate::bytes::{Take, put_u32, put_u64};
+use crate::bytes::{get_u16, get_u32, get_u64, put_u32, put_u64};
 use crate::scsi::cdb::field;
 use crate::scsi::limits::{MAX_STATUS_DESCRIPTORS, MAX_UNMAP_BLOCKS, MAX_UNMAP_DESCRIPTORS};
-use crate::scsi::opcode::{Access, Allow, CONTROL, Data, Medium, OpCode, Request, Run};
+use crate::scsi::opcode::{Access, Allow, CONTROL, Data, Medium, Memory, OpCode, Request, Run, Step};
 use crate::scsi::ops::read::GROUP;
 use crate::scsi::ops::same::is_thin;
 use crate::scsi::ops::write::is_durable;
@@ -22,7 +22,7 @@ pub(crate) const UNMAP: OpCode = OpCode {
     run: Run::Worker,
     supported: is_thin,
     execute: unmap,
-    submit: Some(submit_unmap),
+    submit: Some(unmap_step),
     ..OpCode::BLANK
 };
 
@@ -43,17 +43,37 @@ pub(crate) const GET_LBA_STATUS: OpCode = OpCode {
 const HEADER: usize = 8;
 const DESCRIPTOR: usize = 16;
 
-fn submit_unmap(context: &mut Context<'_>) -> Result<Option<Request>, Failure> {
+/// Frees one run after the other; the progress is the number of descriptors that are done.
+fn unmap_step(context: &mut Context<'_>) -> Result<Step, Failure> {
     if context.cdb().bit(1, 0x01) {
-        return Ok(None);
+        return Err(Sense::invalid_field_in_cdb(1, Some(0)).into());
     }
+    if context.progress() == 0 {
+        ranges(context)?;
+    }
+    let flushes = is_durable(context, &*context.gate()?);
+    let list = context.data_out();
+    let mut left = descriptors(list).skip(usize::try_from(context.progress()).unwrap_or(usize::MAX));
+    let Some((passed, (lba, blocks))) = left.by_ref().enumerate().find(|(_, (_, blocks))| *blocks > 0) else {
+        return Ok(if flushes { Step::Ask(Request::flush(None)) } else { Step::Done });
+    };
+    let is_last = !flushes && left.all(|(_, blocks)| blocks == 0);
     let block = u64::from(context.block_size());
-    Ok(match ranges(context)?.as_slice() {
-        [(lba, blocks)] if *blocks > 0 => {
-            Some(Request { operation: Operation::Unmap, offset: lba * block, length: blocks * block })
-        }
-        _ => None,
-    })
+    Ok(Step::Ask(Request {
+        operation: Operation::Unmap,
+        offset: lba * block,
+        length: blocks * block,
+        memory: Memory::None,
+        next: (!is_last).then_some(context.progress() + passed as u64 + 1),
+    }))
+}
+
+/// First block and number of blocks of each whole descriptor that the list says it has.
+fn descriptors(list: &[u8]) -> impl Iterator<Item = (u64, u64)> {
+    let length = list.get(2..4).map_or(0, |length| usize::from(get_u16(length, 0)));
+    let descriptors = list.get(HEADER..).unwrap_or(&[]);
+    let descriptors = descriptors[..length.min(descriptors.len())].chunks_exact(DESCRIPTOR);
+    descriptors.map(|descriptor| (get_u64(descriptor, 0), u64::from(get_u32(descriptor, 8))))
 }
 
 fn unmap(context: &mut Context<'_>) -> Result<(), Failure> {
@@ -78,24 +98,20 @@ fn ranges(context: &Context<'_>) -> Result<Vec<(u64, u64)>, Failure> {
     if list.len() < HEADER {
         return Err(Sense::PARAMETER_LIST_LENGTH_ERROR.into());
     }
-    let mut take = Take::new(&list[2..]);
-    let descriptors = usize::from(take.u16().unwrap_or(0));
-    if descriptors % DESCRIPTOR != 0 {
+    let length = usize::from(get_u16(list, 2));
+    if length % DESCRIPTOR != 0 {
         return Err(Sense::invalid_field_in_parameter_list(2, None).into());
     }
-    if descriptors > list.len() - HEADER {
+    if length > list.len() - HEADER {
         return Err(Sense::PARAMETER_LIST_LENGTH_ERROR.into());
     }
-    if descriptors / DESCRIPTOR > MAX_UNMAP_DESCRIPTORS {
+    if length / DESCRIPTOR > MAX_UNMAP_DESCRIPTORS {
         return Err(Sense::invalid_field_in_parameter_list(2, None).into());
     }
     let capacity = context.device().geometry().blocks;
     let mut total = 0u64;
-    let mut ranges = Vec::with_capacity(descriptors / DESCRIPTOR);
-    let mut take = Take::new(&list[HEADER..HEADER + descriptors]);
-    while let (Some(lba), Some(blocks)) = (take.u64(), take.u32()) {
-        take.u32();
-        let blocks = u64::from(blocks);
+    let mut ranges = Vec::with_capacity(length / DESCRIPTOR);
+    for (lba, blocks) in descriptors(list) {
         match lba.checked_add(blocks) {
             Some(end) if end <= capacity => {}
             _ => return Err(Sense::LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE.with_information(lba).into()),

@@ -1,10 +1,13 @@
 //! READ (6), (10), (12), (16) and PRE-FETCH (10), (16) (SBC-3).
 
 use crate::backstore::Capabilities;
+use crate::backstore::gate::Gate;
 use crate::backstore::io::Operation;
 use crate::scsi::cdb::{field, masked};
 use crate::scsi::limits::MAX_TRANSFER_BYTES;
-use crate::scsi::opcode::{Access, Allow, CONTROL, Count, Data, Medium, OpCode, Request, Run, Types};
+use crate::scsi::opcode::{
+    Access, Allow, CONTROL, Count, Data, Medium, Memory, OpCode, Request, Run, Step, Types,
+};
 use crate::scsi::sense::Sense;
 use crate::scsi::task::{Context, Failure};
 
@@ -19,7 +22,7 @@ const READ: OpCode = OpCode {
     allow: Allow::WRITE_EXCLUSIVE,
     run: Run::Worker,
     execute: read,
-    submit: Some(submit_read),
+    submit: Some(read_step),
     ..OpCode::BLANK
 };
 
@@ -84,6 +87,12 @@ fn count_at(opcode: u8) -> u16 {
     }
 }
 
+/// FUA: what is read is on the medium (SBC-3, 4.15), so a volatile cache is written back first.
+fn wants_flush(context: &Context<'_>, gate: &Gate) -> bool {
+    let has_fua = context.cdb().opcode() != 0x08 && context.cdb().bit(1, 0x08);
+    has_fua && gate.capabilities().contains(Capabilities::VOLATILE_CACHE)
+}
+
 fn read(context: &mut Context<'_>) -> Result<(), Failure> {
     let length = transfer_bytes(context, count_at(context.cdb().opcode()))?;
     if length == 0 {
@@ -91,9 +100,7 @@ fn read(context: &mut Context<'_>) -> Result<(), Failure> {
     }
     let (gate, lba, offset) = (context.gate()?, context.lba(), context.offset());
     let waits = context.may_block() || gate.capabilities().contains(Capabilities::NEVER_BLOCKS);
-    // FUA: what is read is on the medium (SBC-3, 4.15), so a volatile cache is written back first.
-    let has_fua = context.cdb().opcode() != 0x08 && context.cdb().bit(1, 0x08);
-    if has_fua && gate.capabilities().contains(Capabilities::VOLATILE_CACHE) {
+    if wants_flush(context, &gate) {
         if !waits {
             return Err(Failure::WouldBlock);
         }
@@ -110,13 +117,22 @@ fn read(context: &mut Context<'_>) -> Result<(), Failure> {
     }
 }
 
-fn submit_read(context: &mut Context<'_>) -> Result<Option<Request>, Failure> {
+fn read_step(context: &mut Context<'_>) -> Result<Step, Failure> {
     let length = transfer_bytes(context, count_at(context.cdb().opcode()))?;
     if length == 0 {
-        return Ok(None);
+        return Ok(Step::Done);
+    }
+    if context.progress() == 0 && wants_flush(context, &*context.gate()?) {
+        return Ok(Step::Ask(Request::flush(Some(1))));
     }
     context.data_in(length)?;
-    Ok(Some(Request { operation: Operation::Read, offset: context.offset(), length: length as u64 }))
+    Ok(Step::Ask(Request {
+        operation: Operation::Read,
+        offset: context.offset(),
+        length: length as u64,
+        memory: Memory::In,
+        next: None,
+    }))
 }
 
 const PRE_FETCH: OpCode =

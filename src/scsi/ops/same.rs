@@ -1,10 +1,13 @@
 //! WRITE SAME (10) and (16) (SBC-3).
 
-use crate::backstore::BlockError;
+use crate::backstore::io::Operation;
+use crate::backstore::{BlockError, Capabilities};
 use crate::scsi::cdb::{Cdb, field};
 use crate::scsi::device::Device;
 use crate::scsi::limits::{PIECE_BYTES, max_write_same_blocks};
-use crate::scsi::opcode::{Access, CONTROL, Count, Data, Medium, OpCode, Run, Transfer};
+use crate::scsi::opcode::{
+    Access, CONTROL, Count, Data, Medium, Memory, OpCode, Request, Run, Step, Transfer,
+};
 use crate::scsi::ops::read::GROUP;
 use crate::scsi::ops::write::is_durable;
 use crate::scsi::sense::Sense;
@@ -15,7 +18,8 @@ const UNMAP: u8 = 0x08;
 const ANCHOR: u8 = 0x10;
 const NDOB: u8 = 0x01;
 
-const WRITE_SAME: OpCode = OpCode { run: Run::Worker, execute: write_same, ..OpCode::BLANK };
+const WRITE_SAME: OpCode =
+    OpCode { run: Run::Worker, execute: write_same, submit: Some(write_same_step), ..OpCode::BLANK };
 
 /// One block, unless NDOB says there is none.
 fn transfer(cdb: &Cdb, block_size: u32) -> Transfer {
@@ -65,11 +69,11 @@ pub(crate) const WRITE_SAME_16: OpCode = OpCode {
 
 /// Whether the unit frees blocks on request (LBPU, LBPWS, LBPWS10).
 pub(crate) fn is_thin(device: &Device) -> bool {
-    device.settings().thin_provisioned
-        && device.capabilities().contains(crate::backstore::Capabilities::UNMAP)
+    device.settings().thin_provisioned && device.capabilities().contains(Capabilities::UNMAP)
 }
 
-fn write_same(context: &mut Context<'_>) -> Result<(), Failure> {
+/// Where it writes: first byte and number of bytes; and whether it frees them.
+fn range(context: &Context<'_>) -> Result<(u64, u64, bool), Failure> {
     let unmaps = context.cdb().bit(1, UNMAP);
     if context.cdb().bit(1, ANCHOR) {
         // ANC_SUP is 0; ANCHOR without UNMAP is wrong anyhow.
@@ -89,8 +93,12 @@ fn write_same(context: &mut Context<'_>) -> Result<(), Failure> {
     if has_data && context.expected_out() != block {
         return Err(Sense::INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT.into());
     }
+    Ok((context.offset(), blocks * block, unmaps))
+}
+
+fn write_same(context: &mut Context<'_>) -> Result<(), Failure> {
+    let (offset, length, unmaps) = range(context)?;
     let gate = context.gate()?;
-    let (offset, length) = (context.offset(), blocks * block);
     // SBC-3 would have a block other than zeros written even with UNMAP. SCST frees the blocks whatever the
     // block sent holds, and libiscsi's suite insists on it (WriteSame10.UnmapUntilEnd): whoever sets the bit
     // wants the space back.
@@ -105,6 +113,49 @@ fn write_same(context: &mut Context<'_>) -> Result<(), Failure> {
         Err(BlockError::Unsupported) => fill(context, offset, length),
         other => Ok(other?),
     }
+}
+
+/// As [`write_same`], piece by piece; the store's own function is called on a worker.
+fn write_same_step(context: &mut Context<'_>) -> Result<Step, Failure> {
+    const FREES: Capabilities = Capabilities::UNMAP.with(Capabilities::UNMAP_READS_ZERO);
+    let (offset, length, unmaps) = range(context)?;
+    let gate = context.gate()?;
+    let (capabilities, durable) = (gate.capabilities(), is_durable(context, &gate));
+    if unmaps && capabilities.contains(FREES) {
+        if context.progress() > 0 {
+            return Ok(Step::Ask(Request::flush(None)));
+        }
+        let (operation, memory) = (Operation::Unmap, Memory::None);
+        return Ok(Step::Ask(Request { operation, offset, length, memory, next: durable.then_some(1) }));
+    }
+    if capabilities.contains(Capabilities::WRITE_SAME) {
+        return Ok(Step::Wait);
+    }
+    let done = context.progress();
+    if done == 0 {
+        keep_pattern(context, length.min(PIECE_BYTES), unmaps)?;
+    }
+    let part = (length - done).min(PIECE_BYTES);
+    Ok(Step::Ask(Request {
+        operation: Operation::Write { durable },
+        offset: offset + done,
+        length: part,
+        memory: Memory::In,
+        next: Some(done + part).filter(|next| *next < length),
+    }))
+}
+
+/// The block sent, over and over; zeros if none was sent, or the blocks were to be freed.
+fn keep_pattern(context: &mut Context<'_>, length: u64, zeros: bool) -> Result<(), Failure> {
+    let block = context.block_size() as usize;
+    context.keep(usize::try_from(length).unwrap_or(usize::MAX))?;
+    let (sent, pattern) = context.out_and_kept();
+    if zeros || sent.len() < block {
+        pattern.fill(0);
+    } else {
+        pattern.chunks_mut(block).for_each(|part| part.copy_from_slice(&sent[..part.len()]));
+    }
+    Ok(())
 }
 
 /// Writes the block sent over the whole range.

@@ -1,13 +1,12 @@
 //! SYNCHRONIZE CACHE (10) and (16) (SBC-3).
 
-use crate::backstore::io::Operation;
 use crate::scsi::cdb::{Field, field};
-use crate::scsi::opcode::{Access, CONTROL, Count, Medium, OpCode, Request, Run};
+use crate::scsi::opcode::{Access, CONTROL, Count, Medium, OpCode, Request, Run, Step};
 use crate::scsi::ops::read::GROUP;
 use crate::scsi::task::{Context, Failure};
 
 const SYNCHRONIZE_CACHE: OpCode =
-    OpCode { run: Run::Worker, execute: synchronize_cache, submit: Some(submit_flush), ..OpCode::BLANK };
+    OpCode { run: Run::Worker, execute: synchronize_cache, submit: Some(flush_step), ..OpCode::BLANK };
 
 const fn range(lba: Field, count: Field) -> Medium {
     Medium::Blocks { access: Access::Read, lba, count: Count::ZeroIsRest(count) }
@@ -31,8 +30,8 @@ pub(crate) const SYNCHRONIZE_CACHE_16: OpCode = OpCode {
     ..SYNCHRONIZE_CACHE
 };
 
-fn submit_flush(_: &mut Context<'_>) -> Result<Option<Request>, Failure> {
-    Ok(Some(Request { operation: Operation::Flush, offset: 0, length: 0 }))
+fn flush_step(_: &mut Context<'_>) -> Result<Step, Failure> {
+    Ok(Step::Ask(Request::flush(None)))
 }
 
 fn synchronize_cache(context: &mut Context<'_>) -> Result<(), Failure> {

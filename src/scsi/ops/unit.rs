@@ -2,9 +2,9 @@
 //! REMOVAL, SEND DIAGNOSTIC, RECEIVE DIAGNOSTIC RESULTS, RESERVE and RELEASE.
 
 use crate::scsi::Status;
-use crate::scsi::cdb::field;
+use crate::scsi::cdb::{Cdb, field};
 use crate::scsi::device::{Device, DeviceType, MediaEvent, MediumState};
-use crate::scsi::opcode::{Allow, CONTROL, Data, OpCode, Order, Run, Types};
+use crate::scsi::opcode::{Allow, CONTROL, Data, OpCode, Order, Request, Run, Step, Types};
 use crate::scsi::ops::inquiry::ANYWHERE;
 use crate::scsi::reservation::Refusal;
 use crate::scsi::sense::{MAX_LENGTH, Sense};
@@ -67,6 +67,7 @@ pub(crate) const START_STOP_UNIT: OpCode = OpCode {
     order: Order::Ordered,
     run: Run::Worker,
     execute: start_stop_unit,
+    submit: Some(start_stop_step),
     ..OpCode::BLANK
 };
 
@@ -79,20 +80,40 @@ pub(super) fn is_removable(device: &Device) -> bool {
     device.settings().removable || device.device_type() == DeviceType::CdRom
 }
 
+/// Power conditions: there is nothing to spin down, and LOEJ and START mean nothing with them.
+fn is_power_condition(cdb: &Cdb) -> bool {
+    cdb.byte(4) >> 4 != 0
+}
+
+fn flushes(cdb: &Cdb) -> bool {
+    !is_power_condition(cdb) && !cdb.bit(4, START) && !cdb.bit(4, NO_FLUSH)
+}
+
 fn start_stop_unit(context: &mut Context<'_>) -> Result<(), Failure> {
-    let cdb = *context.cdb();
-    let device = context.device().clone();
-    if cdb.byte(4) >> 4 != 0 {
-        // Power conditions: there is nothing to spin down, and LOEJ and START mean nothing here.
-        return Ok(());
-    }
-    let (start, eject_or_load) = (cdb.bit(4, START), cdb.bit(4, LOEJ));
-    if !start && !cdb.bit(4, NO_FLUSH) {
-        let gate = device.state().gate.clone();
+    if flushes(context.cdb()) {
+        let gate = context.device().state().gate.clone();
         if let Some(gate) = gate {
             gate.flush()?;
         }
     }
+    start_or_stop(context)
+}
+
+fn start_stop_step(context: &mut Context<'_>) -> Result<Step, Failure> {
+    if context.progress() == 0 && flushes(context.cdb()) {
+        return Ok(Step::Ask(Request::flush(Some(1))));
+    }
+    start_or_stop(context).map(|()| Step::Done)
+}
+
+/// What is left when the medium is flushed.
+fn start_or_stop(context: &mut Context<'_>) -> Result<(), Failure> {
+    let cdb = *context.cdb();
+    let device = context.device().clone();
+    if is_power_condition(&cdb) {
+        return Ok(());
+    }
+    let (start, eject_or_load) = (cdb.bit(4, START), cdb.bit(4, LOEJ));
     if !eject_or_load {
         return Ok(());
     }

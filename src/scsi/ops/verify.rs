@@ -1,10 +1,13 @@
 //! VERIFY (10), (12), (16) and COMPARE AND WRITE (SBC-3).
 
-use crate::backstore::BlockError;
 use crate::backstore::gate::Gate;
+use crate::backstore::io::Operation;
+use crate::backstore::{BlockError, Capabilities};
 use crate::scsi::cdb::{Cdb, Field, field};
 use crate::scsi::limits::{MAX_COMPARE_BLOCKS, PIECE_BYTES};
-use crate::scsi::opcode::{Access, Allow, CONTROL, Count, Data, Medium, OpCode, Run, Transfer};
+use crate::scsi::opcode::{
+    Access, Allow, CONTROL, Count, Data, Medium, Memory, OpCode, Request, Run, Step, Transfer,
+};
 use crate::scsi::ops::read::{DPO_FUA, GROUP};
 use crate::scsi::ops::write::is_durable;
 use crate::scsi::sense::Sense;
@@ -13,8 +16,13 @@ use crate::scsi::task::{Context, Failure};
 /// DPO and BYTCHK.
 const VERIFY_BITS: u8 = 0x16;
 
-const VERIFY: OpCode =
-    OpCode { allow: Allow::WRITE_EXCLUSIVE, run: Run::Worker, execute: verify, ..OpCode::BLANK };
+const VERIFY: OpCode = OpCode {
+    allow: Allow::WRITE_EXCLUSIVE,
+    run: Run::Worker,
+    execute: verify,
+    submit: Some(verify_step),
+    ..OpCode::BLANK
+};
 
 const fn blocks(at: u8, length: u8, count: Field) -> Medium {
     Medium::Blocks { access: Access::Read, lba: field(at, length), count: Count::Plain(count) }
@@ -89,20 +97,89 @@ pub(crate) const COMPARE_AND_WRITE: OpCode = OpCode {
     medium: Medium::Blocks { access: Access::Write, lba: field(2, 8), count: Count::Plain(field(13, 1)) },
     run: Run::Worker,
     execute: compare_and_write,
+    submit: Some(compare_and_write_step),
     ..OpCode::BLANK
 };
 
-fn verify(context: &mut Context<'_>) -> Result<(), Failure> {
-    let gate = context.gate()?;
-    let block = context.block_size() as usize;
+/// What VERIFY makes of the medium's content.
+#[derive(Clone, Copy)]
+pub(super) enum Check {
+    /// It can be read.
+    Readable,
+    /// It is what was sent.
+    Same,
+    /// Every block is the one that was sent.
+    EachSame,
+}
+
+impl Check {
+    /// Looks at a piece of the medium, `at` bytes from the beginning of the range.
+    fn look(self, context: &Context<'_>, medium: &[u8], at: u64) -> Result<(), Failure> {
+        let sent = context.data_out();
+        match self {
+            Check::Readable => Ok(()),
+            Check::Same => {
+                let start = usize::try_from(at).unwrap_or(usize::MAX);
+                same(medium, &sent[start..start + medium.len()], at)
+            }
+            Check::EachSame => {
+                let places = (at..).step_by(sent.len());
+                medium.chunks(sent.len()).zip(places).try_for_each(|(part, at)| same(part, sent, at))
+            }
+        }
+    }
+}
+
+/// How VERIFY checks, and how many bytes.
+fn wanted(context: &Context<'_>) -> Result<(Check, u64), Failure> {
+    let length = context.blocks().saturating_mul(u64::from(context.block_size()));
     match context.cdb().byte(1) >> 1 & 3 {
-        0 => read_through(context, &gate),
-        1 => compare(context, &gate, context.data_out().len()),
-        3 if context.data_out().len() == block => compare_each(context, &gate),
-        3 if context.blocks() == 0 => Ok(()),
+        0 => Ok((Check::Readable, length)),
+        1 => Ok((Check::Same, context.data_out().len() as u64)),
+        3 if context.data_out().len() == context.block_size() as usize => Ok((Check::EachSame, length)),
+        3 if context.blocks() == 0 => Ok((Check::Readable, 0)),
         3 => Err(Sense::INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT.into()),
         _ => Err(Sense::invalid_field_in_cdb(1, Some(2)).into()),
     }
+}
+
+fn verify(context: &mut Context<'_>) -> Result<(), Failure> {
+    let (check, length) = wanted(context)?;
+    let gate = context.gate()?;
+    each_piece(context, &gate, length, |medium, at| check.look(context, medium, at))
+}
+
+fn verify_step(context: &mut Context<'_>) -> Result<Step, Failure> {
+    let (check, length) = wanted(context)?;
+    check_step(context, check, length, 0)
+}
+
+/// The next piece of a check of `length` bytes that began at progress `from`.
+pub(super) fn check_step(
+    context: &mut Context<'_>,
+    check: Check,
+    length: u64,
+    from: u64,
+) -> Result<Step, Failure> {
+    let done = context.progress().saturating_sub(from);
+    if done > 0 {
+        let start = (done - 1) / PIECE_BYTES * PIECE_BYTES;
+        let size = usize::try_from(done - start).unwrap_or(usize::MAX);
+        check.look(context, &context.kept()[..size], start)?;
+    }
+    if done >= length {
+        return Ok(Step::Done);
+    }
+    let part = (length - done).min(PIECE_BYTES);
+    let whole = part.next_multiple_of(u64::from(context.block_size()));
+    context.keep(usize::try_from(whole).unwrap_or(usize::MAX))?;
+    Ok(Step::Ask(Request {
+        operation: Operation::Read,
+        offset: context.offset() + done,
+        length: whole,
+        memory: Memory::In,
+        next: Some(from + done + part),
+    }))
 }
 
 /// Calls `look` with the medium's content, piece by piece: the bytes and their offset in the range.
@@ -127,29 +204,9 @@ fn each_piece(
     Ok(())
 }
 
-fn read_through(context: &Context<'_>, gate: &Gate) -> Result<(), Failure> {
-    let length = context.blocks().saturating_mul(u64::from(context.block_size()));
-    each_piece(context, gate, length, |_, _| Ok(()))
-}
-
 /// Compares the first `length` bytes sent with the medium. MISCOMPARE tells the first difference.
 pub(super) fn compare(context: &Context<'_>, gate: &Gate, length: usize) -> Result<(), Failure> {
-    let sent = &context.data_out()[..length];
-    each_piece(context, gate, length as u64, |medium, at| {
-        let start = usize::try_from(at).unwrap_or(usize::MAX);
-        same(medium, &sent[start..start + medium.len()], at)
-    })
-}
-
-fn compare_each(context: &Context<'_>, gate: &Gate) -> Result<(), Failure> {
-    let block = context.data_out();
-    let length = context.blocks().saturating_mul(block.len() as u64);
-    each_piece(context, gate, length, |medium, at| {
-        medium
-            .chunks(block.len())
-            .enumerate()
-            .try_for_each(|(index, part)| same(part, block, at + (index * block.len()) as u64))
-    })
+    each_piece(context, gate, length as u64, |medium, at| Check::Same.look(context, medium, at))
 }
 
 fn same(medium: &[u8], sent: &[u8], at: u64) -> Result<(), Failure> {
@@ -160,7 +217,8 @@ fn same(medium: &[u8], sent: &[u8], at: u64) -> Result<(), Failure> {
     Err(Sense::MISCOMPARE_DURING_VERIFY_OPERATION.with_information(at + first).into())
 }
 
-fn compare_and_write(context: &mut Context<'_>) -> Result<(), Failure> {
+/// Bytes to compare, and to write.
+fn compared_bytes(context: &Context<'_>) -> Result<u64, Failure> {
     let length = context.blocks() * u64::from(context.block_size());
     if context.blocks() > MAX_COMPARE_BLOCKS {
         return Err(Sense::invalid_field_in_cdb(13, None).into());
@@ -169,7 +227,35 @@ fn compare_and_write(context: &mut Context<'_>) -> Result<(), Failure> {
     if context.expected_out() != 2 * length {
         return Err(Sense::invalid_field_in_cdb(13, None).into());
     }
-    if length == 0 {
+    Ok(length)
+}
+
+/// The blocks are held for this command alone, so between its steps they stay as they are.
+fn compare_and_write_step(context: &mut Context<'_>) -> Result<Step, Failure> {
+    let bytes = compared_bytes(context)?;
+    let gate = context.gate()?;
+    if gate.capabilities().contains(Capabilities::COMPARE_AND_WRITE) || context.is_data_out_short() {
+        return Ok(Step::Wait);
+    }
+    if bytes == 0 {
+        return Ok(Step::Done);
+    }
+    let length = usize::try_from(bytes).unwrap_or(usize::MAX);
+    let (offset, memory) = (context.offset(), Memory::In);
+    if context.progress() == 0 {
+        context.keep(length)?;
+        let operation = Operation::Read;
+        return Ok(Step::Ask(Request { operation, offset, length: bytes, memory, next: Some(1) }));
+    }
+    let operation = Operation::Write { durable: is_durable(context, &gate) };
+    let (sent, kept) = context.out_and_kept();
+    same(kept, &sent[..length], 0)?;
+    kept.copy_from_slice(&sent[length..]);
+    Ok(Step::Ask(Request { operation, offset, length: bytes, memory, next: None }))
+}
+
+fn compare_and_write(context: &mut Context<'_>) -> Result<(), Failure> {
+    if compared_bytes(context)? == 0 {
         return Ok(());
     }
     let half = context.data_out().len() / 2;

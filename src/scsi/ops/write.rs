@@ -5,9 +5,9 @@ use crate::backstore::gate::Gate;
 use crate::backstore::io::Operation;
 use crate::scsi::cdb::{field, masked};
 use crate::scsi::limits::{ATOMIC_UNIT_BLOCKS, MAX_ATOMIC_BLOCKS};
-use crate::scsi::opcode::{Access, CONTROL, Count, Data, Medium, OpCode, Request, Run};
+use crate::scsi::opcode::{Access, CONTROL, Count, Data, Medium, Memory, OpCode, Request, Run, Step};
 use crate::scsi::ops::read::{DPO_FUA, GROUP, transfer_bytes};
-use crate::scsi::ops::verify::compare;
+use crate::scsi::ops::verify::{Check, check_step, compare};
 use crate::scsi::sense::Sense;
 use crate::scsi::task::{Context, Failure};
 use crate::scsi::threshold;
@@ -16,7 +16,7 @@ const WRITE: OpCode = OpCode {
     data: Data::BlocksOut,
     run: Run::Worker,
     execute: write,
-    submit: Some(submit_write),
+    submit: Some(write_step),
     ..OpCode::BLANK
 };
 
@@ -74,7 +74,7 @@ pub(crate) const ORWRITE_16: OpCode = OpCode {
     usage: USAGE_16,
     medium: blocks(2, 8, Count::Plain(field(10, 4))),
     execute: orwrite,
-    submit: None,
+    submit: Some(orwrite_step),
     ..WRITE
 };
 
@@ -85,13 +85,14 @@ pub(crate) const WRITE_ATOMIC_16: OpCode = OpCode {
     usage: &[DPO_FUA, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, GROUP, CONTROL],
     medium: blocks(2, 8, Count::Plain(field(12, 2))),
     execute: write_atomic,
-    submit: None,
+    submit: Some(write_atomic_step),
     ..WRITE
 };
 
 /// DPO and BYTCHK.
 const VERIFY_BITS: u8 = 0x16;
-const WRITE_AND_VERIFY: OpCode = OpCode { execute: write_and_verify, submit: None, ..WRITE };
+const WRITE_AND_VERIFY: OpCode =
+    OpCode { execute: write_and_verify, submit: Some(write_and_verify_step), ..WRITE };
 
 /// WRITE AND VERIFY (10).
 pub(crate) const WRITE_AND_VERIFY_10: OpCode = OpCode {
@@ -184,19 +185,51 @@ fn write(context: &mut Context<'_>) -> Result<(), Failure> {
     store(context)
 }
 
-/// A last block of which only a part came takes a read before the write, so that goes to a worker.
-fn submit_write(context: &mut Context<'_>) -> Result<Option<Request>, Failure> {
-    transfer_bytes(context, count_at(context.cdb().opcode()))?;
-    let length = context.data_out().len();
-    if length == 0 || length % context.block_size() as usize != 0 {
-        return Ok(None);
-    }
-    let durable = is_durable(context, &*context.gate()?);
-    let operation = Operation::Write { durable };
-    Ok(Some(Request { operation, offset: context.offset(), length: length as u64 }))
+/// Progress of a command that stores what came: whole blocks are written, the last one is read, all is done.
+const WHOLE_WRITTEN: u64 = 1;
+const LAST_READ: u64 = 2;
+const STORED: u64 = 3;
+
+/// As [`store`], the next step; `None` when it is done.
+fn store_step(context: &mut Context<'_>) -> Result<Option<Request>, Failure> {
+    let operation = Operation::Write { durable: is_durable(context, &*context.gate()?) };
+    let (size, length, offset) = (context.block_size() as usize, context.data_out().len(), context.offset());
+    let (block, rest) = (u64::from(context.block_size()), length % size);
+    let whole = (length - rest) as u64;
+    Ok(match context.progress() {
+        0 if whole > 0 => {
+            let next = Some(if rest == 0 { STORED } else { WHOLE_WRITTEN });
+            Some(Request { operation, offset, length: whole, memory: Memory::Out, next })
+        }
+        0 | WHOLE_WRITTEN if rest > 0 => {
+            context.keep(size)?;
+            let (operation, next) = (Operation::Read, Some(LAST_READ));
+            Some(Request { operation, offset: offset + whole, length: block, memory: Memory::In, next })
+        }
+        LAST_READ => {
+            let (sent, last) = context.out_and_kept();
+            last[..rest].copy_from_slice(&sent[length - rest..]);
+            let next = Some(STORED);
+            Some(Request { operation, offset: offset + whole, length: block, memory: Memory::In, next })
+        }
+        _ => None,
+    })
 }
 
-fn write_atomic(context: &mut Context<'_>) -> Result<(), Failure> {
+/// [`store_step`] of a command that is over when all is stored.
+fn only_store(context: &mut Context<'_>) -> Result<Step, Failure> {
+    let request = store_step(context)?;
+    let is_last = |next: &u64| *next != STORED;
+    Ok(request
+        .map_or(Step::Done, |request| Step::Ask(Request { next: request.next.filter(is_last), ..request })))
+}
+
+fn write_step(context: &mut Context<'_>) -> Result<Step, Failure> {
+    transfer_bytes(context, count_at(context.cdb().opcode()))?;
+    only_store(context)
+}
+
+fn check_atomic(context: &Context<'_>) -> Result<(), Failure> {
     if context.blocks() > MAX_ATOMIC_BLOCKS {
         return Err(Sense::invalid_field_in_cdb(12, None).into());
     }
@@ -210,7 +243,17 @@ fn write_atomic(context: &mut Context<'_>) -> Result<(), Failure> {
     if context.blocks() % ATOMIC_UNIT_BLOCKS != 0 {
         return Err(Sense::invalid_field_in_cdb(12, None).into());
     }
+    Ok(())
+}
+
+fn write_atomic(context: &mut Context<'_>) -> Result<(), Failure> {
+    check_atomic(context)?;
     store(context)
+}
+
+fn write_atomic_step(context: &mut Context<'_>) -> Result<Step, Failure> {
+    check_atomic(context)?;
+    only_store(context)
 }
 
 fn orwrite(context: &mut Context<'_>) -> Result<(), Failure> {
@@ -228,14 +271,47 @@ fn orwrite(context: &mut Context<'_>) -> Result<(), Failure> {
     Ok(gate.write(offset, &medium, durable)?)
 }
 
-fn write_and_verify(context: &mut Context<'_>) -> Result<(), Failure> {
+fn orwrite_step(context: &mut Context<'_>) -> Result<Step, Failure> {
+    let length = transfer_bytes(context, 10)?;
+    if length == 0 {
+        return Ok(Step::Done);
+    }
+    let (offset, bytes, memory) = (context.offset(), length as u64, Memory::In);
+    if context.progress() == 0 {
+        context.keep(length)?;
+        let operation = Operation::Read;
+        return Ok(Step::Ask(Request { operation, offset, length: bytes, memory, next: Some(1) }));
+    }
+    let operation = Operation::Write { durable: is_durable(context, &*context.gate()?) };
+    let (sent, medium) = context.out_and_kept();
+    for (byte, new) in medium.iter_mut().zip(sent) {
+        *byte |= new;
+    }
+    Ok(Step::Ask(Request { operation, offset, length: bytes, memory, next: None }))
+}
+
+/// BYTCHK must be 0 or 1.
+fn check_write_and_verify(context: &Context<'_>) -> Result<(), Failure> {
     transfer_bytes(context, count_at(context.cdb().opcode()))?;
     let check = context.cdb().byte(1) >> 1 & 3;
-    if check > 1 {
-        return Err(Sense::invalid_field_in_cdb(1, Some(2)).into());
-    }
+    if check > 1 { Err(Sense::invalid_field_in_cdb(1, Some(2)).into()) } else { Ok(()) }
+}
+
+fn write_and_verify(context: &mut Context<'_>) -> Result<(), Failure> {
+    check_write_and_verify(context)?;
     store(context)?;
     let gate = context.gate()?;
     gate.flush()?;
     compare(context, &gate, context.data_out().len())
+}
+
+/// Stored, flushed, compared.
+fn write_and_verify_step(context: &mut Context<'_>) -> Result<Step, Failure> {
+    const FLUSHED: u64 = STORED + 1;
+    check_write_and_verify(context)?;
+    if context.progress() >= FLUSHED {
+        let length = context.data_out().len() as u64;
+        return check_step(context, Check::Same, length, FLUSHED);
+    }
+    Ok(Step::Ask(store_step(context)?.unwrap_or(Request::flush(Some(FLUSHED)))))
 }
