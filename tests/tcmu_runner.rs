@@ -222,6 +222,8 @@ fn an_optical_drive_takes_its_commands_itself() {
     assert_eq!((inquiry[0], &inquiry[8..16]), (5, &b"LIO-ORG "[..]));
     let capacity = session.good(0, &[0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0], 8, &[]).unwrap();
     assert_eq!(capacity, [0, 0, 7, 0xff, 0, 0, 8, 0]);
+    // Where nothing was written the file would end, and the handler read on for ever.
+    assert_eq!(session.good(0, &rw10(0x28, 2000, 1), BLOCK, &[]).unwrap(), [0; BLOCK]);
     let data: Vec<u8> = (0..16 * BLOCK).map(|at| (at / 11) as u8).collect();
     session.good(0, &rw10(0x2a, 100, 16), 0, &data).unwrap();
     assert!(session.good(0, &rw10(0x28, 100, 16), 16 * BLOCK, &[]).unwrap() == data);

@@ -57,6 +57,15 @@ pub(super) fn size(path: &Path) -> Option<u64> {
     }
 }
 
+/// Makes a file as long as its device: handlers read on for ever where a file ends before it.
+pub(super) fn fill_up(path: &Path, bytes: u64) -> std::io::Result<()> {
+    let metadata = std::fs::metadata(path)?;
+    if !metadata.is_file() || metadata.len() >= bytes {
+        return Ok(());
+    }
+    std::fs::OpenOptions::new().write(true).open(path)?.set_len(bytes)
+}
+
 /// Why handler_qcow must not have this image.
 pub(super) fn danger(path: &Path, is_written: bool) -> Option<&'static str> {
     Header::read(path)?.danger(is_written)

@@ -170,7 +170,11 @@ pub(super) fn open(kind: &Arc<Kind>, request: &OpenRequest) -> Opened {
     // Made in any case: dropping it closes the device.
     let store = Store::new(Arc::clone(kind), device, shape.clone().unwrap_or(none), cache);
     let what = |what: String| invalid(format!("{} has opened a device with {what}", kind.name()));
-    shape.map_err(what)?;
+    let shape = shape.map_err(what)?;
+    if let Some(file) = file_of(&text).filter(|_| kind.handler().read.is_none()) {
+        let short = |error| invalid(format!("{} is shorter than the device: {error}", file.display()));
+        image::fill_up(file, shape.bytes()).map_err(short)?;
+    }
     Ok(Some(store))
 }
 
