@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::scsi::task::{Reply, Task};
+use crate::sys::thread::Switches;
 
 /// A task that has taken longer has waited for the medium, or has moved so much that answers should not wait
 /// for each other.
@@ -20,10 +21,48 @@ const QUICK_TASKS: u32 = 16;
 /// Longest that an answer is held back while its worker goes on.
 const HOLD: Duration = Duration::from_micros(100);
 /// How often the watcher looks at quick lanes, while there are some that it must look at. A worker found in
-/// one task for this long gives up what it holds, and its lane is no longer a quick one.
+/// one task for this long gives up what it holds, and another serves its lane as well.
 pub const CLOSE_LOOK: Duration = Duration::from_millis(1);
 /// Connections whose answers a worker holds back at once.
 const HELD: usize = 4;
+
+/// What the time that a task took says of the medium.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    Quick,
+    Slow,
+    /// Nothing: the worker had to leave its processor to others.
+    Unknown,
+}
+
+/// Measures the tasks of one worker.
+pub struct Stopwatch {
+    /// When the last task ended, or the worker began.
+    now: Instant,
+    switches: Switches,
+}
+
+impl Stopwatch {
+    /// The calling thread begins.
+    pub fn start() -> Self {
+        Stopwatch { now: Instant::now(), switches: Switches::of_this_thread() }
+    }
+
+    /// When the last task ended.
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// A task has ended. It costs a system call only where the time alone does not tell.
+    pub fn lap(&mut self) -> Pace {
+        let started = std::mem::replace(&mut self.now, Instant::now());
+        if self.now.duration_since(started) <= QUICK {
+            return Pace::Quick;
+        }
+        let before = std::mem::replace(&mut self.switches, Switches::of_this_thread());
+        if self.switches.only_preempted_since(before) { Pace::Unknown } else { Pace::Slow }
+    }
+}
 
 /// Tasks of one unit.
 #[derive(Default)]
@@ -36,6 +75,8 @@ pub struct Lane {
     pub running: usize,
     /// It waits for a worker.
     pub is_ready: bool,
+    /// Of these, such as were found in one task for [`CLOSE_LOOK`].
+    pub late: usize,
     /// Quick tasks that it takes until the lane is a quick one.
     owed: u32,
 }
@@ -51,15 +92,23 @@ impl Lane {
         self.owed == 0
     }
 
-    /// A task has taken this long.
-    pub fn took(&mut self, time: Duration) {
-        self.owed = if time <= QUICK { self.owed.saturating_sub(1) } else { QUICK_TASKS };
+    /// A task has been carried out.
+    pub fn took(&mut self, pace: Pace) {
+        match pace {
+            Pace::Quick => self.owed = self.owed.saturating_sub(1),
+            Pace::Slow => self.owed = QUICK_TASKS,
+            Pace::Unknown => {}
+        }
+    }
+
+    /// Whether a worker is about to take what is queued, and is enough.
+    pub fn is_in_hand(&self) -> bool {
+        self.is_quick() && self.running > self.late
     }
 
     /// Whether it would be served by another worker as well.
     pub fn wants_worker(&self, share: usize) -> bool {
-        let is_left = self.is_quick() && self.running > 0;
-        !self.queue.is_empty() && !self.is_ready && self.running < share && !is_left
+        !self.queue.is_empty() && !self.is_ready && self.running < share && !self.is_in_hand()
     }
 }
 

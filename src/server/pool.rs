@@ -16,7 +16,7 @@ use crate::bytes::number_map::NumberMap;
 use crate::scsi::device::{Device, Dispatch};
 use crate::scsi::execute;
 use crate::scsi::task::Task;
-use crate::server::lane::{CLOSE_LOOK, Held, Lane};
+use crate::server::lane::{CLOSE_LOOK, Held, Lane, Pace, Stopwatch};
 use crate::sys::thread::spawn;
 
 /// A worker that has been busy with one task for this long is replaced; the replacement starts within
@@ -41,6 +41,7 @@ struct Worker {
     lane: usize,
     busy_since: Option<Instant>,
     is_stuck: bool,
+    is_late: bool,
     held: Held,
 }
 
@@ -144,7 +145,7 @@ impl Pool {
         let named = || Lane::new(task.device().name());
         let lane = schedule.lanes.entry(key).or_insert_with(named);
         lane.queue.push_back(task);
-        if lane.is_quick() && lane.running > 0 {
+        if lane.is_in_hand() {
             return shared.watch_closely(&mut schedule);
         }
         if Shared::offer(shared, &mut schedule, key) {
@@ -299,7 +300,7 @@ impl Shared {
     /// The life of a worker.
     fn work(self: &Arc<Self>, number: u64) {
         let mut schedule = self.lock();
-        let mut now = Instant::now();
+        let mut watch = Stopwatch::start();
         loop {
             let Some((key, mut task)) = self.next(&mut schedule) else {
                 let held = schedule.workers.get_mut(&number).map(|worker| std::mem::take(&mut worker.held));
@@ -313,21 +314,21 @@ impl Shared {
                     break;
                 }
                 schedule = self.rest(schedule);
-                now = Instant::now();
+                watch = Stopwatch::start();
                 continue;
             };
             let calls = Self::offer(self, &mut schedule, key);
-            let due = self.begin(&mut schedule, (number, key), &task, now);
+            let due = self.begin(&mut schedule, (number, key), &task, watch.now());
             drop(schedule);
             if calls {
                 self.work.notify_one();
             }
             due.release();
-            task.set_started(now);
+            task.set_started(watch.now());
             execute::execute(task, true);
-            let started = std::mem::replace(&mut now, Instant::now());
+            let pace = watch.lap();
             schedule = self.lock();
-            self.done(&mut schedule, (number, key), now.duration_since(started));
+            self.done(&mut schedule, (number, key), pace);
         }
         schedule.workers.remove(&number);
         self.ended.notify_all();
@@ -378,14 +379,17 @@ impl Shared {
         }
     }
 
-    fn done(&self, schedule: &mut Schedule, (number, key): (u64, usize), time: Duration) {
+    fn done(&self, schedule: &mut Schedule, (number, key): (u64, usize), pace: Pace) {
+        let mut was_late = false;
         if let Some(worker) = schedule.workers.get_mut(&number) {
             worker.busy_since = None;
+            was_late = std::mem::take(&mut worker.is_late);
             schedule.stuck -= usize::from(std::mem::take(&mut worker.is_stuck));
         }
         let Some(lane) = schedule.lanes.get_mut(&key) else { return };
         lane.running -= 1;
-        lane.took(time);
+        lane.late -= usize::from(was_late);
+        lane.took(pace);
         if lane.wants_worker(self.share()) {
             // This worker itself takes it, if nobody is quicker.
             lane.is_ready = true;
@@ -449,15 +453,19 @@ impl Shared {
         mut schedule: MutexGuard<'a, Schedule>,
     ) -> MutexGuard<'a, Schedule> {
         let now = Instant::now();
-        let is_late =
-            |worker: &Worker| worker.busy_since.is_some_and(|since| now.duration_since(since) >= CLOSE_LOOK);
-        let late = schedule.workers.values_mut().filter(|worker| is_late(worker));
-        let late: Vec<(usize, Held)> =
-            late.map(|worker| (worker.lane, std::mem::take(&mut worker.held))).collect();
+        let is_late = |worker: &Worker| {
+            let busy = worker.busy_since.map(|since| now.duration_since(since));
+            !worker.is_late && busy.is_some_and(|busy| busy >= CLOSE_LOOK)
+        };
+        let mut late = Vec::new();
+        for worker in schedule.workers.values_mut().filter(|worker| is_late(worker)) {
+            worker.is_late = true;
+            late.push((worker.lane, std::mem::take(&mut worker.held)));
+        }
         let mut calls = 0;
         for (key, _) in &late {
-            if let Some(lane) = schedule.lanes.get_mut(key).filter(|lane| lane.is_quick()) {
-                lane.took(CLOSE_LOOK);
+            if let Some(lane) = schedule.lanes.get_mut(key) {
+                lane.late += 1;
                 calls += usize::from(Self::offer(self, &mut schedule, *key));
             }
         }

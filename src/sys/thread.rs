@@ -42,6 +42,33 @@ pub fn spawn(name: String, stack_bytes: usize, work: impl FnOnce() + Send + 'sta
     started.map(drop)
 }
 
+/// How often a thread has given its processor away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Switches {
+    /// To wait for something.
+    pub voluntary: i64,
+    /// Because others were to run.
+    pub involuntary: i64,
+}
+
+impl Switches {
+    /// Those of the calling thread so far.
+    pub fn of_this_thread() -> Self {
+        let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+        // SAFETY: the kernel writes one rusage, for which there is room.
+        unsafe { libc::getrusage(libc::RUSAGE_THREAD, usage.as_mut_ptr()) };
+        // SAFETY: a rusage is numbers, and zeros were there before the kernel wrote.
+        let usage = unsafe { usage.assume_init() };
+        Switches { voluntary: usage.ru_nvcsw, involuntary: usage.ru_nivcsw }
+    }
+
+    /// Whether the thread was only kept from running between `before` and now: time has passed in which it
+    /// did nothing and waited for nothing.
+    pub fn only_preempted_since(self, before: Switches) -> bool {
+        self.voluntary == before.voluntary && self.involuntary != before.involuntary
+    }
+}
+
 /// Words of a set of processors: 1,024 processors, as many as the C library's own set has.
 const CPU_WORDS: usize = 16;
 
