@@ -251,6 +251,33 @@ fn a_second_process_serves_the_tree() {
     until("the guard takes the mount away", || !is_mounted(&served.tree));
 }
 
+/// A file system of somebody else.
+struct Foreign<'a>(&'a Path);
+
+impl Drop for Foreign<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0).status();
+    }
+}
+
+#[test]
+fn what_is_no_tree_is_not_taken_away() {
+    let folder = Folder::new("foreign");
+    let place = folder.file("place");
+    fs::create_dir(&place).unwrap();
+    let unmount = || run(Command::new(env!("CARGO_BIN_EXE_scstuadm")).arg("unmount").arg(&place), LIMIT);
+    assert!(!unmount().is_good(), "nothing is mounted there");
+    let mut command = Command::new("mount");
+    if !run(command.args(["-t", "tmpfs", "none"]).arg(&place), LIMIT).is_good() {
+        return skip("foreign mount", "this user may not mount");
+    }
+    let _foreign = Foreign(&place);
+    fs::write(place.join("file"), "kept").unwrap();
+    let outcome = unmount();
+    assert!(!outcome.is_good() && outcome.text.contains("no tree is mounted there"), "{}", outcome.text);
+    assert_eq!(fs::read_to_string(place.join("file")).unwrap(), "kept");
+}
+
 /// The wrapper with a command.
 fn wrapped(served: &Served, command: &[&str]) -> Command {
     let mut wrapper = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/scstu-scstadmin"));

@@ -129,6 +129,20 @@ impl Arguments {
         Ok((first, self.plain.get(N..).unwrap_or_default()))
     }
 
+    /// As [`Arguments::exactly`]; each is one word, for the files that take messages split them at blanks.
+    pub fn words<const N: usize>(&self, options: &[&str]) -> Result<[&str; N], Failure> {
+        let words = self.exactly(options)?;
+        words.iter().try_for_each(|word| one_word(word))?;
+        Ok(words)
+    }
+
+    /// As [`Arguments::leading`]; the first `N` are one word each.
+    pub fn leading_words<const N: usize>(&self, options: &[&str]) -> Result<([&str; N], &[String]), Failure> {
+        let (words, rest) = self.leading(options)?;
+        words.iter().try_for_each(|word| one_word(word))?;
+        Ok((words, rest))
+    }
+
     /// At most one.
     pub fn optional(&self, options: &[&str]) -> Result<Option<&str>, Failure> {
         self.allow(options)?;
@@ -161,6 +175,14 @@ impl Arguments {
     pub fn value(&self, name: &str) -> Option<&str> {
         self.options.iter().find(|(given, _)| given == name).and_then(|(_, value)| value.as_deref())
     }
+}
+
+fn one_word(word: &str) -> Result<(), Failure> {
+    if word.is_empty() || word.chars().any(char::is_whitespace) {
+        let hint = "names, numbers and patterns are words without blanks";
+        return Err(failure(USAGE, format!("\"{word}\" is not one word")).hint(hint));
+    }
+    Ok(())
 }
 
 fn wrong_number(given: usize) -> Failure {

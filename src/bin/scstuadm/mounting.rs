@@ -66,9 +66,12 @@ fn end(directory: &Path) {
 
 fn unmount(_context: &Context, arguments: &Arguments) -> Answer {
     let [directory] = arguments.exactly(&[])?;
-    let path = std::path::absolute(directory).map_err(|error| failure(FAILED, error.to_string()))?;
+    let path = mountpoint::place(Path::new(directory)).map_err(|text| failure(FAILED, text))?;
+    if mountpoint::state(&path) == mountpoint::State::Free {
+        return Err(failure(FAILED, format!("{directory}: no tree is mounted there")));
+    }
     if mountpoint::unmount(&path) || mountpoint::detach(&path) {
         return Ok(Report::done());
     }
-    Err(failure(FAILED, format!("{directory}: nothing is mounted there, or not by you")))
+    Err(failure(FAILED, format!("{directory}: the tree there was mounted by somebody else")))
 }

@@ -25,7 +25,7 @@ pub const COMMANDS: &[Command] = &[
         usage: "NAME HANDLER [ATTRIBUTE=VALUE]...",
         help: "add a device; `help HANDLER` tells what it takes",
         run: |context, arguments| {
-            let ([name, handler], rest) = arguments.leading(&[])?;
+            let ([name, handler], rest) = arguments.leading_words(&[])?;
             let parameters = parameters(rest)?;
             write(
                 context.daemon()?,
@@ -58,7 +58,7 @@ pub const COMMANDS: &[Command] = &[
         usage: "NAME [PARAMETER=VALUE]...",
         help: "add a target, disabled",
         run: |context, arguments| {
-            let ([name], rest) = arguments.leading(&[])?;
+            let ([name], rest) = arguments.leading_words(&[])?;
             let text = format!("add_target {name} {}", parameters(rest)?);
             write(context.daemon()?, &format!("{TARGETS}/mgmt"), &text)
         },
@@ -68,7 +68,7 @@ pub const COMMANDS: &[Command] = &[
         usage: "NAME",
         help: "remove a target that has no sessions",
         run: |context, arguments| {
-            let [name] = arguments.exactly(&[])?;
+            let [name] = arguments.words(&[])?;
             write(context.daemon()?, &format!("{TARGETS}/mgmt"), &format!("del_target {name}"))
         },
     },
@@ -77,7 +77,7 @@ pub const COMMANDS: &[Command] = &[
         usage: "NAME",
         help: "let initiators log in",
         run: |context, arguments| {
-            let [name] = arguments.exactly(&[])?;
+            let [name] = arguments.words(&[])?;
             let daemon = context.daemon()?;
             write(daemon, &format!("{TARGETS}/{name}/enabled"), "1")?;
             write(daemon, &format!("{TARGETS}/enabled"), "1")
@@ -88,7 +88,7 @@ pub const COMMANDS: &[Command] = &[
         usage: "NAME",
         help: "let no more initiators log in; sessions stay",
         run: |context, arguments| {
-            let [name] = arguments.exactly(&[])?;
+            let [name] = arguments.words(&[])?;
             write(context.daemon()?, &format!("{TARGETS}/{name}/enabled"), "0")
         },
     },
@@ -97,7 +97,7 @@ pub const COMMANDS: &[Command] = &[
         usage: "TARGET GROUP",
         help: "add a group of initiators with LUNs of their own",
         run: |context, arguments| {
-            let [target, group] = arguments.exactly(&[])?;
+            let [target, group] = arguments.words(&[])?;
             write(
                 context.daemon()?,
                 &format!("{TARGETS}/{target}/ini_groups/mgmt"),
@@ -110,7 +110,7 @@ pub const COMMANDS: &[Command] = &[
         usage: "TARGET GROUP",
         help: "remove a group that has no sessions",
         run: |context, arguments| {
-            let [target, group] = arguments.exactly(&[])?;
+            let [target, group] = arguments.words(&[])?;
             write(context.daemon()?, &format!("{TARGETS}/{target}/ini_groups/mgmt"), &format!("del {group}"))
         },
     },
@@ -143,7 +143,7 @@ pub const COMMANDS: &[Command] = &[
         usage: "TARGET LUN [--group GROUP]",
         help: "hide a device from initiators",
         run: |context, arguments| {
-            let [target, lun] = arguments.exactly(&["group"])?;
+            let [target, lun] = arguments.words(&["group"])?;
             write(context.daemon()?, &luns(target, arguments), &format!("del {lun}"))
         },
     },
@@ -158,7 +158,7 @@ pub const COMMANDS: &[Command] = &[
         usage: "NAME [--target TARGET] [--outgoing]",
         help: "remove a CHAP account",
         run: |context, arguments| {
-            let [name] = arguments.exactly(&["target", "outgoing"])?;
+            let [name] = arguments.words(&["target", "outgoing"])?;
             account(context, arguments, "del", name)
         },
     },
@@ -300,7 +300,7 @@ fn device_progress(context: &Context, arguments: &Arguments) -> Answer {
 }
 
 fn device_resize(context: &Context, arguments: &Arguments) -> Answer {
-    let ([name], rest) = arguments.leading(&[])?;
+    let ([name], rest) = arguments.leading_words(&[])?;
     let daemon = context.daemon()?;
     handler(daemon, name)?;
     let file = |attribute: &str| format!("devices/{name}/{attribute}");
@@ -316,7 +316,7 @@ fn device_resize(context: &Context, arguments: &Arguments) -> Answer {
 }
 
 fn device_remove(context: &Context, arguments: &Arguments) -> Answer {
-    let [name] = arguments.exactly(&["force"])?;
+    let [name] = arguments.words(&["force"])?;
     let daemon = context.daemon()?;
     let handler = handler(daemon, name)?;
     let exports = exports(daemon, name);
@@ -355,7 +355,7 @@ fn target_list(context: &Context, arguments: &Arguments) -> Answer {
 }
 
 fn initiator(context: &Context, arguments: &Arguments, verb: &str) -> Answer {
-    let [target, group, initiator] = arguments.exactly(&[])?;
+    let [target, group, initiator] = arguments.words(&[])?;
     let path = format!("{TARGETS}/{target}/ini_groups/{group}/initiators/mgmt");
     write(context.daemon()?, &path, &format!("{verb} {initiator}"))
 }
@@ -368,7 +368,7 @@ fn luns(target: &str, arguments: &Arguments) -> String {
 }
 
 fn map(context: &Context, arguments: &Arguments, verb: &str) -> Answer {
-    let [target, lun, device] = arguments.exactly(&["group", "read-only"])?;
+    let [target, lun, device] = arguments.words(&["group", "read-only"])?;
     let read_only = if arguments.has("read-only") { " read_only=1;" } else { "" };
     write(context.daemon()?, &luns(target, arguments), &format!("{verb} {device} {lun}{read_only}"))
 }
@@ -384,7 +384,7 @@ fn account(context: &Context, arguments: &Arguments, verb: &str, words: &str) ->
 
 /// The secret is read and not given as an argument, which every user of the machine could see.
 fn user_add(context: &Context, arguments: &Arguments) -> Answer {
-    let [name] = arguments.exactly(&["target", "outgoing"])?;
+    let [name] = arguments.words(&["target", "outgoing"])?;
     let input = std::io::stdin();
     if input.is_terminal() {
         eprint!("secret of {name} (12 to 255 characters, shown as typed): ");

@@ -21,7 +21,7 @@ const GUARD_PAUSE: Duration = Duration::from_millis(20);
 
 /// What is mounted on a directory.
 #[derive(Debug, PartialEq, Eq)]
-enum State {
+pub enum State {
     /// Nothing of ours.
     Free,
     /// A tree that nobody serves any more.
@@ -34,12 +34,7 @@ enum State {
 /// a killed program left taken away.
 pub fn prepare(directory: &Path) -> Result<PathBuf, String> {
     let fail = |error: io::Error| format!("{}: {error}", directory.display());
-    // A dead mount cannot be looked at, but its parent can.
-    let absolute = std::path::absolute(directory).map_err(fail)?;
-    let path = match (absolute.parent(), absolute.file_name()) {
-        (Some(parent), Some(name)) => parent.canonicalize().map_err(fail)?.join(name),
-        _ => return Err(format!("{}: not a place to mount on", directory.display())),
-    };
+    let path = place(directory)?;
     match state(&path) {
         State::Alive => return Err(format!("{}: a tree is mounted there already", path.display())),
         State::Dead if !detach(&path) => {
@@ -55,7 +50,19 @@ pub fn prepare(directory: &Path) -> Result<PathBuf, String> {
     if path.is_dir() { Ok(path) } else { Err(format!("{}: not a directory", directory.display())) }
 }
 
-fn state(path: &Path) -> State {
+/// The absolute path of a directory, without symbolic links above it.
+pub fn place(directory: &Path) -> Result<PathBuf, String> {
+    let fail = |error: io::Error| format!("{}: {error}", directory.display());
+    // A dead mount cannot be looked at, but its parent can.
+    let absolute = std::path::absolute(directory).map_err(fail)?;
+    match (absolute.parent(), absolute.file_name()) {
+        (Some(parent), Some(name)) => Ok(parent.canonicalize().map_err(fail)?.join(name)),
+        _ => Err(format!("{}: not a place to mount on", directory.display())),
+    }
+}
+
+/// What is mounted on a [`place`].
+pub fn state(path: &Path) -> State {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     if !is_ours(&table, path) {
         return State::Free;
