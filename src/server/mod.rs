@@ -83,8 +83,28 @@ pub(crate) struct Shared {
     events: Noise,
     totals: Totals,
     awake: Awake,
+    roll: Arc<Roll>,
+}
+
+/// Counts the connections' threads. Apart from [`Shared`], which a thread has given back when it is counted
+/// out: with it goes what the host holds, to the last device.
+#[derive(Default)]
+struct Roll {
     threads: Mutex<Threads>,
     thread_ended: Condvar,
+}
+
+impl Roll {
+    fn threads(&self) -> MutexGuard<'_, Threads> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn connection_ended(&self, was_logging_in: bool) {
+        let mut threads = self.threads();
+        threads.connections -= 1;
+        threads.logins -= usize::from(was_logging_in);
+        self.thread_ended.notify_all();
+    }
 }
 
 #[derive(Default)]
@@ -113,8 +133,7 @@ impl Server {
             events: Noise::events(),
             totals: Totals::default(),
             awake: Awake::default(),
-            threads: Mutex::default(),
-            thread_ended: Condvar::new(),
+            roll: Arc::default(),
         };
         Server { shared: Arc::new(shared), portals: Mutex::default() }
     }
@@ -125,14 +144,22 @@ impl Server {
 
     /// Opens a portal and answers where it listens (port 0: any free port).
     pub fn listen(&self, address: SocketAddr) -> io::Result<SocketAddr> {
-        let shared = Arc::clone(&self.shared);
-        self.add(Portal::open(address, move |socket, peer| Shared::serve(&shared, socket, peer))?)
+        self.add(Portal::open(address, self.acceptor())?)
     }
 
     /// Takes over a socket that listens already.
     pub fn adopt(&self, listener: TcpListener) -> io::Result<SocketAddr> {
-        let shared = Arc::clone(&self.shared);
-        self.add(Portal::adopt(listener, move |socket, peer| Shared::serve(&shared, socket, peer))?)
+        self.add(Portal::adopt(listener, self.acceptor())?)
+    }
+
+    /// A portal's thread keeps nothing of the server alive: it may end a little after [`Server::stop`].
+    fn acceptor(&self) -> impl Fn(TcpStream, SocketAddr) + Send + 'static {
+        let server = Arc::downgrade(&self.shared);
+        move |socket, peer| {
+            if let Some(shared) = server.upgrade() {
+                Shared::serve(&shared, socket, peer);
+            }
+        }
     }
 
     fn add(&self, portal: Arc<Portal>) -> io::Result<SocketAddr> {
@@ -225,7 +252,7 @@ impl Server {
 
 impl Shared {
     fn threads(&self) -> MutexGuard<'_, Threads> {
-        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+        self.roll.threads()
     }
 
     fn await_connections(&self, until: Instant) {
@@ -235,7 +262,7 @@ impl Shared {
             if left.is_zero() {
                 return;
             }
-            let waited = self.thread_ended.wait_timeout(threads, left);
+            let waited = self.roll.thread_ended.wait_timeout(threads, left);
             threads = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
@@ -253,35 +280,28 @@ impl Shared {
             threads.connections += 1;
             threads.logins += 1;
         }
-        let own = Arc::clone(shared);
-        let run = move || Self::connection_thread(&own, socket, peer);
+        let (own, roll) = (Arc::clone(shared), Arc::clone(&shared.roll));
+        let run = move || roll.connection_ended(Self::connection_thread(own, socket, peer));
         if let Err(error) = spawn("scstu-conn".into(), STACK_BYTES, run) {
             shared.noise.say(|| warn!("connection from {peer} closed: no thread for it: {error}"));
-            shared.connection_ended(true);
+            shared.roll.connection_ended(true);
         }
     }
 
-    /// A panic is our bug; it costs this connection only.
-    fn connection_thread(shared: &Arc<Self>, socket: TcpStream, peer: SocketAddr) {
+    /// A panic is our bug; it costs this connection only. Answers whether it was still logging in.
+    fn connection_thread(shared: Arc<Self>, socket: TcpStream, peer: SocketAddr) -> bool {
         let mut logging_in = true;
         let served = catch_unwind(AssertUnwindSafe(|| {
             if socket.set_nodelay(true).is_err() {
                 return;
             }
             let Ok(portal) = socket.local_addr() else { return };
-            Serving::new(Arc::clone(shared), socket, peer, portal, &mut logging_in).run();
+            Serving::new(shared, socket, peer, portal, &mut logging_in).run();
         }));
         if served.is_err() {
             warn!("connection from {peer} closed: internal error");
         }
-        shared.connection_ended(logging_in);
-    }
-
-    fn connection_ended(&self, was_logging_in: bool) {
-        let mut threads = self.threads();
-        threads.connections -= 1;
-        threads.logins -= usize::from(was_logging_in);
-        self.thread_ended.notify_all();
+        logging_in
     }
 
     /// A connection has logged in.
