@@ -31,7 +31,8 @@ unsafe fn size_of<T: Growing>(pointer: *const T) -> Result<usize, Error> {
     }
     // SAFETY: not NULL and aligned, so the caller promises a `usize` there.
     let size = unsafe { pointer.cast::<usize>().read() };
-    if size < T::FIRST || size > LONGEST {
+    // A size that is no multiple of the alignment is no sizeof, and could end within a pointer.
+    if size < T::FIRST || size > LONGEST || size % align_of::<T>() != 0 {
         let text = format!(
             "struct {name} says that it has {size} bytes; its size must be sizeof, at least {}",
             T::FIRST
