@@ -56,6 +56,10 @@
 //!    last one; they leave in one `sendmsg` with what else is there, uncopied. What the socket does not
 //!    take is left to the connection's thread.
 //!
+//! Where a unit's last tasks were quicker than a thread wakes, one worker carries them all out and holds the
+//! outbox meanwhile (`server::lane`). With an asynchronous backstore 5 is the row's `submit`: it names one
+//! request after the other, and whoever completes one goes on with the task.
+//!
 //! A WRITE differs in 3: the receiver fetches its data (immediate, unsolicited, by R2T) into its buffer
 //! first, after everything that can be refused was; [`iscsi::action::Action::Execute`] follows the last
 //! byte.

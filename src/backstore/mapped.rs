@@ -77,14 +77,7 @@ fn place(offset: u64) -> Result<usize, BlockError> {
 
 impl Backstore for MappedStore {
     fn geometry(&self) -> Geometry {
-        Geometry {
-            block_size: self.block_size,
-            blocks: self.map.len() as u64 / u64::from(self.block_size),
-            physical_block_exponent: 0,
-            optimal_transfer_bytes: 0,
-            unmap_granularity_bytes: 0,
-            unmap_alignment_bytes: 0,
-        }
+        Geometry::plain(self.block_size, self.map.len() as u64 / u64::from(self.block_size))
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -45,6 +45,18 @@ pub struct Geometry {
 }
 
 impl Geometry {
+    /// So many blocks of so many bytes, of which nothing more is known.
+    pub const fn plain(block_size: u32, blocks: u64) -> Self {
+        Geometry {
+            block_size,
+            blocks,
+            physical_block_exponent: 0,
+            optimal_transfer_bytes: 0,
+            unmap_granularity_bytes: 0,
+            unmap_alignment_bytes: 0,
+        }
+    }
+
     /// Length of the medium in bytes.
     pub fn bytes(&self) -> u64 {
         self.blocks.saturating_mul(u64::from(self.block_size))

@@ -22,14 +22,7 @@ impl NullStore {
 
 impl Backstore for NullStore {
     fn geometry(&self) -> Geometry {
-        Geometry {
-            block_size: self.block_size,
-            blocks: self.bytes.load(Ordering::Relaxed) / u64::from(self.block_size),
-            physical_block_exponent: 0,
-            optimal_transfer_bytes: 0,
-            unmap_granularity_bytes: 0,
-            unmap_alignment_bytes: 0,
-        }
+        Geometry::plain(self.block_size, self.bytes.load(Ordering::Relaxed) / u64::from(self.block_size))
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -89,14 +89,8 @@ fn new_group() -> Group {
 
 impl Backstore for RamStore {
     fn geometry(&self) -> Geometry {
-        Geometry {
-            block_size: self.block_size,
-            blocks: self.bytes.load(Ordering::Acquire) / u64::from(self.block_size),
-            physical_block_exponent: 0,
-            optimal_transfer_bytes: 0,
-            unmap_granularity_bytes: self.block_size,
-            unmap_alignment_bytes: 0,
-        }
+        let blocks = self.bytes.load(Ordering::Acquire) / u64::from(self.block_size);
+        Geometry { unmap_granularity_bytes: self.block_size, ..Geometry::plain(self.block_size, blocks) }
     }
 
     fn capabilities(&self) -> Capabilities {

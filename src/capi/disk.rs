@@ -223,14 +223,7 @@ impl Disk {
     }
 }
 
-const NOWHERE: Geometry = Geometry {
-    block_size: 512,
-    blocks: 0,
-    physical_block_exponent: 0,
-    optimal_transfer_bytes: 0,
-    unmap_granularity_bytes: 0,
-    unmap_alignment_bytes: 0,
-};
+const NOWHERE: Geometry = Geometry::plain(512, 0);
 const NO_DATA: iovec = iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
 
 /// A device that nobody uses any more. It keeps the handler, and so holds up scstu_free(), until it is

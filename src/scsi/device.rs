@@ -263,14 +263,7 @@ impl Device {
         store: Option<Arc<dyn StateStore>>,
         (mode, reservations): (ModeParameters, Reservations),
     ) -> Arc<Self> {
-        let none = Geometry {
-            block_size: new.block_size,
-            blocks: 0,
-            physical_block_exponent: 0,
-            optimal_transfer_bytes: 0,
-            unmap_granularity_bytes: 0,
-            unmap_alignment_bytes: 0,
-        };
+        let none = Geometry::plain(new.block_size, 0);
         let geometry = new.gate.as_ref().map_or(none, |gate| gate.geometry());
         let default_mode = default_mode(&new);
         let state = State {

@@ -159,14 +159,7 @@ pub(super) fn open(kind: &Arc<Kind>, request: &OpenRequest) -> Opened {
     attempt(kind, device, &text)?;
     let shape = shape(kind, device);
     let cache = Cache { write_through: request.write_through, non_volatile: request.nv_cache };
-    let none = Geometry {
-        block_size: 512,
-        blocks: 0,
-        physical_block_exponent: 0,
-        optimal_transfer_bytes: 0,
-        unmap_granularity_bytes: 0,
-        unmap_alignment_bytes: 0,
-    };
+    let none = Geometry::plain(512, 0);
     // Made in any case: dropping it closes the device.
     let store = Store::new(Arc::clone(kind), device, shape.clone().unwrap_or(none), cache);
     let what = |what: String| invalid(format!("{} has opened a device with {what}", kind.name()));
