@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::backstore::buffer::Buffer;
 use crate::backstore::io::{Io, Operation, Owner};
@@ -16,7 +16,7 @@ use crate::scsi::task::{Completion, Context, Failure, SenseData, Task};
 use crate::scsi::task_set::{Extent, Owed};
 
 /// Bytes whose multiples are aligned, for the counters.
-const ALIGNED_BYTES: u32 = 4096;
+const ALIGNED_BYTES: u64 = 4096;
 
 /// What became of a task that has all its data.
 #[must_use]
@@ -371,20 +371,25 @@ fn count(task: &Task, good: bool) {
         counters.commands[1].fetch_add(1, Ordering::Relaxed);
         let bytes = if good { u64::from(task.data_in_length) } else { 0 };
         counters.bytes[0].fetch_add(bytes, Ordering::Relaxed);
-        counters.unaligned[0].fetch_add(u64::from(is_unaligned(task)), Ordering::Relaxed);
+        count_unaligned(task, &counters.unaligned[0]);
     } else if task.transfer.data_out > 0 {
         counters.commands[2].fetch_add(1, Ordering::Relaxed);
         counters.bytes[1].fetch_add(task.data_out_length as u64, Ordering::Relaxed);
-        counters.unaligned[1].fetch_add(u64::from(is_unaligned(task)), Ordering::Relaxed);
+        count_unaligned(task, &counters.unaligned[1]);
     } else {
         counters.commands[0].fetch_add(1, Ordering::Relaxed);
     }
 }
 
-/// It touches blocks, and not whole pieces of 4 KiB: most media read such a piece to write part of it.
-fn is_unaligned(task: &Task) -> bool {
-    let mask = u64::from(ALIGNED_BYTES / task.block_size.max(1)).saturating_sub(1);
-    task.extent != Extent::WHOLE && (task.extent.lba | task.extent.blocks) & mask != 0
+/// Counts a command that touches blocks, and not whole pieces of 4 KiB: most media read such a piece to write
+/// part of it.
+fn count_unaligned(task: &Task, counter: &AtomicU64) {
+    let Extent { lba, blocks } = task.extent;
+    let (start, length) =
+        (lba.wrapping_mul(task.block_size.into()), blocks.wrapping_mul(task.block_size.into()));
+    if task.extent != Extent::WHOLE && (start | length) % ALIGNED_BYTES != 0 {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 fn answer(task: &mut Task, outcome: Result<(), Failure>) {
