@@ -154,11 +154,12 @@ fn the_memory_for_data_is_shown_as_it_is() {
     assert_eq!(line()[..2], ["0", "0"]);
     for _ in 0..3 {
         session.good(0, &[0x28, 0, 0, 0, 0, 0, 0, 0, 128, 0], 65536, &[]).unwrap();
+        // The answer is here before its memory is given back.
+        until("one buffer of 16 pages, which waits", || line()[3] == "16/16/1");
     }
     let own = line();
     let [hits, total] = [&own[0], &own[1]].map(|text| text.parse::<u32>().unwrap());
     assert!(total == 3 && (2..=3).contains(&hits), "{own:?}");
-    assert_eq!(own[3], "16/16/1", "one buffer of 16 pages, which waits");
     let text = world.read("sgv/global_stats");
     assert!(text.starts_with("Inactive/active pages") && text.contains("131072/131072\n"), "{text}");
     world.write("sgv/global_stats", "0");
