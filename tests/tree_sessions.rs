@@ -3,90 +3,25 @@
 #![allow(clippy::unwrap_used)] // A test panics to fail.
 
 mod initiator;
-
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
+mod world;
 
 use initiator::{Initiator, Options};
-use scstu::instance::{Instance, Options as InstanceOptions};
-use scstu::mgmt::tree::{Kind, Tree};
-
-const TARGET: &str = "iqn.2026-01.org.scstu:t";
-const LIMIT: Duration = Duration::from_secs(30);
-const INQUIRY: [u8; 6] = [0x12, 0, 0, 0, 96, 0];
-const TEST_UNIT_READY: [u8; 6] = [0; 6];
-
-struct World {
-    tree: Tree,
-    address: SocketAddr,
-    _instance: Instance,
-}
+use scstu::mgmt::tree::Kind;
+use world::{INQUIRY, TARGET, TEST_UNIT_READY, World, attention, until};
 
 impl World {
     /// Two RAM disks; one of them is LUN 0.
     fn new() -> World {
-        let instance = Instance::new(InstanceOptions::default()).unwrap();
-        instance.start().unwrap();
-        let address = instance.listen("127.0.0.1:0".parse().unwrap()).unwrap();
-        let tree = Tree::new(Arc::clone(instance.model()));
-        let world = World { tree, address, _instance: instance };
-        for (path, text) in [
+        let world = World::empty();
+        world.write_all(&[
             ("handlers/vdisk_ram/mgmt", "add_device a size=1M"),
             ("handlers/vdisk_ram/mgmt", "add_device b size=1M"),
             ("targets/iscsi/mgmt", &format!("add_target {TARGET}")),
             ("@/luns/mgmt", "add a 0"),
             ("@/enabled", "1"),
-        ] {
-            world.write(path, text);
-        }
+        ]);
         world
     }
-
-    fn path(path: &str) -> String {
-        path.replace('@', &format!("targets/iscsi/{TARGET}"))
-    }
-
-    fn write(&self, path: &str, text: &str) {
-        self.tree
-            .write(&Self::path(path), text)
-            .unwrap_or_else(|error| panic!("{text:?} to {path}: {error}"));
-    }
-
-    fn read(&self, path: &str) -> String {
-        self.tree.read(&Self::path(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
-    }
-
-    fn sessions(&self) -> Vec<String> {
-        let listed = self.tree.list(&Self::path("@/sessions")).unwrap();
-        listed.into_iter().map(|(name, _)| name).collect()
-    }
-
-    /// A login, behind its first unit attention.
-    fn login(&self) -> Initiator {
-        let mut session = Initiator::login(self.address, TARGET, &Options::default()).unwrap();
-        session.good(0, &TEST_UNIT_READY, 0, &[]).unwrap();
-        session
-    }
-}
-
-fn until(what: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + LIMIT;
-    while !condition() {
-        assert!(Instant::now() < deadline, "{what}: not within {LIMIT:?}");
-        thread::sleep(Duration::from_millis(2));
-    }
-}
-
-/// Code and qualifier of a unit attention; `None` for GOOD.
-fn attention(session: &mut Initiator, lun: u8) -> Option<(u8, u8)> {
-    let answer = session.command(lun, &TEST_UNIT_READY, 0, &[]).unwrap();
-    if answer.status == 0 {
-        return None;
-    }
-    assert_eq!((answer.status, answer.sense[2] & 0x0f), (2, 6), "{:x?}", answer.sense);
-    Some((answer.sense[12], answer.sense[13]))
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Access states of device groups: explicit transitions, and backing stores that follow their state.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 
+use crate::attr::Error;
 use crate::model::apply::Batch;
 use crate::model::{Change, Configuration, Model, Object};
 use crate::scsi::alua::{AccessState, Cause, ControlFailed, PortGroupControl};
@@ -45,21 +47,29 @@ impl TargetPorts for Control {
     }
 }
 
-impl Model {
+impl Batch<'_> {
     /// `bind_alua_state` (SCST 1.4.2): a backing store closes when no local path may reach it, and opens
-    /// again when one may.
-    pub(super) fn bind_to_groups(&self, batch: &mut Batch<'_>) {
-        for name in std::mem::take(&mut batch.regrouped) {
-            let group = batch.next.device_group_of(&name).map(|(_, group)| group);
+    /// again when one may. One that cannot be opened refuses the changes: a path that is said to be active
+    /// and reaches nothing would be used. Answers which have been opened.
+    pub(super) fn bind_to_groups(&mut self) -> Result<BTreeSet<String>, (usize, Error)> {
+        let mut opened = BTreeSet::new();
+        for (name, at) in &self.regrouped {
+            let group = self.next.device_group_of(name).map(|(_, group)| group);
             let unreachable = group.is_some_and(Configuration::is_unreachable);
-            let Some(object) = batch.next.devices.get_mut(&name) else { continue };
-            if object.config.is_held_closed() == (unreachable && object.config.bind_alua_state) {
+            let Some(object) = self.next.devices.get_mut(name) else { continue };
+            let closed = unreachable && object.config.bind_alua_state;
+            if object.config.is_held_closed() == closed {
                 continue;
             }
-            match Arc::make_mut(object).hold_closed(unreachable) {
-                Ok(effects) => batch.effects.extend(effects),
-                Err(error) => log::error!("device {name}: {error}; it stays closed"),
+            let refused = |error: Error| {
+                let text = format!("device {name} cannot be opened again: {}", error.text);
+                (*at, Error::new(error.errno, text))
+            };
+            self.effects.extend(Arc::make_mut(object).hold_closed(closed).map_err(refused)?);
+            if !closed {
+                opened.insert(name.clone());
             }
         }
+        Ok(opened)
     }
 }

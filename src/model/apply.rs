@@ -1,7 +1,7 @@
 //! How changes are made: on a copy of the configuration, which takes the place of the old one when all of
 //! them are right.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::attr::{Access, Attr, Error};
@@ -32,8 +32,11 @@ pub(super) struct Batch<'m> {
     pub(super) effects: Vec<Effect>,
     /// Targets, by key, whose sessions may see something else.
     pub(super) touched: BTreeSet<String>,
-    /// Devices whose target port groups may have changed.
-    pub(super) regrouped: BTreeSet<String>,
+    /// Devices whose target port groups may have changed, or what follows from them, each with the place of
+    /// the last change that did it.
+    pub(super) regrouped: BTreeMap<String, usize>,
+    /// Place of the change that is being made.
+    pub(super) at: usize,
     /// Objects that are gone; their files close when the batch does.
     removed: Vec<Arc<DeviceObject>>,
     /// Nothing is opened: it is only seen whether the words are right.
@@ -70,7 +73,8 @@ impl<'m> Batch<'m> {
             next: now.clone(),
             effects: Vec::new(),
             touched: BTreeSet::new(),
-            regrouped: BTreeSet::new(),
+            regrouped: BTreeMap::new(),
+            at: 0,
             removed: Vec::new(),
             is_rehearsal: false,
         }
@@ -171,6 +175,7 @@ impl<'m> Batch<'m> {
             Object::Device(device) => {
                 let effects = self.device(device)?.set(name, value)?;
                 self.effects.extend(effects);
+                self.rebind(device, name);
                 return self.check_reservations_file(device);
             }
             Object::Iscsi | Object::CopyManager if dynamic::find(name, true).is_some() => {
@@ -230,6 +235,7 @@ impl<'m> Batch<'m> {
             let fresh = self.model.fresh_device(&self.next, &handler, device);
             let effects = self.device(device)?.reset(name, &fresh)?;
             self.effects.extend(effects);
+            self.rebind(device, name);
             return Ok(());
         }
         let value = fresh::value(&self.next, object, name);

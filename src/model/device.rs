@@ -193,7 +193,8 @@ impl DeviceConfig {
         (self.handler.check)(open).map_err(|error| Error::new(error.errno, error.text))
     }
 
-    /// The medium that the configuration opens; none when it is not active, or for an empty drive.
+    /// The medium that the configuration opens; none when it is not active, while its access state keeps it
+    /// closed, or for an empty drive.
     fn opened(&self) -> Result<Option<Arc<Gate>>, Error> {
         if !self.active || self.is_held_closed || self.is_rehearsal {
             return Ok(None);
@@ -204,10 +205,14 @@ impl DeviceConfig {
         Ok(store.map(|store| Arc::new(Gate::new(store))))
     }
 
-    /// Blocks can be freed: asked for, or the backing can and nobody has said no.
+    /// Blocks can be freed: asked for, or the backing can and nobody has said no. One that is closed is what
+    /// it was, or what was asked for.
     fn is_thin(&self, gate: Option<&Gate>) -> bool {
-        let can = gate.is_some_and(|gate| gate.capabilities().contains(Capabilities::UNMAP));
-        can && self.open.thin_provisioned.unwrap_or(true)
+        let asked = self.open.thin_provisioned;
+        match gate {
+            Some(gate) => gate.capabilities().contains(Capabilities::UNMAP) && asked.unwrap_or(true),
+            None => asked.unwrap_or(self.settings.thin_provisioned),
+        }
     }
 
     /// Whether the medium is never written: a drive, or a disk that is read-only.
@@ -238,9 +243,14 @@ impl DeviceConfig {
             return Ok(());
         }
         let gate = self.opened()?;
+        self.change_medium(gate);
+        Ok(())
+    }
+
+    /// The backing store of a disk opens or closes.
+    fn change_medium(&mut self, gate: Option<Arc<Gate>>) {
         self.settings.thin_provisioned = self.is_thin(gate.as_deref());
         self.after(|device| Effect::Medium { device, gate, absent: MediumState::Closed });
-        Ok(())
     }
 
     /// `filename`: of a disk only while it is closed; of a drive it changes the medium (SCST 1.4.4).
@@ -447,16 +457,16 @@ impl DeviceObject {
         Ok(self.config.pending.take())
     }
 
-    /// Closes the backing store because no path reaches it, or opens it again. When it cannot be opened it
-    /// stays closed.
+    /// Closes the backing store because no path reaches it, or opens it again.
     pub(super) fn hold_closed(&mut self, closed: bool) -> Result<Vec<Effect>, Error> {
         let config = &mut self.config;
+        let before = config.settings.clone();
         config.is_held_closed = closed;
         if config.active {
-            let gate = config.opened().inspect_err(|_| config.is_held_closed = true)?;
-            config.after(|device| Effect::Medium { device, gate, absent: MediumState::Closed });
+            let gate = config.opened()?;
+            config.change_medium(gate);
         }
-        Ok(config.pending.take())
+        Ok(self.effects(&before))
     }
 
     /// Enters where it is mapped; numbers of links are never used again while the device lives.

@@ -1,11 +1,11 @@
 //! Device groups: which targets reach which devices, and in which asymmetric access state (SCST 1.10).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::attr::{Attr, Error, Kind, Saved};
 use crate::model::Configuration;
 use crate::model::ordered::Ordered;
-use crate::scsi::alua::{AccessState, TargetPortGroup};
+use crate::scsi::alua::{AccessState, Cause, TargetPortGroup};
 
 /// A target in a target group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +60,15 @@ impl Configuration {
             ports: own.members.iter().map(identifier).collect(),
         });
         shown.collect()
+    }
+
+    /// Shows the units these groups.
+    pub(super) fn show_groups(&self, groups: BTreeMap<String, Vec<TargetPortGroup>>, cause: Cause) {
+        for (name, list) in groups {
+            if let Some(object) = self.devices.get(&name) {
+                let _ = object.device.set_target_port_groups(list, cause);
+            }
+        }
     }
 
     /// Whether no local path to the devices of a group reaches the medium, though there are local paths.

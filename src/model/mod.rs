@@ -304,7 +304,8 @@ impl Model {
     /// Whether the list could be carried out: backstores are opened, and closed again.
     pub fn check_all(&self, changes: &[Change]) -> Result<(), (usize, Error)> {
         let _writing = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        self.prepare(Batch::new(self, &self.configuration()), changes).map(|_| ())
+        let (mut batch, _) = self.prepare(Batch::new(self, &self.configuration()), changes)?;
+        batch.bind_to_groups().map(|_| ())
     }
 
     /// Whether the list is right as far as can be said without opening anything: names, attributes and
@@ -329,6 +330,7 @@ impl Model {
     ) -> Result<(Batch<'m>, Vec<usize>), (usize, Error)> {
         let mut marks = Vec::with_capacity(changes.len());
         for (at, change) in changes.iter().enumerate() {
+            batch.at = at;
             batch.apply(change).map_err(|error| (at, error))?;
             marks.push(batch.effects.len());
         }
@@ -356,7 +358,9 @@ impl Model {
         let (mut batch, marks) = self.prepare(Batch::new(self, &self.configuration()), changes)?;
         let last = changes.len().saturating_sub(1);
         let groups = batch.regrouped();
-        self.bind_to_groups(&mut batch);
+        let opened = batch.bind_to_groups()?;
+        // A path is said to be active when the medium is there, and the medium goes when no path is.
+        let (early, late) = groups.into_iter().partition(|(name, _)| !opened.contains(name));
         attempt(&batch.effects)
             .map_err(|(effect, error)| (marks.partition_point(|mark| *mark <= effect).min(last), error))?;
         let next = Arc::new(batch.next.clone());
@@ -364,13 +368,10 @@ impl Model {
             let mut configuration = self.configuration.write().unwrap_or_else(PoisonError::into_inner);
             std::mem::replace(&mut *configuration, next)
         };
-        for (name, list) in groups {
-            if let Some(object) = batch.next.devices.get(&name) {
-                let _ = object.device.set_target_port_groups(list, cause);
-            }
-        }
+        batch.next.show_groups(early, cause);
         let later = self.hold(&batch, &marks)?;
         self.carry_out(batch);
+        self.configuration().show_groups(late, cause);
         self.tell_watcher();
         // Devices that are gone may close their files: last, and under no lock but the writers'.
         drop(before);

@@ -7,6 +7,7 @@ use crate::attr::Error;
 use crate::model::apply::Batch;
 use crate::model::device_group::{DeviceGroup, Member, TargetGroup};
 use crate::model::{Change, check_name, exists, unknown};
+use crate::scsi::alua::TargetPortGroup;
 
 impl Batch<'_> {
     pub(super) fn apply_to_groups(&mut self, change: &Change) -> Result<(), Error> {
@@ -91,7 +92,7 @@ impl Batch<'_> {
     /// The units of a device group will be told of its target groups.
     pub(super) fn regroup(&mut self, group: &str) {
         let devices = self.next.device_groups.get(group).map(|group| group.devices.iter().cloned());
-        self.regrouped.extend(devices.into_iter().flatten());
+        self.regrouped.extend(devices.into_iter().flatten().map(|device| (device, self.at)));
     }
 
     /// So will those of all device groups in which this target is.
@@ -100,16 +101,23 @@ impl Batch<'_> {
         let has = |own: &TargetGroup| own.members.contains_key(&name);
         let groups = self.next.device_groups.values().filter(|group| group.target_groups.values().any(has));
         let devices: Vec<String> = groups.flat_map(|group| group.devices.iter().cloned()).collect();
-        self.regrouped.extend(devices);
+        self.regrouped.extend(devices.into_iter().map(|device| (device, self.at)));
+    }
+
+    /// Whether the backing store follows the access state may have changed.
+    pub(super) fn rebind(&mut self, device: &str, attribute: &str) {
+        if attribute == "bind_alua_state" {
+            self.regrouped.insert(device.to_owned(), self.at);
+        }
     }
 
     /// Target port groups of every unit concerned, by its name.
-    pub(in crate::model) fn regrouped(&self) -> BTreeMap<String, Vec<crate::scsi::alua::TargetPortGroup>> {
+    pub(in crate::model) fn regrouped(&self) -> BTreeMap<String, Vec<TargetPortGroup>> {
         let groups = |device: &String| {
             let group = self.next.device_group_of(device);
             (device.clone(), group.map_or(Vec::new(), |(_, group)| self.next.port_groups(group)))
         };
-        self.regrouped.iter().filter(|name| self.next.devices.contains_key(*name)).map(groups).collect()
+        self.regrouped.keys().filter(|name| self.next.devices.contains_key(*name)).map(groups).collect()
     }
 
     /// Target groups that name a target of another node have a target of this one from now on: as they would
