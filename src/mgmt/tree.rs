@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::attr::{Access, Attr, Error, Kind as ValueKind, Tail, with_key};
 use crate::model::view::{Entry, View, Visitor};
-use crate::model::{Change, Model, Object};
+use crate::model::{Change, Model, Object, dynamic};
 
 /// Longest write in bytes: one page.
 pub const WRITE_LIMIT: usize = 4096;
@@ -30,6 +30,29 @@ pub enum Kind {
         /// Where it leads, relative to its own directory.
         target: String,
     },
+}
+
+/// Whether what is at `path` is there for as long as the directory above it: not so what verbs, logins and
+/// commands add and remove. Whoever shows the tree need not look for it again.
+pub fn is_lasting(path: &str, kind: &Kind) -> bool {
+    let parts: Vec<&str> = path.split('/').collect();
+    match kind {
+        Kind::Link { .. } => false,
+        Kind::Directory => matches!(
+            parts[..],
+            [_] | ["targets", _]
+                | ["devices", _, "exported"]
+                | ["device_groups", _, "devices" | "target_groups"]
+                | ["targets", _, _, "luns" | "ini_groups" | "sessions"]
+                | ["targets", _, _, "ini_groups", _, "luns" | "initiators"]
+        ),
+        Kind::File { .. } => match parts[..] {
+            [.., "initiators", _] => false,
+            ["targets", _, name] => dynamic::find(name, true).is_none(),
+            ["targets", _, _, name] => dynamic::find(name, false).is_none(),
+            _ => true,
+        },
+    }
 }
 
 /// A command of a `mgmt` file.
@@ -131,7 +154,7 @@ impl Tree {
             Found::Directory(_) => Ok(Kind::Directory),
             Found::Link(target) => Ok(Kind::Link { target }),
             Found::File { object, name } => {
-                let mode = file(&view, &object, &name)?.ok_or_else(|| no_entry(path))?.mode;
+                let mode = mode(&view, &object, &name)?.ok_or_else(|| no_entry(path))?;
                 Ok(Kind::File { mode })
             }
         }
@@ -197,7 +220,7 @@ impl Tree {
         };
         let mode = {
             let view = self.model.view();
-            file(&view, &object, &name)?.ok_or_else(|| no_entry(path))?.mode
+            mode(&view, &object, &name)?.ok_or_else(|| no_entry(path))?
         };
         if mode & 0o200 == 0 {
             return Err(Error::new(libc::EIO, format!("/{path} cannot be written")));
@@ -230,7 +253,7 @@ impl Tree {
         let file = file(&view, &object, &name)?.ok_or_else(|| no_entry(path))?;
         let verbs = object.verbs().iter();
         let verbs = verbs.map(|v| VerbDescription { name: v.name, syntax: v.syntax, help: v.help });
-        let row = crate::model::dynamic::find(&name, object == Object::Iscsi).map(|(row, _)| row);
+        let row = dynamic::find(&name, object == Object::Iscsi).map(|(row, _)| row);
         let is_command = name == COMMANDS;
         Ok(Description {
             mode: file.mode,
@@ -262,13 +285,22 @@ struct File {
 }
 
 fn file(view: &View<'_>, object: &Object, name: &str) -> Result<Option<File>, Error> {
-    let mut show = Show { name, found: None };
+    look_at(view, object, name, true)
+}
+
+/// The permission bits of a file, without what it holds.
+fn mode(view: &View<'_>, object: &Object, name: &str) -> Result<Option<u32>, Error> {
+    Ok(look_at(view, object, name, false)?.map(|file| file.mode))
+}
+
+fn look_at(view: &View<'_>, object: &Object, name: &str, with_content: bool) -> Result<Option<File>, Error> {
+    let mut show = Show { name, with_content, found: None };
     view.visit(object, &mut show)?;
     if show.found.is_some() {
         return Ok(show.found);
     }
     if name == COMMANDS && !object.verbs().is_empty() {
-        let content = Some(view.usage(object));
+        let content = with_content.then(|| view.usage(object));
         return Ok(Some(File { mode: Access::ReadWrite.mode(), content }));
     }
     if let Some(value) = view.values(object).into_iter().find(|value| value.file == name) {
@@ -292,6 +324,7 @@ impl Visitor for Names {
 /// Shows one attribute.
 struct Show<'n> {
     name: &'n str,
+    with_content: bool,
     found: Option<File>,
 }
 
@@ -299,7 +332,7 @@ impl Visitor for Show<'_> {
     fn rows<T>(&mut self, rows: &'static [Attr<T>], object: &T) {
         let Some(row) = rows.iter().find(|row| row.name == self.name) else { return };
         let Some(access) = (row.here)(object, row.access) else { return };
-        let content = (access != Access::WriteOnly).then(|| row.show(object));
+        let content = (self.with_content && access != Access::WriteOnly).then(|| row.show(object));
         self.found = Some(File { mode: access.mode(), content });
     }
 }

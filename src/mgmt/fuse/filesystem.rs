@@ -2,8 +2,10 @@
 //!
 //! As in sysfs: a file has the size 4096 whatever is in it; its text is made when it is read from the start
 //! and is one page at most; one write is one message, wherever it is written to; truncating does nothing.
-//! Nothing is cached. Permissions are checked by the kernel (`default_permissions`), and here where root
-//! passes it: who writes to a file of mode 0444 or reads one of mode 0200 gets EIO.
+//! What files hold is never cached, nor that an object is there; the kernel remembers only what comes and
+//! goes with the directory above it ([`is_lasting`]), and what a number has for permissions. Permissions are
+//! checked by the kernel (`default_permissions`), and here where root passes it: who writes to a file of mode
+//! 0444 or reads one of mode 0200 gets EIO.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -17,7 +19,7 @@ use fuser::{
     ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyOpen, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use scstu::mgmt::control::Files;
-use scstu::mgmt::tree::Kind;
+use scstu::mgmt::tree::{Kind, is_lasting};
 use scstu::model::Error;
 use scstu::sys::process::{effective_group, effective_user};
 
@@ -27,8 +29,9 @@ use super::inodes::{Inodes, ROOT, UNKNOWN};
 const PAGE: usize = 4096;
 /// Longest piece of a write that comes as one; a longer one is refused, so none is taken in pieces.
 const MAX_WRITE: u32 = 128 << 10;
-/// The kernel asks again each time.
-const NO_TIME: Duration = Duration::ZERO;
+/// How long the kernel need not ask for attributes, and for the names of what lasts. A device that is made
+/// again with another handler has other files: opening asks, whatever the kernel remembers.
+const REMEMBERED: Duration = Duration::from_secs(1);
 
 type Names = Vec<(String, Kind)>;
 /// A text that was read, or none yet.
@@ -121,12 +124,14 @@ impl Filesystem {
         lock(&self.inodes).path(number.into()).ok_or(Errno::ENOENT)
     }
 
-    fn find(&self, parent: INodeNo, name: &OsStr) -> Result<(u64, Kind), Errno> {
+    /// What has this name, and how long the kernel may take it for there.
+    fn find(&self, parent: INodeNo, name: &OsStr) -> Result<(u64, Kind, Duration), Errno> {
         let name = name.to_str().ok_or(Errno::ENOENT)?;
         let parent = self.path(parent)?;
         let path = if parent.is_empty() { name.to_owned() } else { format!("{parent}/{name}") };
         let kind = self.files.kind(&path).map_err(|error| errno(&error))?;
-        Ok((lock(&self.inodes).look_up(&path, &kind), kind))
+        let lasting = if is_lasting(&path, &kind) { REMEMBERED } else { Duration::ZERO };
+        Ok((lock(&self.inodes).look_up(&path, &kind), kind, lasting))
     }
 
     fn look_at(&self, number: INodeNo) -> Result<FileAttr, Errno> {
@@ -208,7 +213,10 @@ impl fuser::Filesystem for Filesystem {
 
     fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         match self.find(parent, name) {
-            Ok((number, kind)) => reply.entry(&NO_TIME, &self.attributes(number, &kind), Generation(0)),
+            Ok((number, kind, lasting)) => {
+                let attributes = self.attributes(number, &kind);
+                reply.entry_with_ttls(&REMEMBERED, &lasting, &attributes, Generation(0));
+            }
             Err(error) => reply.error(error),
         }
     }
@@ -219,7 +227,7 @@ impl fuser::Filesystem for Filesystem {
 
     fn getattr(&self, _request: &Request, number: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
         match self.look_at(number) {
-            Ok(attributes) => reply.attr(&NO_TIME, &attributes),
+            Ok(attributes) => reply.attr(&REMEMBERED, &attributes),
             Err(error) => reply.error(error),
         }
     }
@@ -247,7 +255,7 @@ impl fuser::Filesystem for Filesystem {
             return reply.error(Errno::EPERM);
         }
         match self.look_at(number) {
-            Ok(attributes) => reply.attr(&NO_TIME, &attributes),
+            Ok(attributes) => reply.attr(&REMEMBERED, &attributes),
             Err(error) => reply.error(error),
         }
     }
@@ -260,7 +268,11 @@ impl fuser::Filesystem for Filesystem {
     }
 
     fn open(&self, _request: &Request, number: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        match self.path(number) {
+        let there = self.path(number).and_then(|path| {
+            self.files.kind(&path).map_err(|error| errno(&error))?;
+            Ok(path)
+        });
+        match there {
             Ok(path) => {
                 let open = Open::File { path, text: Arc::default() };
                 reply.opened(self.enter(open), FopenFlags::FOPEN_DIRECT_IO);
@@ -305,7 +317,8 @@ impl fuser::Filesystem for Filesystem {
     }
 
     fn flush(&self, _request: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
-        reply.ok();
+        // The kernel does not ask again.
+        reply.error(Errno::ENOSYS);
     }
 
     fn fsync(&self, _request: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {

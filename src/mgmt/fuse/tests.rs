@@ -16,6 +16,8 @@ use super::*;
 struct Fake {
     written: Mutex<Vec<(String, String)>>,
     reads: Mutex<BTreeMap<String, usize>>,
+    looks: Mutex<BTreeMap<String, usize>>,
+    gone: Mutex<Option<String>>,
 }
 
 const FILES: [(&str, u32); 7] = [
@@ -30,6 +32,10 @@ const FILES: [(&str, u32); 7] = [
 
 impl Files for Fake {
     fn kind(&self, path: &str) -> Result<Kind, Error> {
+        *self.looks.lock().unwrap().entry(path.into()).or_default() += 1;
+        if self.gone.lock().unwrap().as_ref().is_some_and(|gone| path.starts_with(gone)) {
+            return Err(Error::new(libc::ENOENT, "gone"));
+        }
         match path {
             "" | "folder" | "folder/inner" => Ok(Kind::Directory),
             "folder/link" => Ok(Kind::Link { target: "../plain".into() }),
@@ -240,4 +246,26 @@ fn a_second_mount_is_refused_and_a_dead_one_goes() {
     assert!(fs::read_dir(&mount.directory).unwrap().next().is_none());
     drop(file);
     assert_eq!(fs::metadata(mount.at("plain")).unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn only_what_comes_and_goes_is_looked_for_each_time() {
+    let Some(mount) = Mount::new("lasting") else { return };
+    let file = mount.at("folder/inner/plain");
+    let looks = |path: &str| mount.fake.looks.lock().unwrap().get(path).copied().unwrap_or(0);
+    let often = 50;
+    for _ in 0..often {
+        fs::metadata(&file).unwrap();
+    }
+    assert!(looks("folder/inner") >= often, "an object may go at any moment");
+    // The kernel remembers for a second; a slow machine may take several.
+    assert!(looks("folder/inner/plain") < often, "its files go with it");
+    assert!(looks("folder") < often, "and this one is always there");
+    *mount.fake.gone.lock().unwrap() = Some("folder/inner".into());
+    assert_eq!(number(fs::metadata(&file)), libc::ENOENT);
+    assert_eq!(number(fs::read(&file)), libc::ENOENT);
+    *mount.fake.gone.lock().unwrap() = Some("folder/inner/plain".into());
+    assert_eq!(number(fs::read(&file)), libc::ENOENT, "remembered or not, opening asks");
+    *mount.fake.gone.lock().unwrap() = None;
+    assert_eq!(fs::read(&file).unwrap(), b"text\n");
 }
