@@ -54,7 +54,7 @@ fn what_was_done_is_counted() {
     for never_blocks in [true, false] {
         let store = Arc::new(Memory::new(1 << 20, 512, never_blocks));
         let (server, address) = serve(vec![store], ServerOptions::default());
-        server.totals().measure(true);
+        server.totals().measure();
         let mut session = session(address);
         for lba in 0..10 {
             session.good(0, &cdb10(0x2a, lba, 2), 0, &[7; 1024]).unwrap();
@@ -113,7 +113,7 @@ impl Backstore for Slow {
 fn time_in_the_backstore_is_told_from_time_in_the_queue() {
     let slow = Slow(Memory::new(1 << 20, 512, false), Duration::from_millis(40));
     let (server, address) = serve(vec![Arc::new(slow)], ServerOptions { workers: 2, ..Default::default() });
-    server.totals().measure(true);
+    server.totals().measure();
     let mut session = session(address);
     // One worker serves one unit here, so the second write waits for the first.
     let first = session.start(0, &cdb10(0x2a, 0, 1), 0, &[1; 512]).unwrap();
@@ -127,6 +127,31 @@ fn time_in_the_backstore_is_told_from_time_in_the_queue() {
     assert!(sum("scstu_backend_seconds_sum") >= 0.080, "{page:?}");
     assert!(sum("scstu_queue_seconds_sum") >= 0.030, "{page:?}");
     drop(session);
+    server.stop(Duration::from_secs(5));
+}
+
+#[test]
+fn an_initiator_that_logs_in_again_goes_on_with_its_series() {
+    let (server, address) = serve(vec![Arc::new(Memory::new(1 << 20, 512, true))], ServerOptions::default());
+    let labels = || -> Vec<_> {
+        let page = page(&server);
+        page.samples.iter().filter(|s| s.name == "scstu_bytes_total").map(|s| s.labels.clone()).collect()
+    };
+    let first = session(address);
+    let before = labels();
+    assert_eq!(before.len(), 2, "{before:?}");
+    drop(first);
+    wait_for(|| labels().is_empty());
+    let second = session(address);
+    assert_eq!(labels(), before);
+    // The same initiator port again takes the place of its session; another port is another nexus.
+    let third = session(address);
+    wait_for(|| labels() == before);
+    let other = Options { isid: 77, ..Options::default() };
+    let mut other = Initiator::login(address, TARGET, &other).unwrap();
+    other.good(0, &TEST_UNIT_READY, 0, &[]).unwrap();
+    assert_eq!(labels().len(), 4);
+    drop((second, third, other));
     server.stop(Duration::from_secs(5));
 }
 
@@ -168,7 +193,7 @@ fn the_number_of_series_is_bounded() {
     let page = page(&server);
     let series = page.samples.iter().filter(|sample| sample.name == "scstu_commands_in_flight").count();
     assert_eq!(series, SERIES_LIMIT + 1);
-    let other = page.value("scstu_commands_total", &[("session", "other"), ("direction", "none")]);
+    let other = page.value("scstu_commands_total", &[("isid", "other"), ("direction", "none")]);
     assert!(other.is_some_and(|count| count >= (4.0 * 256.0 - SERIES_LIMIT as f64)), "{other:?}");
     drop(sessions);
     server.stop(Duration::from_secs(5));

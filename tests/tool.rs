@@ -9,7 +9,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -312,22 +312,135 @@ fn the_log_can_be_turned_up() {
     assert!(served.bad(2, &["log", "level", "loud"]).contains("trace"));
 }
 
+/// What the completion of bash makes of a line whose cursor is at its end.
+fn completed(served: &Served, folder: &Folder, line: &str) -> Vec<String> {
+    let script = folder.file("script");
+    let text = run(Command::new(env!("CARGO_BIN_EXE_scstuadm")).args(["completion", "bash"]), LIMIT).text;
+    let call = format!(
+        "COMP_LINE='{line}' COMP_POINT=${{#COMP_LINE}}\nCOMP_POINT=${{#COMP_LINE}}\n_scstuadm\n\
+         printf '%s\\n' \"${{COMPREPLY[@]}}\"\n"
+    );
+    fs::write(&script, text + &call).unwrap();
+    let tools = Path::new(env!("CARGO_BIN_EXE_scstuadm")).parent().unwrap();
+    let path = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap());
+    let mut bash = Command::new("bash");
+    bash.arg(&script).env("PATH", path).env("SCSTU_SOCKET", &served.socket);
+    run(&mut bash, LIMIT).text.lines().map(str::to_owned).collect()
+}
+
 #[test]
-fn completion_is_a_script() {
-    let tool = || Command::new(env!("CARGO_BIN_EXE_scstuadm"));
-    for shell in ["bash", "zsh", "fish"] {
-        let outcome = run(tool().args(["completion", shell]), LIMIT);
-        assert!(outcome.is_good() && outcome.text.contains("device"), "{shell}: {}", outcome.text);
+fn shells_complete_commands_and_what_the_daemon_has() {
+    let served = Served::configured("complete");
+    for shell in ["zsh", "fish"] {
+        let outcome = served.tool(&["completion", shell]);
+        assert!(outcome.is_good() && outcome.text.contains("complete --"), "{shell}: {}", outcome.text);
     }
     let folder = Folder::new("completion");
-    let script = folder.file("script");
-    let text = run(tool().args(["completion", "bash"]), LIMIT).text;
-    fs::write(
-        &script,
-        text + "COMP_WORDS=(scstuadm device re) COMP_CWORD=2\n_scstuadm\necho ${COMPREPLY[*]}\n",
-    )
-    .unwrap();
-    assert_eq!(run(Command::new("bash").arg(&script), LIMIT).text, "remove resize\n");
+    served.good(&["group", "add", TARGET, "hosts"]);
+    let (colons, _) = TARGET.rsplit_once(':').unwrap();
+    for (line, wanted) in [
+        ("scstuadm device re", &["remove", "resize"][..]),
+        ("scstuadm --json device re", &["remove", "resize"]),
+        ("scstuadm lun unmap ", &[TARGET]),
+        // bash has cut the word at the colon, and replaces what is behind it.
+        (&format!("scstuadm lun unmap {colons}:"), &[&TARGET[colons.len() + 1..]]),
+        (&format!("scstuadm lun unmap {TARGET} 0 --gr"), &["--group"]),
+        (&format!("scstuadm group allow {TARGET} "), &["hosts"]),
+        ("scstuadm device add x vdisk_ram re", &["removable=", "read_only="]),
+        ("scstuadm device add x vdi", &["vdisk_blockio", "vdisk_fileio", "vdisk_nullio", "vdisk_ram"]),
+        ("scstuadm get targ", &["targets/"]),
+        ("scstuadm completion f", &["fish"]),
+        ("scstuadm top --c", &["--count"]),
+    ] {
+        let found = completed(&served, &folder, line);
+        assert!(wanted.iter().all(|word| found.iter().any(|own| own == word)), "{line}: {found:?}");
+        let is_list = line.contains("unmap") || line.contains("allow") || line.contains("re ");
+        assert!(!is_list || found.len() == wanted.len(), "{line}: {found:?}");
+    }
+}
+
+#[test]
+fn a_refusal_says_what_there_is_instead() {
+    let served = Served::configured("hints");
+    let hint = |words: &[&str], wanted: &str| {
+        let text = served.bad(2, words);
+        assert!(text.contains(wanted), "{words:?}: {text}");
+    };
+    hint(&["device", "add", "x", "vdisk_fielio", "filename=/x"], "did you mean vdisk_fileio?");
+    hint(&["get", "targets/iscsi/enabeld"], "did you mean enabled?");
+    hint(&["lun", "map", &format!("{TARGET}2"), "0", "x"], &format!("did you mean {TARGET}?"));
+    hint(&["lun", "map", TARGET, "7", "nodisk"], "`scstuadm device list` tells which there are");
+    hint(&["group", "allow", TARGET, "hosts", "x"], "it has nothing yet");
+    hint(&["target", "enable", "iqn.2026-01.org.example:none"], "has no iqn.2026-01.org.example:none");
+    assert!(!served.good(&["target", "list"]).contains("example:none"), "nothing was made");
+}
+
+#[test]
+fn enabling_a_target_enables_the_driver_with_it_or_nothing() {
+    let served = Served::configured("enable");
+    let value = |path: &str| served.good(&["get", path]);
+    served.good(&["set", "targets/iscsi/enabled", "0"]);
+    served.good(&["target", "disable", TARGET]);
+    served.good(&["target", "enable", TARGET]);
+    assert_eq!(value("targets/iscsi/enabled"), "1\n");
+    assert_eq!(value(&format!("targets/iscsi/{TARGET}/enabled")), "1\n");
+}
+
+#[test]
+fn groups_luns_and_users_are_listed() {
+    let served = Served::configured("lists");
+    served.good(&["group", "add", TARGET, "hosts"]);
+    served.good(&["group", "allow", TARGET, "hosts", "iqn.2026-01.*"]);
+    served.good(&["lun", "map", TARGET, "12", "disk1", "--group", "hosts", "--read-only"]);
+    let secret = "a very long secret";
+    served.good(&["do", "targets/iscsi", "add_target_attribute", TARGET, "IncomingUser", "joe", secret]);
+    let groups = served.good(&["group", "list"]);
+    assert!(groups.lines().any(|line| line.contains("hosts") && line.contains("iqn.2026-01.*")), "{groups}");
+    let luns = served.good(&["--json", "lun", "list", TARGET]);
+    assert!(luns.contains("\"group\":\"hosts\",\"lun\":12,"), "{luns}");
+    assert!(luns.contains("\"read_only\":true"), "{luns}");
+    assert!(luns.contains("\"group\":null,"), "{luns}");
+    let users = served.good(&["user", "list"]);
+    assert!(users.contains("joe") && users.contains("incoming") && !users.contains("long"), "{users}");
+    served.bad(2, &["lun", "list", "iqn.2026-01.org.example:none"]);
+}
+
+#[test]
+fn every_answer_is_one_value_of_json_or_one_a_line() {
+    let served = Served::configured("json");
+    let mut session = served.login();
+    session.good(0, &[0; 6], 0, &[]).unwrap();
+    for words in [
+        &["--json", "top", "--count", "2", "--interval", "0.1"][..],
+        &["--json", "help"],
+        &["--json", "help", "device"],
+        &["--json", "status"],
+        &["--json", "lun", "list"],
+        &["--json", "log", "level"],
+    ] {
+        let text = served.good(words);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), if words.contains(&"top") { 2 } else { 1 }, "{words:?}: {text}");
+        let is_whole = |line: &&str| {
+            let ends = (line.chars().next(), line.chars().last());
+            matches!(ends, (Some('{'), Some('}')) | (Some('['), Some(']')) | (Some('"'), Some('"')))
+        };
+        assert!(lines.iter().all(is_whole) && !text.contains("[]\n"), "{words:?}: {text}");
+    }
+}
+
+#[test]
+fn top_ends_quietly_when_nobody_reads_it() {
+    let served = Served::configured("top");
+    let mut session = served.login();
+    session.good(0, &[0; 6], 0, &[]).unwrap();
+    // `head` ends after the first line.
+    let line = "scstuadm top --interval 0.1 --count 40 | head -n 1 >/dev/null; echo ${PIPESTATUS[0]}";
+    let tools = Path::new(env!("CARGO_BIN_EXE_scstuadm")).parent().unwrap();
+    let path = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap());
+    let mut bash = Command::new("bash");
+    bash.args(["-c", line]).env("PATH", path).env("SCSTU_SOCKET", &served.socket);
+    assert_eq!(run(&mut bash, LIMIT).text, "0\n");
 }
 
 /// Whether this is root, who alone can run things as somebody else.

@@ -285,7 +285,7 @@ fn manage(instance: &Instance, options: &Options) -> Result<Management, Failure>
 }
 
 fn serve_metrics(server: &Arc<Server>, address: SocketAddr) -> Result<Endpoint, Failure> {
-    server.totals().measure(true);
+    server.totals().measure();
     let own = Arc::clone(server);
     Endpoint::open(address, move || metrics::render(&own))
         .map_err(|error| failure(3, format!("metrics at {address}: {error}")))

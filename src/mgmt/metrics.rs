@@ -6,6 +6,7 @@
 
 pub mod endpoint;
 
+use std::collections::HashMap;
 use std::fmt::{Display, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -155,12 +156,21 @@ fn totals(page: &mut Page, server: &Server) {
     page.sample("", read(&totals.functions_given_up));
 }
 
+/// What makes an I_T nexus (RFC 7143 4.4.3). Not the session's number: an initiator that logs in again goes
+/// on with its series, and their number does not grow with the logins.
+fn identity(session: &Session) -> (&str, &str, [u8; 6]) {
+    (&session.target, &session.initiator, session.isid)
+}
+
 /// Labels and figures of every I_T_L nexus, oldest session first, with what is beyond the limit at the end.
 fn series(sessions: &[std::sync::Arc<Session>]) -> Vec<(String, Figures)> {
     let mut series: Vec<(String, Figures)> = Vec::new();
     let mut other: Option<Figures> = None;
-    for session in sessions {
+    // A session that is being replaced may not be gone yet.
+    let live: HashMap<_, u64> = sessions.iter().map(|session| (identity(session), session.id)).collect();
+    for session in sessions.iter().filter(|session| live.get(&identity(session)) == Some(&session.id)) {
         let Some(nexus) = &session.nexus else { continue };
+        let isid: String = session.isid.iter().map(|byte| format!("{byte:02x}")).collect();
         let mut itls = nexus.itls();
         itls.sort_by_key(|itl| itl.lun);
         for itl in itls {
@@ -170,7 +180,7 @@ fn series(sessions: &[std::sync::Arc<Session>]) -> Vec<(String, Figures)> {
                 continue;
             }
             let labels = [
-                label("session", &session.id.to_string()),
+                label("isid", &isid),
                 label("target", &session.target),
                 label("initiator", &session.initiator),
                 label("lun", &itl.lun.to_string()),
@@ -179,7 +189,7 @@ fn series(sessions: &[std::sync::Arc<Session>]) -> Vec<(String, Figures)> {
             series.push((labels.join(","), figures));
         }
     }
-    let names = ["session", "target", "initiator", "lun", "device"];
+    let names = ["isid", "target", "initiator", "lun", "device"];
     series.extend(other.map(|figures| (names.map(|name| label(name, "other")).join(","), figures)));
     series
 }

@@ -29,6 +29,8 @@ pub struct Counters {
     pub queue_time: Histogram,
     /// Running: what the backstore takes. Only while the server measures.
     pub backend_time: Histogram,
+    /// Both, command by command. Only while the server measures.
+    pub response_time: Histogram,
     /// Both, by direction and size. Only while the server measures.
     pub latencies: Latencies,
 }
@@ -45,6 +47,7 @@ impl Counters {
             other_statuses: read(&self.other_statuses),
             queue_time: self.queue_time.snapshot(),
             backend_time: self.backend_time.snapshot(),
+            response_time: self.response_time.snapshot(),
         }
     }
 
@@ -75,6 +78,8 @@ pub struct Figures {
     pub queue_time: Times,
     /// As in [`Counters`].
     pub backend_time: Times,
+    /// As in [`Counters`].
+    pub response_time: Times,
 }
 
 impl Figures {
@@ -87,6 +92,7 @@ impl Figures {
         self.other_statuses += other.other_statuses;
         self.queue_time.add(&other.queue_time);
         self.backend_time.add(&other.backend_time);
+        self.response_time.add(&other.response_time);
     }
 }
 

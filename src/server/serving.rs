@@ -260,7 +260,7 @@ impl<'a> Serving<'a> {
                 return Ok(());
             }
         };
-        if self.shared.totals.measures() || nexus.is_measured() {
+        if self.shared.totals.measures(self.now) || nexus.is_measured() {
             task.set_received(self.now);
         }
         let length = task.data_out_length();

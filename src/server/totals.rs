@@ -1,7 +1,8 @@
 //! What the server counts beside the I_T_L nexuses: logins, task management. And the times of commands, if
 //! they are wanted.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::iscsi::login_error::LoginStatus;
 use crate::scsi::TaskManagementFunction;
@@ -37,19 +38,47 @@ pub struct Totals {
     pub functions: [AtomicU64; FUNCTIONS.len()],
     /// Functions answered with FUNCTION REJECTED because a write could not be cancelled in time.
     pub functions_given_up: AtomicU64,
-    measures: AtomicBool,
+    measuring: Measuring,
+}
+
+/// Until when the times of commands are measured.
+#[derive(Debug)]
+struct Measuring {
+    base: Instant,
+    /// Nanoseconds since `base`; 0 if nobody ever asked, `FOR_GOOD` if it does not end.
+    until: AtomicU64,
+}
+
+const FOR_GOOD: u64 = u64::MAX;
+
+impl Default for Measuring {
+    fn default() -> Self {
+        Measuring { base: Instant::now(), until: AtomicU64::new(0) }
+    }
 }
 
 impl Totals {
-    /// Has the times of commands measured, or no longer.
-    pub fn measure(&self, on: bool) {
-        self.measures.store(on, Ordering::Relaxed);
+    /// Has the times of commands measured from now on, for good.
+    pub fn measure(&self) {
+        self.measuring.until.store(FOR_GOOD, Ordering::Relaxed);
     }
 
-    /// Whether the times of commands are measured.
+    /// Has the times of commands measured for so long at least. Whoever looks at them asks again and again,
+    /// so that they are not measured for somebody who is gone.
+    pub fn measure_for(&self, time: Duration) {
+        let until = self.measuring.base.elapsed().saturating_add(time);
+        let until = u64::try_from(until.as_nanos()).unwrap_or(FOR_GOOD);
+        self.measuring.until.fetch_max(until, Ordering::Relaxed);
+    }
+
+    /// Whether the times of commands are measured at this moment.
     #[inline]
-    pub fn measures(&self) -> bool {
-        self.measures.load(Ordering::Relaxed)
+    pub fn measures(&self, now: Instant) -> bool {
+        match self.measuring.until.load(Ordering::Relaxed) {
+            0 => false,
+            FOR_GOOD => true,
+            until => now.saturating_duration_since(self.measuring.base) < Duration::from_nanos(until),
+        }
     }
 
     pub(super) fn login_failed(&self, status: Option<LoginStatus>) {
@@ -81,5 +110,25 @@ pub(super) fn record(times: &TaskTimes, counters: &Counters, (expected_in, expec
     let running = times.started.elapsed();
     counters.queue_time.record(queued);
     counters.backend_time.record(running);
+    counters.response_time.record(queued + running);
     counters.latencies.record(expected_in, expected_out, [queued, running]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn measuring_ends_when_nobody_asks_any_more() {
+        let totals = Totals::default();
+        let now = Instant::now();
+        assert!(!totals.measures(now));
+        totals.measure_for(Duration::from_secs(60));
+        totals.measure_for(Duration::from_secs(5));
+        assert!(totals.measures(now + Duration::from_secs(50)), "the longer wish counts");
+        assert!(!totals.measures(now + Duration::from_secs(100)));
+        totals.measure();
+        totals.measure_for(Duration::from_secs(1));
+        assert!(totals.measures(now + Duration::from_secs(100)));
+    }
 }

@@ -108,7 +108,7 @@ fn change(context: &Context, arguments: &Arguments, really: bool) -> Answer {
     let lines = result.map_err(|error| {
         // What is wrong in the file begins with its place.
         let is_place = error.text.starts_with(|c: char| c.is_ascii_digit());
-        failure(REFUSED, if is_place { format!("{file}:{}", error.text) } else { error.text })
+        if is_place { failure(REFUSED, format!("{file}:{}", error.text)) } else { Failure::from(error) }
     })?;
     let list = lines.iter().map(|line| {
         let (change, sessions) = line.split_first().map_or(("", &[][..]), |(c, s)| (c.as_str(), s));

@@ -17,6 +17,8 @@ pub const REFUSED: u8 = 2;
 pub const NO_DAEMON: u8 = 3;
 /// Anything else.
 pub const FAILED: u8 = 4;
+/// It takes longer than the daemon lets anybody wait, and goes on.
+pub const GOES_ON: u8 = 5;
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -44,7 +46,15 @@ impl Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        failure(REFUSED, error.text)
+        match error.errno {
+            libc::EAGAIN => failure(GOES_ON, error.text)
+                .hint("`scstuadm get last_sysfs_mgmt_res` tells its result once it is done: 0, or an errno"),
+            // The answer was lost, and not what was asked for.
+            libc::ECONNRESET | libc::EPIPE | libc::EPROTO => {
+                failure(FAILED, error.text).hint("what was asked for may have been done, or not")
+            }
+            _ => failure(REFUSED, error.text),
+        }
     }
 }
 
@@ -187,4 +197,23 @@ fn one_word(word: &str) -> Result<(), Failure> {
 
 fn wrong_number(given: usize) -> Failure {
     failure(USAGE, format!("{given} arguments are too few, or too many"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refused_is_told_from_what_goes_on_and_from_what_nobody_knows() {
+        for (errno, code) in [
+            (libc::EINVAL, REFUSED),
+            (libc::EBUSY, REFUSED),
+            (libc::EAGAIN, GOES_ON),
+            (libc::ECONNRESET, FAILED),
+            (libc::EPROTO, FAILED),
+        ] {
+            let failure = Failure::from(Error::new(errno, "text"));
+            assert_eq!((failure.code, failure.hint.is_some()), (code, code != REFUSED), "{errno}");
+        }
+    }
 }

@@ -1,7 +1,5 @@
 //! What there is to know without a daemon: `help`, `completion`.
 
-use std::collections::BTreeSet;
-
 use crate::COMMANDS;
 use crate::context::{Answer, Arguments, Command, Context, USAGE, failure};
 use crate::kinds;
@@ -35,17 +33,18 @@ pub fn usage() -> String {
 /// Commands that begin with these words, then the kind of object that has this name: `lun` is both.
 fn help(_context: &Context, arguments: &Arguments) -> Answer {
     let words: Vec<&str> = arguments.plain.iter().map(String::as_str).collect();
-    if words.is_empty() {
-        return Ok(Report { text: crate::full_help(), json: Json::Null });
-    }
     let rows: Vec<&Command> =
         COMMANDS.iter().copied().flatten().filter(|row| row.words.starts_with(&words)).collect();
     let lines: Vec<Vec<String>> = rows
         .iter()
         .map(|row| vec![format!("{} {}", row.words.join(" "), row.usage), row.help.to_owned()])
         .collect();
-    let mut text = table(&lines);
     let mut json = vec![("commands", Json::List(lines.iter().map(|line| Json::texts(line)).collect()))];
+    if words.is_empty() {
+        json.push(("kinds", Json::texts(&kinds::all_names())));
+        return Ok(Report { text: crate::full_help(), json: Json::Object(json) });
+    }
+    let mut text = table(&lines);
     match kinds::explain(&words.join(" ")) {
         Some((own, members)) => {
             text.extend((!text.is_empty()).then_some('\n'));
@@ -55,89 +54,50 @@ fn help(_context: &Context, arguments: &Arguments) -> Answer {
         None if rows.is_empty() => {
             let name = words.join(" ");
             let text = format!("\"{name}\" is neither a command nor a kind of object");
-            return Err(failure(USAGE, text).hint(format!("kinds of objects: {}", kinds::names())));
+            return Err(
+                failure(USAGE, text).hint(format!("kinds of objects: {}", kinds::all_names().join(", ")))
+            );
         }
         None => {}
     }
     Ok(Report { text, json: Json::Object(json) })
 }
 
-/// The first words, or the second words behind one.
-fn words(behind: Option<&str>) -> Vec<&'static str> {
-    let all = COMMANDS.iter().copied().flatten();
-    let words: BTreeSet<&str> = match behind {
-        None => all.map(|row| row.words[0]).collect(),
-        Some(first) => {
-            all.filter(|row| row.words[0] == first).filter_map(|row| row.words.get(1).copied()).collect()
-        }
-    };
-    words.into_iter().collect()
-}
+/// Shells whose completion is known.
+pub const SHELLS: [&str; 3] = ["bash", "zsh", "fish"];
 
 fn completion(_context: &Context, arguments: &Arguments) -> Answer {
     let [shell] = arguments.exactly(&[])?;
     let text = match shell {
-        "bash" => bash(),
-        "zsh" => format!("autoload -U +X bashcompinit && bashcompinit\n{}", bash()),
-        "fish" => fish(),
-        _ => return Err(failure(USAGE, format!("\"{shell}\" is none of bash, zsh and fish"))),
+        "bash" => BASH.to_owned(),
+        "zsh" => format!("autoload -U +X bashcompinit && bashcompinit\n{BASH}"),
+        "fish" => FISH.to_owned(),
+        _ => return Err(failure(USAGE, format!("\"{shell}\" is none of {}", SHELLS.join(", ")))),
     };
     Ok(Report { json: Json::text(&text), text })
 }
 
-/// Commands by their words; where a path of the tree is wanted, what the daemon has.
-fn bash() -> String {
-    let mut cases = String::new();
-    for first in words(None) {
-        let second = words(Some(first));
-        if !second.is_empty() {
-            cases.push_str(&format!("        {first}) words='{}' ;;\n", second.join(" ")));
-        }
-    }
-    format!(
-        "_scstuadm() {{
-    local current=${{COMP_WORDS[COMP_CWORD]}} words=
-    COMPREPLY=()
-    if [ \"$COMP_CWORD\" = 1 ]; then
-        words='{} --socket --json --help --version'
-    elif [ \"$COMP_CWORD\" = 2 ]; then
-        case ${{COMP_WORDS[1]}} in
-{cases}        list|get|set|do|describe)
-            local folder= name
-            case $current in */*) folder=${{current%/*}} ;; esac
-            for name in $(scstuadm list \"$folder\" 2>/dev/null | awk '{{print $2}}'); do
-                words=\"$words ${{folder:+$folder/}}$name\"
-            done
-            compopt -o nospace ;;
-        *) compopt -o default; return ;;
-        esac
-    else
-        compopt -o default
+/// The words come from `scstuadm complete`. bash cuts words at = and :, which are in names of targets and
+/// attributes, and replaces only what is behind the last one: so what is before it is taken off.
+const BASH: &str = r#"_scstuadm() {
+    local line=${COMP_LINE:0:COMP_POINT} IFS=$' \t\n' words current cut
+    read -ra words <<<"$line"
+    case $line in *[[:space:]]) words+=("") ;; esac
+    current=${words[${#words[@]}-1]}
+    IFS=$'\n'
+    COMPREPLY=($(scstuadm complete -- "${words[@]:1}" 2>/dev/null))
+    if [ ${#COMPREPLY[@]} = 0 ]; then
+        compopt -o default 2>/dev/null
         return
     fi
-    COMPREPLY=($(compgen -W \"$words\" -- \"$current\"))
-}}
+    case ${COMPREPLY[0]} in */ | *=) compopt -o nospace 2>/dev/null ;; esac
+    cut=${current%"${current##*[:=]}"}
+    COMPREPLY=("${COMPREPLY[@]#"$cut"}")
+}
 complete -F _scstuadm scstuadm
-",
-        words(None).join(" ")
-    )
-}
+"#;
 
-fn fish() -> String {
-    let mut text = String::new();
-    let mut complete = |condition: &str, word: &str, help: &str| {
-        let line = format!("complete -c scstuadm -n '{condition}' -f -a {word} -d \"{help}\"\n");
-        text.push_str(&line);
-    };
-    for first in words(None) {
-        complete("__fish_use_subcommand", first, "");
-    }
-    for row in COMMANDS.iter().copied().flatten() {
-        match row.words {
-            [first, second] => complete(&format!("__fish_seen_subcommand_from {first}"), second, row.help),
-            [first] => complete("__fish_use_subcommand", first, row.help),
-            _ => {}
-        }
-    }
-    text
-}
+/// Files, where nothing else is known.
+const FISH: &str = "complete -c scstuadm -a '(scstuadm complete -- (commandline -opc)[2..-1] \
+(commandline -ct) 2>/dev/null)'
+";

@@ -3,7 +3,8 @@
 use scstu::mgmt::control::{Files, Service};
 use scstu::mgmt::tree::Kind;
 
-use crate::context::{Answer, Arguments, Command, Context, Failure};
+use crate::context::{Answer, Arguments, Command, Context};
+use crate::hints::refusal;
 use crate::output::{Json, Report, table};
 
 /// Its commands.
@@ -47,7 +48,8 @@ pub fn value(text: &str) -> (String, bool) {
 
 fn list(context: &Context, arguments: &Arguments) -> Answer {
     let path = arguments.optional(&[])?.unwrap_or("");
-    let entries = context.daemon()?.list(relative(path))?;
+    let (daemon, path) = (context.daemon()?, relative(path));
+    let entries = daemon.list(path).map_err(|error| refusal(daemon, path, error))?;
     let row = |(name, kind): &(String, Kind)| match kind {
         Kind::Directory => vec!["directory".to_owned(), format!("{name}/")],
         Kind::File { mode } => vec![format!("{mode:04o}"), name.clone()],
@@ -70,7 +72,7 @@ fn list(context: &Context, arguments: &Arguments) -> Answer {
 fn get(context: &Context, arguments: &Arguments) -> Answer {
     let [path] = arguments.exactly(&[])?;
     let (daemon, path) = (context.daemon()?, relative(path));
-    if daemon.kind(path)? == Kind::Directory {
+    if daemon.kind(path).map_err(|error| refusal(daemon, path, error))? == Kind::Directory {
         return get_all(daemon, path);
     }
     let (value, saved) = value(&daemon.read(path)?);
@@ -113,19 +115,16 @@ fn perform(context: &Context, arguments: &Arguments) -> Answer {
     write(context.daemon()?, &file, &words.join(" "))
 }
 
-/// Writes as a line, and waits for what takes longer than a write.
+/// Writes as a line.
 pub fn write(daemon: &dyn Service, path: &str, text: &str) -> Answer {
-    match Files::write(daemon, path, &format!("{text}\n")) {
-        Ok(()) => Ok(Report::done()),
-        Err(error) if error.errno == libc::EAGAIN => Err(Failure::from(error)
-            .hint("`scstuadm get last_sysfs_mgmt_res` tells its result once it is done: 0, or an errno")),
-        Err(error) => Err(error.into()),
-    }
+    let written = Files::write(daemon, path, &format!("{text}\n"));
+    written.map(|()| Report::done()).map_err(|error| refusal(daemon, path, error))
 }
 
 fn describe(context: &Context, arguments: &Arguments) -> Answer {
     let [path] = arguments.exactly(&[])?;
-    let lines = context.daemon()?.describe(relative(path))?;
+    let (daemon, path) = (context.daemon()?, relative(path));
+    let lines = daemon.describe(path).map_err(|error| refusal(daemon, path, error))?;
     let (mut text, mut list) = (String::new(), Vec::new());
     for line in &lines {
         let (file, verbs) = line.split_at(line.len().min(7));

@@ -73,9 +73,9 @@ struct Line {
 }
 
 /// Their names, and those of the handlers, which are asked for one by one.
-pub fn names() -> String {
+pub fn all_names() -> Vec<String> {
     let kinds = KINDS.iter().map(|kind| kind.name.to_owned()).chain([PARAMETERS.to_owned()]);
-    kinds.chain(handlers().map(|row| row.name.to_string())).collect::<Vec<_>>().join(", ")
+    kinds.chain(handlers().map(|row| row.name.to_string())).collect()
 }
 
 /// One name for singular and plural, and for blanks, underlines and hyphens.
@@ -133,6 +133,18 @@ fn parameters(handler: &Handler) -> Vec<Line> {
     let rows = catalogue::rows();
     let rows = rows.iter().filter(|row| row.class == "device" && handler.parameters.contains(&row.name));
     rows.map(attribute).collect()
+}
+
+/// The names of the attributes that a device of this handler can be given; none if no such handler is known
+/// here.
+pub fn parameter_names(handler: &str) -> Vec<&'static str> {
+    let row = handlers().find(|row| row.name == handler || is_of_tcmu_runner(row, handler));
+    row.map_or_else(Vec::new, |row| row.parameters.to_vec())
+}
+
+/// Handlers of tcmu-runner take the same, whichever is loaded.
+fn is_of_tcmu_runner(row: &Handler, name: &str) -> bool {
+    std::ptr::eq(row, &OF_TCMU_RUNNER) && name.starts_with("tcmu_")
 }
 
 fn parameter(key: &Key) -> Line {

@@ -4,11 +4,14 @@
 #[path = "../../mgmt/fuse/mod.rs"]
 mod fuse;
 
+mod complete;
 mod configuration;
 mod context;
 mod explain;
 mod files;
+mod hints;
 mod kinds;
+mod lists;
 #[cfg(feature = "fuse")]
 mod mounting;
 mod objects;
@@ -26,11 +29,13 @@ use context::{Arguments, Command, Context, FAILED, Failure, USAGE, failure};
 const COMMANDS: &[&[Command]] = &[
     sessions::COMMANDS,
     objects::COMMANDS,
+    lists::COMMANDS,
     configuration::COMMANDS,
     files::COMMANDS,
     #[cfg(feature = "fuse")]
     mounting::COMMANDS,
     explain::OWN,
+    complete::OWN,
 ];
 
 /// Options with a value; all others have none.
@@ -48,7 +53,8 @@ const BEHIND: &str = "
   -h, --help       this text
   -V, --version    the version
 
-Exit codes: 0 done, 1 wrong usage, 2 refused (nothing was changed), 3 no daemon answers, 4 anything else.
+Exit codes: 0 done, 1 wrong usage, 2 refused (nothing was changed), 3 no daemon answers, 4 anything else,
+5 it takes long and goes on in the daemon.
 ";
 
 fn full_help() -> String {

@@ -2,6 +2,7 @@
 //!
 //! For a daemon that may not mount by itself: a service without new privileges cannot run fusermount3.
 
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use signal_hook::iterator::Signals;
 
 use crate::context::{Answer, Arguments, Command, Context, FAILED, failure};
 use crate::fuse::{Mounted, mountpoint};
-use crate::output::Report;
+use crate::output::{Json, Report};
 
 /// Their commands.
 pub const COMMANDS: &[Command] = &[
@@ -37,7 +38,14 @@ fn mount(context: &Context, arguments: &Arguments) -> Answer {
         Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(|error| failure(FAILED, error.to_string()))?;
     let files: Arc<dyn Files> = Arc::new(client);
     let mounted = Mounted::new(files, Path::new(directory)).map_err(|text| failure(FAILED, text))?;
-    println!("mounted on {}", mounted.directory().display());
+    let place = mounted.directory().display().to_string();
+    let said = Report {
+        text: format!("mounted on {place}"),
+        json: Json::Object(vec![("mounted", Json::text(place))]),
+    };
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(said.form(context.json).as_bytes()).and_then(|()| out.flush());
+    drop(out);
     if arguments.has("lifeline") {
         let directory = mounted.directory().to_owned();
         std::thread::spawn(move || {
@@ -52,7 +60,7 @@ fn mount(context: &Context, arguments: &Arguments) -> Answer {
         }
     });
     mounted.wait();
-    Ok(Report { text: String::new(), ..Report::done() })
+    Ok(Report::silent())
 }
 
 /// Takes the mount away, which ends [`Mounted::wait`].

@@ -3,14 +3,17 @@
 use std::io::{BufRead, IsTerminal};
 use std::time::Duration;
 
+use scstu::mgmt::conf;
 use scstu::mgmt::control::Service;
 use scstu::mgmt::tree::Kind;
 
 use crate::context::{Answer, Arguments, Command, Context, Failure, USAGE, failure};
 use crate::files::{value, write};
+use crate::hints::refusal;
 use crate::output::{Json, Report, size, table};
 
-const TARGETS: &str = "targets/iscsi";
+/// Where the targets are.
+pub const TARGETS: &str = "targets/iscsi";
 
 /// Their commands.
 pub const COMMANDS: &[Command] = &[
@@ -78,9 +81,13 @@ pub const COMMANDS: &[Command] = &[
         help: "let initiators log in",
         run: |context, arguments| {
             let [name] = arguments.words(&[])?;
-            let daemon = context.daemon()?;
-            write(daemon, &format!("{TARGETS}/{name}/enabled"), "1")?;
-            write(daemon, &format!("{TARGETS}/enabled"), "1")
+            let (daemon, path) = (context.daemon()?, format!("{TARGETS}/{name}"));
+            // What an scst.conf names and is not there would be made.
+            daemon.kind(&path).map_err(|error| refusal(daemon, &path, error))?;
+            let name = conf::write::word(name);
+            let text = format!("TARGET_DRIVER iscsi {{\nenabled 1\nTARGET {name} {{\nenabled 1\n}}\n}}\n");
+            daemon.apply("keep", &text)?;
+            Ok(Report::done())
         },
     },
     Command {

@@ -5,6 +5,8 @@ use std::fmt::Write;
 /// A value of JSON.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Json {
+    /// Everything was said already: not printed.
+    Silent,
     /// Nothing is known.
     Null,
     /// Truth.
@@ -34,6 +36,7 @@ impl Json {
 
     fn write(&self, out: &mut String) {
         match self {
+            Json::Silent => {}
             Json::Null => out.push_str("null"),
             Json::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
             Json::Number(value) => {
@@ -98,6 +101,11 @@ impl Report {
     /// Nothing to say.
     pub fn done() -> Report {
         Report { text: String::new(), json: Json::Object(vec![("done", Json::Bool(true))]) }
+    }
+
+    /// Everything was said already.
+    pub fn silent() -> Report {
+        Report { text: String::new(), json: Json::Silent }
     }
 
     /// An answer in the form asked for, its last newline included.
@@ -184,6 +192,7 @@ mod tests {
         let expected = r#"{"a":[null,true,18446744073709551615],"b":"\"\\\n\t\u0001é","c":{"x y":["1"]}}"#;
         assert_eq!(report.form(true), format!("{expected}\n"));
         assert_eq!(report.form(false), "x\n");
+        assert_eq!((Report::silent().form(true), Report::silent().form(false)), Default::default());
     }
 
     #[test]

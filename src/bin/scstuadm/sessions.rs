@@ -1,7 +1,7 @@
 //! Who is connected, and what they do: `status`, `session`, `top`.
 
 use std::collections::HashMap;
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -52,6 +52,9 @@ pub const COMMANDS: &[Command] = &[
 /// How long `status` watches to tell a throughput.
 const GLANCE: Duration = Duration::from_millis(250);
 
+/// How long commands are measured after the next look of `top` was due.
+const MEASURED_BEYOND: Duration = Duration::from_secs(10);
+
 /// A session as the daemon tells of it.
 struct Session {
     id: String,
@@ -72,14 +75,14 @@ struct Lun {
     in_flight: u64,
     commands: [u64; 3],
     bytes: [u64; 2],
-    times: [Times; 2],
+    /// From its arrival until it is finished, command by command.
+    times: Times,
 }
 
 /// What was counted between two looks.
 struct Rate {
     commands: u64,
     bytes: [u64; 2],
-    /// Waiting and running together.
     times: Times,
 }
 
@@ -120,7 +123,7 @@ fn sessions(lines: &Lines) -> Vec<Session> {
                 in_flight: number(line.get(3)),
                 commands: [4, 5, 6].map(|at| number(line.get(at))),
                 bytes: [7, 8].map(|at| number(line.get(at))),
-                times: [9, 10].map(|at| histogram(line.get(at))),
+                times: histogram(line.get(11)),
             }),
             _ => {}
         }
@@ -147,19 +150,13 @@ impl Session {
 }
 
 impl Lun {
+    /// What was counted since `before`; all of it for one that is new.
     fn since(&self, before: Option<&Lun>) -> Rate {
         let total = |lun: &Lun| lun.commands.iter().sum::<u64>();
-        let mut times = self.times[0].since(&before.map_or(self.times[0], |lun| lun.times[0]));
-        let running = self.times[1].since(&before.map_or(self.times[1], |lun| lun.times[1]));
-        // Most commands hardly wait, so the two are not added command by command: the longer one counts.
-        if running.count() > 0 && running.quantile(0.5) >= times.quantile(0.5) {
-            times = running;
-        }
         Rate {
-            commands: total(self).saturating_sub(before.map_or(total(self), total)),
-            bytes: [0, 1]
-                .map(|at| self.bytes[at].saturating_sub(before.map_or(self.bytes[at], |lun| lun.bytes[at]))),
-            times,
+            commands: total(self).saturating_sub(before.map_or(0, total)),
+            bytes: [0, 1].map(|at| self.bytes[at].saturating_sub(before.map_or(0, |lun| lun.bytes[at]))),
+            times: before.map_or(self.times, |before| self.times.since(&before.times)),
         }
     }
 }
@@ -282,12 +279,16 @@ fn top(context: &Context, arguments: &Arguments) -> Answer {
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         let _ = signal_hook::flag::register(signal, Arc::clone(&stop));
     }
-    let before = daemon.perform("measure", &["1"])?;
-    let result = watch(daemon, context.json, Duration::from_secs_f64(interval), count, &stop);
-    // As it was: somebody else may be measuring.
-    let was = before.first().and_then(|line| line.first()).map_or("0", String::as_str);
-    daemon.perform("measure", &[was])?;
-    result.map(|()| Report { text: String::new(), json: Json::List(Vec::new()) })
+    watch(daemon, context.json, Duration::from_secs_f64(interval), count, &stop)?;
+    Ok(Report::silent())
+}
+
+/// The sessions, whose commands are measured until the next look and some time beyond it: when nobody looks
+/// any more, however that comes, it ends by itself.
+fn look_and_measure(daemon: &dyn Service, interval: Duration) -> Result<Vec<Session>, Failure> {
+    let seconds = interval.as_secs() + MEASURED_BEYOND.as_secs();
+    daemon.perform("measure", &[&seconds.to_string()])?;
+    look(daemon)
 }
 
 fn watch(
@@ -297,7 +298,7 @@ fn watch(
     count: u64,
     stop: &AtomicBool,
 ) -> Result<(), Failure> {
-    let mut before = look(daemon)?;
+    let mut before = look_and_measure(daemon, interval)?;
     let mut since = Instant::now();
     let clear = std::io::stdout().is_terminal() && !json;
     for _ in 0..count {
@@ -310,13 +311,16 @@ fn watch(
         if stop.load(Ordering::Relaxed) {
             break;
         }
-        let sessions = look(daemon)?;
+        let sessions = look_and_measure(daemon, interval)?;
         let report = frame(&sessions, &before, since.elapsed());
         let screen = if clear { "\x1b[H\x1b[2J" } else { "" };
         let mut out = std::io::stdout().lock();
-        write!(out, "{screen}{}", report.form(json))
-            .and_then(|()| out.flush())
-            .map_err(|error| failure(FAILED, error.to_string()))?;
+        match write!(out, "{screen}{}", report.form(json)).and_then(|()| out.flush()) {
+            Ok(()) => {}
+            // Whoever read it has seen enough.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => break,
+            Err(error) => return Err(failure(FAILED, error.to_string())),
+        }
         (before, since) = (sessions, Instant::now());
     }
     Ok(())
@@ -428,7 +432,7 @@ mod tests {
                 "session 18446744073 iqn.t {name} 10.0.0.1:5000 10.0.0.9:3260 90 400001370000 999999"
             )),
             words(&format!(
-                "lun 16383 a-device-with-a-long-name 999 1 {commands} 3 {bytes} 4096 0,0 0,0,0,{commands}"
+                "lun 16383 a-device-with-a-long-name 999 1 {commands} 3 {bytes} 4096 0 0 0,0,0,{commands}"
             )),
             words("session 2  iqn.i 10.0.0.1:5000 10.0.0.9:3260 90 400001370000"),
         ]
@@ -453,6 +457,8 @@ mod tests {
         let after = sessions(&lines(1000, 1));
         assert_eq!(after[0].moved(&[]), 1000 + 4096);
         assert_eq!(after[0].moved(&after), 0);
+        let new = after[0].luns[0].since(None);
+        assert_eq!((new.commands, new.bytes, new.times.count()), (1 + 1 + 3, [1000, 4096], 1));
         assert_eq!(per_second(10, Duration::from_millis(500)), 20);
         assert_eq!(micros(Some(1500)), "2m");
         let ages = [0, 999, 59_999, 999_999, 1_000_000, 35_999_999, 36_000_000, u64::MAX];

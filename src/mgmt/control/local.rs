@@ -8,10 +8,10 @@
 //! do sessions        a line `session` for each: id, target, initiator, address, portal, seconds, ISID,
 //!                    milliseconds since its oldest unfinished command came (nothing without one);
 //!                    behind it a line `lun` for each of its LUNs: number, device, commands in flight,
-//!                    commands without data, reads, writes, bytes read, bytes written, and two histograms
-//!                    (counts by powers of two of a microsecond): waiting, running
+//!                    commands without data, reads, writes, bytes read, bytes written, and three histograms
+//!                    (counts by powers of two of a microsecond): waiting, running, both together
 //! do kick ID         ends a session
-//! do measure 0|1     has the times of commands measured, or not; answers how it was
+//! do measure SECONDS has the times of commands measured for so long; who looks at them asks again in time
 //! do log [LEVEL]     sets the level of the log, and answers it
 //! ```
 
@@ -29,6 +29,9 @@ use crate::server::sessions::{CloseReason, Session};
 
 /// How long `plan` and `apply` may take before the client is told that they go on.
 const APPLY_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Longest time in seconds for which times are measured without being asked for again.
+const MEASURING_LIMIT: u64 = 86_400;
 
 /// The daemon itself.
 pub struct Local {
@@ -141,6 +144,13 @@ fn placed(error: conf::Error) -> Error {
     Error::new(error.errno, error.to_string())
 }
 
+fn measuring_time(seconds: &str) -> Result<Duration, Error> {
+    let known = seconds.parse().ok().filter(|seconds| (1..=MEASURING_LIMIT).contains(seconds));
+    known.map(Duration::from_secs).ok_or_else(|| {
+        Error::invalid(format!("\"{seconds}\" is not a number of seconds from 1 to {MEASURING_LIMIT}"))
+    })
+}
+
 fn log_level(level: &str) -> Result<Lines, Error> {
     let text = "the level of the log is off, error, warn, info, debug or trace";
     log::set_max_level(level.parse().map_err(|_| Error::new(libc::EINVAL, text))?);
@@ -173,7 +183,7 @@ fn session_lines(session: &Session, lines: &mut Lines) {
 fn figures(figures: &Figures) -> Vec<String> {
     let mut fields = vec![figures.in_flight.to_string()];
     fields.extend(figures.commands.iter().chain(&figures.bytes).map(u64::to_string));
-    fields.extend([&figures.queue_time, &figures.backend_time].map(histogram));
+    fields.extend([&figures.queue_time, &figures.backend_time, &figures.response_time].map(histogram));
     fields
 }
 
@@ -240,10 +250,9 @@ impl Service for Local {
                 Ok(lines)
             }
             ("kick", [id]) => self.kick(id),
-            ("measure", [value @ ("0" | "1")]) => {
-                let before = u8::from(self.server.totals().measures());
-                self.server.totals().measure(*value == "1");
-                Ok(vec![vec![before.to_string()]])
+            ("measure", [seconds]) => {
+                self.server.totals().measure_for(measuring_time(seconds)?);
+                Ok(Lines::new())
             }
             ("log", []) => Ok(vec![vec![log::max_level().to_string().to_ascii_lowercase()]]),
             ("log", [level]) => log_level(level),
