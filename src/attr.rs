@@ -252,6 +252,27 @@ impl<T> Attr<T> {
     }
 }
 
+impl<T> Attr<T> {
+    /// Puts the default back, which with SCST may be a number that nobody can write (`group_id` 0).
+    pub fn restore(&self, object: &mut T, default: &str) -> Result<(), Error> {
+        let named = |error: Error| Error::new(error.errno, format!("{}: {}", self.name, error.text));
+        let value = self.restored(default).map_err(named)?;
+        (self.set)(object, value).map_err(named)
+    }
+
+    /// Whether [`Attr::restore`] takes it.
+    pub fn can_restore(&self, default: &str) -> bool {
+        self.restored(default).is_ok()
+    }
+
+    fn restored(&self, default: &str) -> Result<Value, Error> {
+        match self.kind {
+            Kind::Number { max, .. } => Kind::Number { min: 0, max }.parse(default),
+            kind => kind.parse(default),
+        }
+    }
+}
+
 /// A value as its file shows it (SCST's SysfsRules: the key mark is a line of its own).
 pub fn with_key(value: String, is_key: bool, tail: Tail) -> String {
     let mut text = value;

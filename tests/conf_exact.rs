@@ -111,6 +111,38 @@ fn attributes_of_devices_go_back_while_they_are_in_use() {
 }
 
 #[test]
+fn numbers_of_groups_go_back_to_the_0_that_nobody_can_write() {
+    let file = |numbers: bool| {
+        let line = |line: &str| if numbers { line.to_owned() } else { String::new() };
+        format!(
+            "DEVICE_GROUP dg {{\n\tTARGET_GROUP g {{\n{}\t\tTARGET iqn.far:t {{\n{}\t\t}}\n\t}}\n}}\n",
+            line("\t\tgroup_id 5\n"),
+            line("\t\t\trel_tgt_id 7\n")
+        )
+    };
+    let numbered = || loaded(&file(true));
+    let clean = saved(&loaded(&file(false)));
+    assert!(clean.contains("group_id 0") && clean.contains("rel_tgt_id 0"), "{clean}");
+    assert_eq!(
+        lines(&numbered(), &file(false), Mode::Exact),
+        [
+            "~ device group dg, target group g: group_id 5 -> 0, its default",
+            "~ device group dg, target group g, target iqn.far:t: rel_tgt_id 7 -> 0, its default"
+        ]
+    );
+    // A saved file says 0; that is meant in both ways to apply it, and stays when the file says nothing.
+    for (text, mode) in [(&file(false), Mode::Exact), (&clean, Mode::Exact), (&clean, Mode::Merge)] {
+        let model = numbered();
+        apply_text(&model, text, mode).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        assert_eq!(saved(&model), clean, "{mode:?}\n{text}");
+        assert_eq!(lines(&model, text, mode), [""; 0]);
+    }
+    let model = numbered();
+    apply_text(&model, &file(false), Mode::Merge).unwrap();
+    assert_eq!(saved(&model), saved(&numbered()));
+}
+
+#[test]
 fn a_file_is_checked_without_opening_anything() {
     let model = model();
     let check = |text: &str| conf::check_text(&model, text, Mode::Merge);

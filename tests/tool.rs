@@ -287,7 +287,15 @@ fn a_mistake_in_a_file_is_told_with_its_place_and_a_value_beyond_scstadmin_is_wa
     fs::write(&file, image.replace("\t}\n}", "\t\tcolour red\n\t}\n}")).unwrap();
     assert!(served.bad(2, &["check", name]).contains(":4:3: tcmu_qcow has no attribute colour; "));
     fs::write(&file, image.replace("tcmu", "user")).unwrap();
-    assert!(served.bad(2, &["check", name]).contains(":2:2: there is no handler user_qcow; there are "));
+    assert!(served.bad(2, &["check", name]).contains(":3:3: user_qcow has no attribute cfgstring; "));
+    // Nor what a program registers; but the daemon must.
+    let own = "HANDLER my_store {\n\tDEVICE m {\n\t\tfilename /x\n\t\toptions fast\n\t}\n}\n";
+    fs::write(&file, own).unwrap();
+    let text = served.good(&["check", name]);
+    assert!(text.contains("good; 1 changes") && text.contains("warning: handler my_store is not built in"));
+    assert!(served.bad(2, &["apply", name]).contains(":2:2: there is no handler my_store; there are "));
+    fs::write(&file, own.replace("my_store", "vdisk_filio")).unwrap();
+    assert!(served.bad(2, &["check", name]).contains(":2:2: there is no handler vdisk_filio; there are "));
     let path = format!("targets/iscsi/{TARGET}/comment");
     served.good(&["set", &path, "say \"it\""]);
     let saved = served.folder.file("saved.conf");

@@ -1,10 +1,12 @@
-//! The tree: its listing, every mistake's errno, and what scstadmin does to it.
+//! The tree: its listing, and what follows from a write.
 
 #![allow(clippy::unwrap_used)] // A test panics to fail.
 
-use std::fmt::Write;
+mod listing;
+
 use std::sync::Arc;
 
+use listing::listing;
 use scstu::mgmt::tree::{Kind, Tree};
 use scstu::model::Model;
 use scstu::scsi::device::Dispatch;
@@ -59,28 +61,6 @@ fn configured() -> Tree {
     tree
 }
 
-/// Everything below a directory: path, mode and content of files, target of links.
-fn listing(tree: &Tree, directory: &str, out: &mut String) {
-    for (name, kind) in tree.list(directory).unwrap() {
-        let path = if directory.is_empty() { name } else { format!("{directory}/{name}") };
-        assert_eq!(tree.kind(&path).unwrap(), kind, "{path}");
-        match kind {
-            Kind::Directory => {
-                writeln!(out, "{path}/").unwrap();
-                listing(tree, &path, out);
-            }
-            Kind::Link { target } => writeln!(out, "{path} -> {target}").unwrap(),
-            Kind::File { mode } => {
-                write!(out, "{path} {mode:04o}").unwrap();
-                if mode & 0o444 != 0 {
-                    write!(out, " {:?}", tree.read(&path).unwrap()).unwrap();
-                }
-                out.push('\n');
-            }
-        }
-    }
-}
-
 #[test]
 fn the_whole_tree_is_as_it_was() {
     let mut found = String::new();
@@ -95,205 +75,6 @@ fn the_whole_tree_is_as_it_was() {
         assert_eq!(found, golden, "SCSTU_BLESS=1 accepts the tree as it is now");
     }
     assert_eq!(found.lines().count(), golden.lines().count());
-}
-
-/// A write, and how it ends: 0, or the errno that SCST gives (the section is the reference's).
-const MISTAKES: &[(&str, &str, i32)] = &[
-    // 1.0.1, 1.0.3: files and words.
-    ("version", "x", libc::EIO),
-    ("devices/null/blocksize", "512", libc::EIO),
-    ("devices/null/nothing", "1", libc::ENOENT),
-    ("devices/nobody/prod_id", "1", libc::ENOENT),
-    ("nothing", "1", libc::ENOENT),
-    ("devices", "1", libc::EISDIR),
-    ("devices/null/handler", "1", libc::ELOOP),
-    ("handlers/vdisk_nullio/mgmt", "", libc::EINVAL),
-    ("handlers/vdisk_nullio/mgmt", "make_device x", libc::EINVAL),
-    ("handlers/vdisk_nullio/mgmt", "add_device", libc::EINVAL),
-    ("handlers/vdisk_nullio/mgmt", "add_device a\0b", libc::EINVAL),
-    ("devices/null/max_tgt_dev_commands", "99999999999999999999", libc::ERANGE),
-    ("devices/null/max_tgt_dev_commands", "ten", libc::EINVAL),
-    // 1.1: root attributes.
-    ("threads", "0", libc::EINVAL),
-    ("threads", "many", libc::EINVAL),
-    ("setup_id", "-1", libc::EINVAL),
-    ("measure_latency", "yes", libc::EINVAL),
-    ("async_lun_replace", "maybe", libc::EINVAL),
-    ("async_lun_replace", "on", 0),
-    ("async_lun_replace", "n", 0),
-    ("suspend", "-1", libc::EINVAL),
-    ("trace_level", "add nothing", libc::EINVAL),
-    ("trace_level", "loud", libc::EINVAL),
-    // 1.3.2: devices.
-    ("handlers/vdisk_nullio/mgmt", "add_device null", libc::EEXIST),
-    ("handlers/vdisk_ram/mgmt", "add_device null size=1M", libc::EEXIST),
-    ("handlers/vdisk_nullio/mgmt", "add_device a.b", libc::EINVAL),
-    ("handlers/vdisk_nullio/mgmt", "add_device a/b", libc::EINVAL),
-    (
-        "handlers/vdisk_nullio/mgmt",
-        "add_device a1234567890123456789012345678901234567890123456789012345678901234",
-        libc::EINVAL,
-    ),
-    ("handlers/vdisk_nullio/mgmt", "add_device x color=red", libc::EINVAL),
-    ("handlers/vdisk_nullio/mgmt", "add_device x filename=/x", libc::EINVAL),
-    ("handlers/vdisk_nullio/mgmt", "add_device x size", libc::EINVAL),
-    ("handlers/vdisk_nullio/mgmt", "add_device x size=1 2", libc::EINVAL),
-    ("handlers/vdisk_nullio/mgmt", "add_device x size=big", libc::EINVAL),
-    ("handlers/vdisk_nullio/mgmt", "add_device x size=513", libc::EINVAL),
-    ("handlers/vdisk_nullio/mgmt", "add_device x blocksize=256", libc::EINVAL),
-    ("handlers/vdisk_nullio/mgmt", "add_device x blocksize=1000", libc::EINVAL),
-    ("handlers/vdisk_nullio/mgmt", "add_device x dummy=2", libc::EINVAL),
-    ("handlers/vdisk_nullio/mgmt", "add_device x tst=2", libc::EINVAL),
-    ("handlers/vdisk_nullio/mgmt", "add_device x numa_node_id=-2", libc::EINVAL),
-    ("handlers/vdisk_fileio/mgmt", "add_device x", libc::EINVAL),
-    ("handlers/vdisk_fileio/mgmt", "add_device x filename=image", libc::EINVAL),
-    ("handlers/vdisk_fileio/mgmt", "add_device x filename=/a;filename=/b", libc::EINVAL),
-    ("handlers/vdisk_fileio/mgmt", "add_device x filename=/nowhere/at/all", libc::ENOENT),
-    ("handlers/vdisk_fileio/mgmt", "add_device x filename=/nowhere;read_only=1;nv_cache=1", libc::EINVAL),
-    ("handlers/vdisk_nullio/mgmt", "del_device nobody", libc::EINVAL),
-    ("handlers/vdisk_nullio/mgmt", "del_device null now", libc::EINVAL),
-    // 1.4: attributes of devices.
-    ("devices/null/threads_num", "-1", libc::EINVAL),
-    ("devices/null/threads_pool_type", "private", libc::EINVAL),
-    ("devices/null/numa_node_id", "-2", libc::EINVAL),
-    ("devices/null/block", "2", libc::EINVAL),
-    ("devices/null/block", "0", libc::EINVAL),
-    ("devices/null/pr_state", "version 2", libc::EINVAL),
-    ("devices/null/size", "4097", libc::EINVAL),
-    ("devices/null/size_mb", "0", libc::EINVAL),
-    ("devices/null/opt_trans_len", "4097", libc::EINVAL),
-    ("devices/null/cluster_mode", "1", libc::EOPNOTSUPP),
-    ("devices/null/cluster_mode", "2", libc::EINVAL),
-    ("devices/null/read_zero", "2", libc::EINVAL),
-    ("devices/null/t10_vend_id", "ninechars", libc::EINVAL),
-    ("devices/null/prod_id", "12345678901234567", libc::EINVAL),
-    ("devices/null/prod_rev_lvl", "12345", libc::EINVAL),
-    ("devices/null/t10_dev_id", "12345678901234567890123456", libc::EINVAL),
-    ("devices/null/usn", "123456789012345678901", libc::EINVAL),
-    ("devices/null/naa_id", "0x1000000000000000", libc::EINVAL),
-    ("devices/null/naa_id", "0x50000000000000001", libc::EINVAL),
-    ("devices/null/naa_id", "0x5000000000000001", 0),
-    ("devices/null/eui64_id", "0x00", libc::EINVAL),
-    ("devices/cd/filename", "image", libc::EINVAL),
-    ("devices/cd/filename", "/nowhere/at/all", libc::ENOENT),
-    ("devices/cd/filename", "", 0),
-    // 1.5: the driver.
-    ("targets/iscsi/enabled", "2", libc::EINVAL),
-    ("targets/iscsi/iSNSServer", "host Control", libc::EINVAL),
-    ("targets/iscsi/link_local", "no", libc::EINVAL),
-    ("targets/iscsi/internal_portal", "10.0.0.1 here", libc::EINVAL),
-    ("targets/iscsi/mgmt", "add_target", libc::EINVAL),
-    ("targets/iscsi/mgmt", "add_target IQN.2026-01.org.scstu:disk", libc::EEXIST),
-    ("targets/iscsi/mgmt", "add_target t Color=red", libc::EINVAL),
-    ("targets/iscsi/mgmt", "add_target t MaxBurstLength=1", libc::EINVAL),
-    ("targets/iscsi/mgmt", "del_target", libc::EINVAL),
-    ("targets/iscsi/mgmt", "del_target nobody", libc::ENOENT),
-    ("targets/iscsi/mgmt", "del_target nobody now", libc::EINVAL),
-    ("targets/iscsi/mgmt", "add_attribute Color red", libc::EINVAL),
-    ("targets/iscsi/mgmt", "add_attribute allowed_portal *", libc::EINVAL),
-    ("targets/iscsi/mgmt", "add_attribute IncomingUser joe short", libc::EINVAL),
-    ("targets/iscsi/mgmt", "add_attribute IncomingUser jane twelvesecrets", libc::EINVAL),
-    ("targets/iscsi/mgmt", "del_attribute IncomingUser nobody", libc::ENOENT),
-    ("targets/iscsi/mgmt", "add_target_attribute nobody IncomingUser joe twelvesecrets", libc::ENOENT),
-    (
-        "targets/iscsi/mgmt",
-        "del_target_attribute iqn.2026-01.org.scstu:Disk IncomingUser nobody",
-        libc::ENOENT,
-    ),
-    (
-        "targets/iscsi/mgmt",
-        "del_target_attribute iqn.2026-01.org.scstu:Disk allowed_portal 11.*",
-        libc::EINVAL,
-    ),
-    // 1.6: targets.
-    ("@/enabled", "2", libc::EINVAL),
-    ("@/rel_tgt_id", "65536", libc::EINVAL),
-    ("@/rel_tgt_id", "0", libc::EINVAL),
-    ("@/cpu_mask", "none", libc::EINVAL),
-    ("@/addr_method", "ROUND", libc::EINVAL),
-    ("@/addr_method", "flat", 0),
-    ("@/io_grouping_type", "0", libc::EINVAL),
-    ("@/io_grouping_type", "7", 0),
-    ("@/black_hole", "5", libc::EINVAL),
-    ("@/forwarding", "2", libc::EINVAL),
-    ("@/aen_disabled", "x", libc::EINVAL),
-    ("@/per_portal_acl", "2", libc::EINVAL),
-    ("@/redirect", "10.0.0.9:3261", libc::EINVAL),
-    ("@/redirect", "10.0.0.9:3261 soon", libc::EINVAL),
-    ("@/InitialR2T", "yes", libc::EINVAL),
-    ("@/MaxBurstLength", "511", libc::EINVAL),
-    ("@/MaxBurstLength", "65536 1", libc::EINVAL),
-    ("@/MaxBurstLength", ":default:", 0),
-    ("@/HeaderDigest", "MD5", libc::EINVAL),
-    ("@/QueuedCommands", "0", libc::EINVAL),
-    // 1.7: LUNs.
-    ("@/luns/mgmt", "add nobody 3", libc::EINVAL),
-    ("@/luns/mgmt", "add null many", libc::EINVAL),
-    ("@/luns/mgmt", "add null 16384", libc::EINVAL),
-    ("@/luns/mgmt", "add null 3 color=red", libc::EINVAL),
-    ("@/luns/mgmt", "add null 3 read_only=2", libc::EINVAL),
-    ("@/luns/mgmt", "add null 0", libc::EEXIST),
-    ("@/luns/mgmt", "add null", libc::EINVAL),
-    ("@/luns/mgmt", "replace nobody 0", libc::EINVAL),
-    ("@/luns/mgmt", "replace null 0", 0),
-    ("@/luns/mgmt", "del 3", libc::EINVAL),
-    ("@/luns/mgmt", "del zero", libc::EINVAL),
-    ("@/luns/mgmt", "del 0 now", libc::EINVAL),
-    ("@/luns/mgmt", "clear all", libc::EINVAL),
-    ("targets/copy_manager/copy_manager_tgt/luns/mgmt", "add ram 9 read_only=1", libc::EINVAL),
-    ("targets/copy_manager/copy_manager_tgt/ini_groups/mgmt", "create g", libc::EINVAL),
-    // 1.8: groups.
-    ("@/ini_groups/mgmt", "create hosts", libc::EEXIST),
-    ("@/ini_groups/mgmt", "create", libc::EINVAL),
-    ("@/ini_groups/mgmt", "del nobody", libc::EINVAL),
-    ("@/ini_groups/hosts/initiators/mgmt", "add iqn.2026-01.org.*", libc::EEXIST),
-    ("@/ini_groups/hosts/initiators/mgmt", "add", libc::EINVAL),
-    ("@/ini_groups/hosts/initiators/mgmt", "del nobody", libc::EINVAL),
-    ("@/ini_groups/hosts/initiators/mgmt", "move nobody hosts", libc::EINVAL),
-    ("@/ini_groups/hosts/initiators/mgmt", "move iqn.2026-01.org.* nobody", libc::EINVAL),
-    ("@/ini_groups/hosts/initiators/mgmt", "move iqn.2026-01.org.* hosts", libc::EEXIST),
-    ("@/ini_groups/hosts/initiators/iqn.2026-01.org.*", "x", libc::EIO),
-    // 1.10: device groups.
-    ("device_groups/mgmt", "create dg", libc::EEXIST),
-    ("device_groups/mgmt", "add", libc::EINVAL),
-    ("device_groups/mgmt", "del nobody", libc::EINVAL),
-    ("device_groups/mgmt", "make x", libc::EINVAL),
-    ("device_groups/dg/devices/mgmt", "add null", libc::EEXIST),
-    ("device_groups/dg/devices/mgmt", "add nobody", libc::EINVAL),
-    ("device_groups/dg/devices/mgmt", "del ram", libc::EINVAL),
-    ("device_groups/dg/target_groups/mgmt", "create here", libc::EEXIST),
-    ("device_groups/dg/target_groups/mgmt", "del nobody", libc::EINVAL),
-    ("device_groups/dg/target_groups/here/mgmt", "add iqn.peer", libc::EEXIST),
-    ("device_groups/dg/target_groups/here/mgmt", "del nobody", libc::EINVAL),
-    ("device_groups/dg/target_groups/here/group_id", "0", libc::EINVAL),
-    ("device_groups/dg/target_groups/here/group_id", "65536", libc::EINVAL),
-    ("device_groups/dg/target_groups/here/preferred", "2", libc::EINVAL),
-    ("device_groups/dg/target_groups/here/state", "Active", libc::EINVAL),
-    ("device_groups/dg/target_groups/here/iqn.peer/rel_tgt_id", "0", libc::EINVAL),
-];
-
-#[test]
-fn every_mistake_has_scsts_errno_and_changes_nothing() {
-    let tree = configured();
-    let everything = |tree: &Tree| {
-        let mut text = String::new();
-        listing(tree, "", &mut text);
-        text.lines().filter(|line| !line.starts_with("last_sysfs_mgmt_res")).collect::<Vec<_>>().join("\n")
-    };
-    for (path, text, errno) in MISTAKES {
-        let path = path.replace('@', &format!("targets/iscsi/{TARGET}"));
-        let before = everything(&tree);
-        let result = tree.write(&path, text).map_err(|error| (error.errno, error.text));
-        let found = result.as_ref().err().map_or(0, |(errno, _)| *errno);
-        assert_eq!(found, *errno, "{text:?} to {path}: {result:?}");
-        assert_eq!(tree.read("last_sysfs_mgmt_res").unwrap(), format!("{}\n", -errno));
-        if *errno != 0 {
-            assert_eq!(everything(&tree), before, "{text:?} to {path} has changed something");
-            assert!(!result.unwrap_err().1.is_empty());
-        }
-    }
-    let long = "x".repeat(4097);
-    assert_eq!(tree.write("cluster_name", &long).unwrap_err().errno, libc::E2BIG);
 }
 
 #[test]

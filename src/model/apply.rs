@@ -238,8 +238,11 @@ impl<'m> Batch<'m> {
             self.rebind(device, name);
             return Ok(());
         }
-        let value = fresh::value(&self.next, object, name);
-        self.set(object, name, &value.ok_or_else(|| no_attribute(object, name))?)
+        let value = fresh::value(&self.next, object, name).ok_or_else(|| no_attribute(object, name))?;
+        match object {
+            Object::TargetGroup(..) | Object::Remote(..) => self.reset_group(object, name, &value),
+            _ => self.set(object, name, &value),
+        }
     }
 
     /// Sessions have orders only.
@@ -362,8 +365,27 @@ impl<'m> Batch<'m> {
         let object = DeviceObject::open(config, parameters, means)?;
         object.device.set_port_group_control(Some(self.model.port_group_control()));
         object.device.set_target_ports(Some(self.model.target_ports()));
+        self.check_identity(&object)?;
         self.next.devices.insert(name.to_owned(), Arc::new(object));
         self.check_reservations_file(name)
+    }
+
+    /// Identities made of 32 bits of a name may be the same (SCST 1.3.2), and initiators would take two disks
+    /// for two paths to one. What somebody has chosen is theirs to know.
+    fn check_identity(&self, new: &DeviceObject) -> Result<(), Error> {
+        fn made(object: &DeviceObject) -> Option<&str> {
+            let own = &object.config;
+            (!own.given.contains("usn")).then_some(own.settings.identity.usn.as_str())
+        }
+        // Without a setup_id there are 64 bits.
+        let Some(usn) = made(new).filter(|_| self.next.root.setup_id != 0) else { return Ok(()) };
+        match self.next.devices.iter().find(|(_, other)| made(other) == Some(usn)) {
+            None => Ok(()),
+            Some((other, _)) => {
+                let text = format!("its usn {usn} is that of device {other}; another name or usn is wanted");
+                Err(Error::new(libc::EEXIST, text))
+            }
+        }
     }
 
     /// Two devices that keep their reservations in one file would each lose those of the other.

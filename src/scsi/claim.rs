@@ -106,17 +106,25 @@ impl Drop for Claim {
 /// Holds back the commands of a unit that touch blocks: older ones finish, newer ones wait until this is
 /// dropped (SCST's `block` and `suspend`).
 pub struct Hold {
-    claim: Claim,
+    /// That of the unit's other holds, if there are any: behind it nothing begins that a second would have
+    /// to wait for, and what waits there must not make the second wait.
+    claim: Arc<Claim>,
 }
 
 impl Hold {
     /// Begins to hold. Commands that have begun go on.
     pub fn new(device: &Arc<Device>) -> Self {
+        let mut held = device.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(claim) = held.upgrade().filter(|claim| claim.stands()) {
+            return Hold { claim };
+        }
         let signal = Signal::new();
         let entry =
             Entry { nexus: 0, tag: 0, place: Place::AtOnce, extent: Extent::WHOLE, writes: true, bytes: 0 };
         let id = device.state().tasks.claim(entry, &signal);
-        Hold { claim: Claim::new(device, id, signal) }
+        let claim = Arc::new(Claim::new(device, id, signal));
+        *held = Arc::downgrade(&claim);
+        Hold { claim }
     }
 
     /// Waits until the commands that had begun are done, as long as `is_wanted` says so. Answers whether

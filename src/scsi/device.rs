@@ -11,6 +11,7 @@ use crate::backstore::{Capabilities, Geometry};
 use crate::notice::Notice;
 use crate::scsi::alua::{AccessState, Alua, PathState};
 use crate::scsi::background::Background;
+use crate::scsi::claim::Claim;
 use crate::scsi::copy::lists::Lists;
 use crate::scsi::counters::Counters;
 use crate::scsi::mode_parameters::ModeParameters;
@@ -197,6 +198,8 @@ pub struct Device {
     pub(crate) max_commands: AtomicU32,
     /// Set once a command of this unit has panicked: the unit's state is suspect.
     pub(crate) faulted: AtomicBool,
+    /// What holds back commands for the administrator.
+    pub(crate) held: Mutex<Weak<Claim>>,
     /// Tasks that are out of the task set and not answered yet; grows with `state` held only.
     pub(crate) answering: AtomicU32,
 }
@@ -290,6 +293,7 @@ impl Device {
             store,
             alua: Alua::default(),
             ports: Mutex::default(),
+            held: Mutex::default(),
             faulted: AtomicBool::new(false),
             answering: AtomicU32::new(0),
         });

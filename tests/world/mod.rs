@@ -25,7 +25,11 @@ pub struct World {
 impl World {
     /// It listens, and has nothing.
     pub fn empty() -> World {
-        let instance = Instance::new(InstanceOptions::default()).unwrap();
+        World::with(InstanceOptions::default())
+    }
+
+    pub fn with(options: InstanceOptions) -> World {
+        let instance = Instance::new(options).unwrap();
         instance.start().unwrap();
         let address = instance.listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let tree = Tree::new(Arc::clone(instance.model()));

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::attr::Error;
-use crate::model::apply::Batch;
-use crate::model::device_group::{DeviceGroup, Member, TargetGroup};
-use crate::model::{Change, check_name, exists, unknown};
+use crate::model::apply::{Batch, no_attribute};
+use crate::model::device_group::{self, DeviceGroup, Member, TargetGroup};
+use crate::model::{Change, Object, check_name, exists, missing, unknown};
 use crate::scsi::alua::TargetPortGroup;
 
 impl Batch<'_> {
@@ -87,6 +87,27 @@ impl Batch<'_> {
 
     pub(super) fn target_group(&mut self, group: &str, name: &str) -> Result<&mut TargetGroup, Error> {
         self.device_group(group)?.target_groups.get_mut(name).ok_or_else(|| unknown("target group", name))
+    }
+
+    /// Puts an attribute of a target group, or of a target of another node in one, back to `fresh`.
+    pub(super) fn reset_group(&mut self, object: &Object, name: &str, fresh: &str) -> Result<(), Error> {
+        let none = || no_attribute(object, name);
+        match object {
+            Object::TargetGroup(group, own) => {
+                let row = device_group::GROUP_ATTRIBUTES.iter().find(|row| row.name == name);
+                row.ok_or_else(none)?.restore(self.target_group(group, own)?, fresh)?;
+                self.regroup(group);
+            }
+            Object::Remote(group, own, member) => {
+                let row = device_group::MEMBER_ATTRIBUTES.iter().find(|row| row.name == name);
+                let own = self.target_group(group, own)?.members.get_mut(member);
+                let own = own.filter(|member| !member.is_local).ok_or_else(|| missing("target", member))?;
+                row.ok_or_else(none)?.restore(own, fresh)?;
+                self.regroup(group);
+            }
+            _ => return Err(none()),
+        }
+        Ok(())
     }
 
     /// The units of a device group will be told of its target groups.

@@ -6,6 +6,7 @@ use crate::mgmt::conf::plan::targets::{lun_key, membership_key, target_key};
 use crate::mgmt::conf::plan::values::first_word;
 use crate::mgmt::conf::plan::{Planner, When};
 use crate::model::device::{ATTRIBUTES, DeviceObject};
+use crate::model::device_group::{MEMBER_ATTRIBUTES, Member};
 use crate::model::target::{
     CORE_ATTRIBUTES, GROUP_ATTRIBUTES, ISCSI_ATTRIBUTES, Map, TargetObject, map_rows,
 };
@@ -79,7 +80,7 @@ impl Planner<'_> {
     /// A default that nobody can write is none that can be gone back to.
     fn reset<T>(&mut self, object: &Object, row: &Attr<T>, own: &T, default: &str) {
         let value = (row.get)(own);
-        if value == default || row.kind.parse(default).is_err() {
+        if value == default || !row.can_restore(default) {
             return;
         }
         let change = Change::Reset { object: object.clone(), attribute: row.name.to_owned() };
@@ -138,6 +139,20 @@ impl Planner<'_> {
         }
     }
 
+    fn rest_of_member(&mut self, (group, own, target): (&str, &str, &str), member: &Member) {
+        let (group_name, own) = (group.to_owned(), own.to_owned());
+        if !self.has_seen(&format!("device_groups/{group} TARGET {target}")) {
+            return self.gone(Change::RemoveMember(group_name, own, target.to_owned()));
+        }
+        let object = Object::Remote(group_name, own, target.to_owned());
+        for row in MEMBER_ATTRIBUTES.iter().filter(|_| !member.is_local) {
+            let fresh = fresh::value(&self.now, &object, row.name);
+            if let Some(fresh) = fresh.filter(|_| !self.mentions(&object, row.name)) {
+                self.reset(&object, row, member, &fresh);
+            }
+        }
+    }
+
     fn rest_of_device_group(&mut self, name: &str) {
         let now = self.now.clone();
         if !self.has_seen(&Object::DeviceGroup(name.to_owned()).path()) {
@@ -156,11 +171,8 @@ impl Planner<'_> {
             }
             let object = Object::TargetGroup(name.to_owned(), own.to_owned());
             self.attributes(&object, &[device_group::GROUP_ATTRIBUTES], members);
-            for target in members.members.keys() {
-                if !self.has_seen(&format!("device_groups/{name} TARGET {target}")) {
-                    let (name, own) = (name.to_owned(), own.to_owned());
-                    self.gone(Change::RemoveMember(name, own, target.to_owned()));
-                }
+            for (target, member) in members.members.iter() {
+                self.rest_of_member((name, own, target), member);
             }
         }
     }

@@ -42,6 +42,12 @@ impl Planner<'_> {
         if !matches!(access, Access::ReadWrite | Access::Secret) {
             return Err(node.wrong(format!("{} cannot be set; what can is {}", node.name, known())));
         }
+        // A saved file says 0 of what has no number, and nobody can write that.
+        if value == row.default && row.kind.parse(value).is_err() && row.can_restore(value) {
+            let change = Change::Reset { object, attribute: row.name.to_owned() };
+            self.push(when, Some(node.place), change, Some(&format!("{before} -> {value}")));
+            return Ok(());
+        }
         let mut after = now.clone();
         row.write(&mut after, value)
             .map_err(|error| Error { errno: error.errno, ..node.wrong(error.text) })?;
