@@ -108,7 +108,7 @@ impl World {
             cmd_sn: 0,
             user: None,
         };
-        let Ok(attachment) = self.model.attach(&request, &query, 0) else { return false };
+        let Ok(attachment) = self.model.attach(&request, &query) else { return false };
         let id = self.next;
         self.next += 1;
         let nexus = Nexus::new(NewNexus {

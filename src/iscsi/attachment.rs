@@ -26,6 +26,8 @@ pub struct Attachment {
     pub well_known: Arc<Device>,
     /// Processors that its thread may run on; all without.
     pub processors: Option<CpuSet>,
+    /// Most sessions that the target may have, this one included (MaxSessions); 0 for any number.
+    pub most_sessions: usize,
 }
 
 /// Why the target itself ends a session; the word goes to the log.
@@ -84,14 +86,9 @@ pub struct LiveSession {
 
 /// Those who know targets and their units. Calls are look-ups that must not block.
 pub trait Host: Directory + Send + Sync {
-    /// A normal session is about to open. Whatever could refuse it (units gone, MaxSessions) does it here;
-    /// `sessions` is how many the target has now, without one that is being reinstated.
-    fn attach(
-        &self,
-        request: &SessionRequest,
-        query: &Query<'_>,
-        sessions: usize,
-    ) -> Result<Attachment, LoginStatus>;
+    /// A normal session is about to open. Whatever could refuse it, such as units that are gone, does it
+    /// here; only sessions are counted when it opens, for others may open at the same time.
+    fn attach(&self, request: &SessionRequest, query: &Query<'_>) -> Result<Attachment, LoginStatus>;
 
     /// The session is open: from now on its map must be kept up to date with [`Nexus::set_map`].
     fn opened(&self, session: LiveSession);

@@ -119,20 +119,11 @@ impl Directory for Model {
 }
 
 impl Host for Model {
-    fn attach(
-        &self,
-        request: &SessionRequest,
-        query: &Query<'_>,
-        sessions: usize,
-    ) -> Result<Attachment, LoginStatus> {
+    fn attach(&self, request: &SessionRequest, query: &Query<'_>) -> Result<Attachment, LoginStatus> {
         let configuration = self.configuration();
         let name = request.target.as_ref().ok_or(LoginStatus::MISSING_PARAMETER)?;
         let target =
             self.visible(&configuration, name.as_str(), query).map_err(|_| LoginStatus::NOT_FOUND)?;
-        let limit = target.values[KeyId::MaxSessions] as usize;
-        if limit > 0 && sessions >= limit {
-            return Err(LoginStatus::OUT_OF_RESOURCES);
-        }
         let subject = subject(target, query);
         Ok(Attachment {
             map: configuration.shown(target, &subject),
@@ -140,6 +131,7 @@ impl Host for Model {
             absent: Arc::clone(&self.absent),
             well_known: Arc::clone(&self.well_known),
             processors: target.map_for(&subject).cpu_mask.as_deref().map(CpuSet::of),
+            most_sessions: target.values[KeyId::MaxSessions] as usize,
         })
     }
 

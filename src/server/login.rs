@@ -131,32 +131,37 @@ impl Serving<'_> {
         }
         let reinstated = sessions.reinstate(&new);
         let id = sessions.next_id();
-        let nexus = match &wanted.target {
-            None => None,
-            Some(_) => Some(self.new_nexus(id, wanted, &target, reinstated)?),
+        let (nexus, most) = match &wanted.target {
+            None => (None, 0),
+            Some(_) => {
+                let (nexus, most) = self.new_nexus(id, wanted, &target, reinstated)?;
+                (Some(nexus), most)
+            }
         };
-        let session = sessions.open(new, id, nexus.clone()).map_err(|_| LoginStatus::OUT_OF_RESOURCES)?;
+        // Reinstatement adds none (SCST 4.3), even if another has taken its place for a moment.
+        let opened = sessions.open(new, id, nexus.clone(), if reinstated { 0 } else { most });
+        let session = opened.map_err(|_| LoginStatus::OUT_OF_RESOURCES)?;
         let tsih = session.tsih;
         phase.opened = Some((session, nexus));
         Ok(tsih)
     }
 
+    /// The nexus, and how many sessions the target may have.
     fn new_nexus(
         &self,
         id: u64,
         wanted: &SessionRequest,
         target: &str,
         reinstated: bool,
-    ) -> Result<Arc<Nexus>, LoginStatus> {
+    ) -> Result<(Arc<Nexus>, usize), LoginStatus> {
         let query = Query { initiator: &wanted.initiator, portal: self.portal, peer: self.peer };
-        let sessions = self.shared.sessions.of_target(target);
-        let attachment = self.shared.host.attach(wanted, &query, sessions)?;
+        let attachment = self.shared.host.attach(wanted, &query)?;
         if let Some(processors) = attachment.processors {
             if let Err(error) = processors.bind() {
                 self.shared.noise.say(|| warn!("cpu_mask {processors} of {target}: {error}"));
             }
         }
-        Ok(Nexus::new(NewNexus {
+        let nexus = Nexus::new(NewNexus {
             id,
             initiator: TransportId { name: wanted.initiator.as_str().to_owned(), isid: wanted.isid },
             target: TargetPort {
@@ -169,7 +174,8 @@ impl Serving<'_> {
             map: attachment.map,
             absent: attachment.absent,
             well_known: attachment.well_known,
-        }))
+        });
+        Ok((nexus, attachment.most_sessions))
     }
 
     fn enter_full_feature(

@@ -118,7 +118,7 @@ pub struct Sessions {
 /// Why a session was not opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OpenError {
-    /// [`SESSION_LIMIT`] is reached.
+    /// [`SESSION_LIMIT`] is reached, or the target's own limit.
     TooMany,
 }
 
@@ -154,15 +154,24 @@ impl Sessions {
         same.then_some(session)
     }
 
-    /// Enters a session.
+    /// Enters a session, of which its target may have `most`; 0 for any number. Logins come at once, so they
+    /// are counted here, and one of the same initiator port that came in meanwhile ends.
     pub fn open(
         &self,
         new: NewSession,
         id: u64,
         nexus: Option<Arc<Nexus>>,
+        most: usize,
     ) -> Result<Arc<Session>, OpenError> {
-        let mut table = self.table();
-        if table.by_tsih.len() >= SESSION_LIMIT {
+        let mut table = loop {
+            let mut table = self.table();
+            let raced = table.by_tsih.values().find(|other| other.is_same_nexus(&new)).map(|s| s.tsih);
+            let Some(raced) = raced.and_then(|tsih| table.by_tsih.remove(&tsih)) else { break table };
+            drop(table);
+            raced.close(CloseReason::Reinstated);
+        };
+        let of_target = || table.by_tsih.values().filter(|session| session.target == new.target).count();
+        if table.by_tsih.len() >= SESSION_LIMIT || (most > 0 && of_target() >= most) {
             return Err(OpenError::TooMany);
         }
         let mut tsih = table.last_tsih;
@@ -189,11 +198,6 @@ impl Sessions {
         });
         table.by_tsih.insert(tsih, Arc::clone(&session));
         Ok(session)
-    }
-
-    /// Number of sessions that a target has.
-    pub fn of_target(&self, target: &str) -> usize {
-        self.table().by_tsih.values().filter(|session| session.target == target).count()
     }
 
     /// Takes a session out, unless another has its TSIH by now.

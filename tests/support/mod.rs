@@ -105,18 +105,14 @@ impl Directory for OneTarget {
 }
 
 impl Host for OneTarget {
-    fn attach(
-        &self,
-        _request: &SessionRequest,
-        _query: &Query<'_>,
-        _sessions: usize,
-    ) -> Result<Attachment, LoginStatus> {
+    fn attach(&self, _request: &SessionRequest, _query: &Query<'_>) -> Result<Attachment, LoginStatus> {
         Ok(Attachment {
             map: Arc::clone(&self.map),
             relative_identifier: 1,
             absent: Arc::clone(&self.absent),
             well_known: Arc::clone(&self.well_known),
             processors: None,
+            most_sessions: 0,
         })
     }
 
