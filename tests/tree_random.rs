@@ -1,5 +1,5 @@
-//! Random writes to the tree and random sessions, against a plain model of what they mean; and that what is
-//! saved and loaded is the same.
+//! Random writes to the tree, files applied in both ways, and sessions, all on one live model, against a
+//! plain model of what they mean; and that what is saved and loaded is the same.
 
 #![allow(clippy::unwrap_used)] // A test panics to fail.
 
@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use plain::doc::Chance;
 use plain::{Plain, Seen};
 use scstu::backstore::buffer::BufferPool;
 use scstu::iscsi::attachment::{CloseReason, Host, LiveSession, SessionControl};
@@ -55,6 +56,48 @@ const TARGET_GROUPS: [&str; 3] = ["tg0", "tg1", "tg2"];
 const MEMBERS: [&str; 5] = ["iqn.x:t0", "iqn.x:t1", "iqn.x:t2", "iqn.peer:a", "iqn.peer:b"];
 const LUNS: [&str; 4] = ["0", "1", "7", "16383"];
 
+impl Chance for Random {
+    fn below(&mut self, limit: usize) -> usize {
+        Random::below(self, limit)
+    }
+
+    fn device(&mut self) -> String {
+        self.of(&DEVICES).to_owned()
+    }
+
+    fn target(&mut self) -> String {
+        self.of(&TARGETS).to_owned()
+    }
+
+    fn group(&mut self) -> String {
+        self.of(&GROUPS).to_owned()
+    }
+
+    fn pattern(&mut self) -> String {
+        self.of(&PATTERNS).to_owned()
+    }
+
+    fn lun(&mut self) -> u16 {
+        self.of(&LUNS).parse().unwrap()
+    }
+
+    fn member(&mut self) -> String {
+        self.of(&MEMBERS).to_owned()
+    }
+
+    fn target_group(&mut self) -> String {
+        self.of(&TARGET_GROUPS).to_owned()
+    }
+
+    fn device_group(&mut self) -> String {
+        self.of(&DEVICE_GROUPS).to_owned()
+    }
+
+    fn number(&mut self) -> String {
+        self.of(&["0", "1", "2", "3", "9", "60", "70000"]).to_owned()
+    }
+}
+
 /// Notes that it was told to close.
 #[derive(Default)]
 struct Control(AtomicBool);
@@ -81,6 +124,8 @@ struct World {
     plain: Plain,
     sessions: Mutex<BTreeMap<u64, Session>>,
     next: u64,
+    /// Files that were applied, and those that were refused: of each way.
+    files: [[usize; 2]; 2],
 }
 
 impl World {
@@ -88,7 +133,14 @@ impl World {
         let dispatch: Arc<dyn Dispatch> = Arc::new(Pool::new(2));
         let model = Model::new(dispatch, None).unwrap();
         let tree = Tree::new(Arc::clone(&model));
-        World { model, tree, plain: Plain::default(), sessions: Mutex::default(), next: 1 }
+        World {
+            model,
+            tree,
+            plain: Plain::default(),
+            sessions: Mutex::default(),
+            next: 1,
+            files: [[0; 2]; 2],
+        }
     }
 
     /// A login, as the server does it. Answers whether it was let in.
@@ -200,7 +252,8 @@ impl World {
         let at = format!("targets/iscsi/{target}");
         let scope = if random.below(2) == 0 { at.clone() } else { format!("{at}/ini_groups/{group}") };
         let flag = random.of(&["0", "1"]);
-        match random.below(30) {
+        match random.below(33) {
+            30..=32 => self.step_of_files(random),
             20..=26 => self.step_in_groups(random),
             27..=29 => self.step_of_attributes(random, &scope),
             0 | 1 => {
@@ -240,6 +293,28 @@ impl World {
                 assert_eq!(self.login(target, initiator), expected, "{initiator} to {target}");
             }
             _ => self.end_of_a_session(random),
+        }
+    }
+
+    /// A file that says what there is, and something else.
+    fn step_of_files(&mut self, random: &mut Random) {
+        let mut doc = self.plain.doc();
+        for _ in 0..random.below(8) {
+            doc.edit(random);
+        }
+        let (text, exact) = (doc.text(), random.below(2) == 0);
+        let mode = if exact { Mode::Exact } else { Mode::Merge };
+        let before = self.plain.clone();
+        let expected = self.plain.apply(&doc, exact);
+        let planned = plan::plan_text(&self.model, &text, mode).map(|plan| plan.text());
+        let found = plan::apply_text(&self.model, &text, mode);
+        let state = || format!("{mode:?}\n{text}\n{found:?}\n{before:#?}");
+        assert_eq!(found.is_ok(), expected.is_ok(), "{}", state());
+        assert_eq!(planned.is_ok(), found.is_ok(), "what is planned can be done\n{}", state());
+        self.files[usize::from(exact)][usize::from(found.is_err())] += 1;
+        if found.is_ok() {
+            let again = plan::plan_text(&self.model, &text, mode).unwrap();
+            assert!(again.is_empty(), "{}\n{}", again.text(), state());
         }
     }
 
@@ -358,7 +433,8 @@ fn listing(tree: &Tree, directory: &str, out: &mut Vec<String>) {
 }
 
 #[test]
-fn random_writes_and_sessions_do_what_they_mean_and_survive_saving() {
+fn random_writes_files_and_sessions_do_what_they_mean_and_survive_saving() {
+    let mut files = [[0; 2]; 2];
     for seed in 1..=ROUNDS {
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut world = World::new();
@@ -371,7 +447,11 @@ fn random_writes_and_sessions_do_what_they_mean_and_survive_saving() {
                 saved_is_loaded(&world, seed);
             }
         }
+        for (all, own) in files.iter_mut().flatten().zip(world.files.iter().flatten()) {
+            *all += own;
+        }
     }
+    assert!(files.iter().all(|[good, bad]| *good > 300 && *bad > 60), "too few of a kind: {files:?}");
 }
 
 fn saved_is_loaded(world: &World, seed: u64) {

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::doc;
+
 #[derive(Clone, Debug)]
 struct TargetGroup {
     name: String,
@@ -33,6 +35,134 @@ pub struct Around<'a> {
 }
 
 impl Groups {
+    /// Everything as a file says it.
+    pub fn doc(&self) -> Vec<doc::DeviceGroup> {
+        let group = |own: &TargetGroup| doc::TargetGroup {
+            name: own.name.clone(),
+            lines: vec![
+                ("group_id".into(), own.id.to_string()),
+                ("preferred".into(), own.preferred.clone()),
+                ("state".into(), own.state.clone()),
+            ],
+            members: own
+                .members
+                .iter()
+                .map(|(name, port)| (name.clone(), port.map(|port| port.to_string())))
+                .collect(),
+        };
+        let groups = self.0.iter().map(|(name, own)| doc::DeviceGroup {
+            name: name.clone(),
+            devices: own.devices.iter().cloned().collect(),
+            groups: own.groups.iter().map(group).collect(),
+        });
+        groups.collect()
+    }
+
+    /// What a file does not mention goes, or back to its default.
+    pub fn remove_rest(&mut self, wanted: &[doc::DeviceGroup]) {
+        self.0.retain(|name, _| wanted.iter().any(|own| own.name == *name));
+        for (name, group) in &mut self.0 {
+            let Some(wants) = wanted.iter().find(|own| own.name == *name) else { continue };
+            group.devices.retain(|device| wanted.iter().any(|own| own.devices.contains(device)));
+            group.groups.retain(|own| wants.groups.iter().any(|wants| wants.name == own.name));
+            for own in &mut group.groups {
+                let Some(line) = wants.groups.iter().find(|wants| wants.name == own.name) else { continue };
+                let says = |name: &str| line.lines.iter().any(|(own, _)| own == name);
+                own.id = if says("group_id") { own.id } else { 0 };
+                own.preferred = if says("preferred") { own.preferred.clone() } else { "0".into() };
+                own.state = if says("state") { own.state.clone() } else { "active".into() };
+                let mentioned = |name: &str| {
+                    wants.groups.iter().flat_map(|own| &own.members).find(|(own, _)| own == name).cloned()
+                };
+                own.members.retain(|(name, _)| mentioned(name).is_some());
+                for (name, port) in &mut own.members {
+                    if port.is_some() && mentioned(name).is_some_and(|(_, port)| port.is_none()) {
+                        *port = Some(0);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Brings groups to what a file says; whether all of it can be.
+    pub fn apply(
+        &mut self,
+        before: &Groups,
+        wanted: &[doc::DeviceGroup],
+        renewed: &BTreeSet<String>,
+        devices: &BTreeSet<String>,
+        is_local: impl Fn(&str) -> bool,
+    ) -> bool {
+        for wants in wanted {
+            let known = before.0.get(&wants.name);
+            self.0.entry(wants.name.clone()).or_default();
+            for device in &wants.devices {
+                let is_there =
+                    known.is_some_and(|own| own.devices.contains(device)) && !renewed.contains(device);
+                let is_taken = self.0.values().any(|group| group.devices.contains(device));
+                if !is_there && (is_taken || !devices.contains(device)) {
+                    return false;
+                }
+                self.0.get_mut(&wants.name).unwrap().devices.insert(device.clone());
+            }
+            for own in &wants.groups {
+                if !self.apply_group(before, &wants.name, own, &is_local) {
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    fn apply_group(
+        &mut self,
+        before: &Groups,
+        name: &str,
+        wants: &doc::TargetGroup,
+        is_local: &impl Fn(&str) -> bool,
+    ) -> bool {
+        let group = self.0.get_mut(name).unwrap();
+        if !group.groups.iter().any(|own| own.name == wants.name) {
+            group.groups.push(TargetGroup::new(&wants.name));
+        }
+        let at = group.groups.iter().position(|own| own.name == wants.name).unwrap();
+        for (name, value) in &wants.lines {
+            // Saying the 0 that nobody can write is putting it back.
+            if name == "group_id" && value == "0" {
+                group.groups[at].id = 0;
+            } else if group.groups[at].write(&[name.as_str()], &[value.as_str()]) != 0 {
+                return false;
+            }
+        }
+        for (target, port) in &wants.members {
+            let known =
+                before.0.get(name).and_then(|own| own.groups.iter().find(|own| own.name == wants.name));
+            let known = known.and_then(|own| own.members.iter().find(|(own, _)| own == target));
+            let is_there = group.groups[at].members.iter().any(|(own, _)| own == target);
+            if !is_there {
+                if group.groups.iter().any(|own| own.members.iter().any(|(own, _)| own == target)) {
+                    return false;
+                }
+                let remote = (!is_local(target)).then_some(0);
+                group.groups[at].members.push((target.clone(), remote));
+            }
+            let Some(port) = port else { continue };
+            let now = known.and_then(|(_, port)| *port).unwrap_or(0);
+            if port == "0" {
+                let own = group.groups[at].members.iter_mut().find(|(own, _)| own == target).unwrap();
+                if now != 0 && own.1.is_none() {
+                    return false;
+                }
+                own.1 = own.1.map(|_| 0);
+            } else if *port != now.to_string()
+                && group.groups[at].write(&[target.as_str(), "rel_tgt_id"], &[port.as_str()]) != 0
+            {
+                return false;
+            }
+        }
+        true
+    }
+
     pub fn forget_device(&mut self, name: &str) {
         for group in self.0.values_mut() {
             group.devices.remove(name);
@@ -131,6 +261,16 @@ impl Groups {
 }
 
 impl TargetGroup {
+    fn new(name: &str) -> Self {
+        TargetGroup {
+            name: name.to_owned(),
+            id: 0,
+            preferred: "0".to_owned(),
+            state: "active".to_owned(),
+            members: Vec::new(),
+        }
+    }
+
     fn ports(&self, targets: &BTreeMap<String, u16>) -> Vec<u16> {
         let port = |(name, remote): &(String, Option<u16>)| remote.unwrap_or_else(|| targets[name]);
         self.members.iter().map(port).collect()
@@ -196,13 +336,7 @@ impl DeviceGroup {
                 if self.groups.iter().any(|group| group.name == *name) {
                     return libc::EEXIST;
                 }
-                self.groups.push(TargetGroup {
-                    name: (*name).to_owned(),
-                    id: 0,
-                    preferred: "0".to_owned(),
-                    state: "active".to_owned(),
-                    members: Vec::new(),
-                });
+                self.groups.push(TargetGroup::new(name));
                 0
             }
             (["target_groups", "mgmt"], ["del", name]) => {

@@ -1,5 +1,7 @@
 //! What writes to the tree mean, written down as plainly as can be.
 
+pub mod apply;
+pub mod doc;
 pub mod groups;
 
 use groups::{Around, Groups};
@@ -27,6 +29,8 @@ struct Target {
 pub struct Plain {
     enabled: bool,
     devices: BTreeSet<String>,
+    /// Devices that were made read-only.
+    read_only: BTreeSet<String>,
     targets: BTreeMap<String, Target>,
     sessions: BTreeMap<u64, (String, String)>,
     groups: Groups,
@@ -183,8 +187,11 @@ impl Plain {
         let path: Vec<&str> = path.split('/').collect();
         let words: Vec<&str> = text.split([' ', ';']).filter(|word| !word.is_empty()).collect();
         match (path.as_slice(), words.as_slice()) {
-            (["handlers", ..], ["add_device", name, ..]) => {
+            (["handlers", ..], ["add_device", name, rest @ ..]) => {
                 if self.devices.insert((*name).to_owned()) {
+                    if rest.contains(&"read_only=1") {
+                        self.read_only.insert((*name).to_owned());
+                    }
                     0
                 } else {
                     libc::EEXIST
@@ -237,6 +244,7 @@ impl Plain {
         if !self.devices.remove(name) {
             return libc::EINVAL;
         }
+        self.read_only.remove(name);
         for target in self.targets.values_mut() {
             target.luns.retain(|_, (device, _)| device != name);
             for group in &mut target.groups {

@@ -30,6 +30,20 @@ pub(super) fn place_of(
 }
 
 impl Planner<'_> {
+    /// Refuses a line that speaks of a device that will not be there.
+    pub(super) fn there_is(&self, node: &Node, device: &str) -> Result<(), Error> {
+        let is_running = self.now.devices.contains_key(device);
+        if self.has_seen(&format!("DEVICE {device}")) || (is_running && self.mode == Mode::Merge) {
+            return Ok(());
+        }
+        let text = if is_running {
+            format!("device {device} is not in this file, so that it would be removed")
+        } else {
+            format!("there is no device {device}, neither in this file nor running")
+        };
+        Err(node.wrong(text))
+    }
+
     pub(super) fn handler(&mut self, node: &Node) -> Result<(), Error> {
         let handler = node.value("the name of a handler")?;
         self.once(node, format!("HANDLER {handler}"), &format!("HANDLER {handler}"))?;

@@ -2,7 +2,7 @@
 
 use crate::mgmt::conf::Error;
 use crate::mgmt::conf::parse::Node;
-use crate::mgmt::conf::plan::{Planner, When, line, targets, unknown};
+use crate::mgmt::conf::plan::{Mode, Planner, When, line, targets, unknown};
 use crate::model::device_group::{DeviceGroup, GROUP_ATTRIBUTES, MEMBER_ATTRIBUTES, Member, TargetGroup};
 use crate::model::{Change, Object};
 
@@ -33,6 +33,7 @@ impl Planner<'_> {
         let device = node.value("the name of a device")?;
         let what = format!("DEVICE {device} in a device group");
         self.once(node, format!("device_groups DEVICE {device}"), &what)?;
+        self.there_is(node, device)?;
         // A device that is made anew has left its group.
         if !now.devices.contains(device) || self.renewed.contains(device) {
             self.add(node, Change::AddGroupDevice(group.to_owned(), device.to_owned()));
@@ -67,16 +68,18 @@ impl Planner<'_> {
         let object = Object::Remote(group.to_owned(), name.to_owned(), target.to_owned());
         let what = format!("TARGET {target} in this device group");
         self.once(node, format!("device_groups/{group} TARGET {target}"), &what)?;
-        let is_here = self.now.target(target).is_some() || self.has_seen(&targets::target_key(target));
+        let stays = self.mode == Mode::Merge && self.now.target(target).is_some();
+        let is_here = stays || self.has_seen(&targets::target_key(target));
         let fresh = Member { is_local: is_here, relative_identifier: 0 };
-        let known = now.members.get(target);
+        // A target that goes leaves its groups, and the file means one of another node.
+        let known = now.members.get(target).filter(|known| is_here || !known.is_local);
         let now = known.unwrap_or(&fresh);
         if known.is_none() {
             let (group, name) = (group.to_owned(), name.to_owned());
             self.add(node, Change::AddMember(group, name, target.to_owned()));
         }
         for child in node.children() {
-            if now.is_local {
+            if is_here || now.is_local {
                 let what = "a target of this daemon has its own identifier; only other nodes' are set here";
                 return Err(child.wrong(what));
             }

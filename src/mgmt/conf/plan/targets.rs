@@ -151,9 +151,7 @@ impl Planner<'_> {
         let lun = lun.ok_or_else(wrong)?;
         self.once(node, lun_key(&scope, lun), &format!("LUN {lun}"))?;
         let read_only = read_only(node)?;
-        if !self.now.devices.contains_key(device) && !self.has_seen(&format!("DEVICE {device}")) {
-            return Err(node.wrong(format!("there is no device {device}, neither in this file nor running")));
-        }
+        self.there_is(node, device)?;
         let wanted = LunObject { device: device.clone(), read_only: read_only.unwrap_or(false) };
         let now = map.luns.get(&lun).filter(|now| !self.renewed.contains(&now.device));
         let device = device.clone();
