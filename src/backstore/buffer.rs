@@ -5,7 +5,6 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::sys::AlignedMemory;
@@ -93,45 +92,64 @@ pub struct ClassFigures {
     pub idle: u64,
 }
 
-/// The buffers of one size, and what was counted of them; both under one lock.
+/// The buffers of one size, and what was counted of them.
 #[derive(Default)]
 struct Class {
     idle: Vec<AlignedMemory>,
     figures: ClassFigures,
 }
 
+/// All that changes, under one lock: an atomic for the budget beside a lock for each size costs each command
+/// more than the lock is ever waited for.
+#[derive(Default)]
+struct Stock {
+    in_use: usize,
+    refused: u64,
+    classes: [Class; CLASSES],
+}
+
 struct Inner {
     budget: usize,
-    in_use: AtomicUsize,
-    refused: AtomicU64,
-    classes: [Mutex<Class>; CLASSES],
+    stock: Mutex<Stock>,
 }
 
 impl Inner {
+    fn stock(&self) -> MutexGuard<'_, Stock> {
+        self.stock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn put(&self, memory: AlignedMemory) {
-        self.in_use.fetch_sub(memory.len(), Ordering::Relaxed);
         // The memory of a class has the class's size, a power of two.
         let class = (memory.len() / SMALLEST).trailing_zeros() as usize;
-        let mut own = self.class(class);
+        let mut stock = self.stock();
+        stock.in_use = stock.in_use.saturating_sub(memory.len());
+        let own = &mut stock.classes[class];
         own.figures.out = own.figures.out.saturating_sub(1);
         if (own.idle.len() + 1) << class <= KEPT_BYTES_PER_CLASS / SMALLEST {
             own.idle.push(memory);
         } else {
             own.figures.released += 1;
+            // Giving it back to the system is no work for the lock.
+            drop(stock);
+            drop(memory);
         }
     }
 
-    fn class(&self, class: usize) -> MutexGuard<'_, Class> {
-        self.classes[class].lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn take(&self, class: usize) -> Option<AlignedMemory> {
-        let mut own = self.class(class);
+    /// Counts a buffer of this class as out, if the budget lets it; what waits to be used again, if anything.
+    fn take(&self, class: usize) -> Option<Option<AlignedMemory>> {
+        let mut stock = self.stock();
+        let in_use = stock.in_use.saturating_add(SMALLEST << class);
+        if in_use > self.budget {
+            stock.refused += 1;
+            return None;
+        }
+        stock.in_use = in_use;
+        let own = &mut stock.classes[class];
         let recycled = own.idle.pop();
         own.figures.total += 1;
         own.figures.out += 1;
         own.figures.hits += u64::from(recycled.is_some());
-        recycled
+        Some(recycled)
     }
 }
 
@@ -151,14 +169,7 @@ pub struct BufferPool {
 impl BufferPool {
     /// A pool that never has more than `budget` bytes out at once.
     pub fn new(budget: usize) -> Self {
-        BufferPool {
-            inner: Arc::new(Inner {
-                budget,
-                in_use: AtomicUsize::new(0),
-                refused: AtomicU64::new(0),
-                classes: std::array::from_fn(|_| Mutex::default()),
-            }),
-        }
+        BufferPool { inner: Arc::new(Inner { budget, stock: Mutex::default() }) }
     }
 
     /// A buffer of exactly `length` visible bytes of unspecified content, or `None` when the budget is used
@@ -171,41 +182,36 @@ impl BufferPool {
             return None;
         }
         let class = class_of(length);
-        let size = SMALLEST << class;
-        let before = self.inner.in_use.fetch_add(size, Ordering::Relaxed);
-        if before.saturating_add(size) > self.inner.budget {
-            self.inner.in_use.fetch_sub(size, Ordering::Relaxed);
-            self.inner.refused.fetch_add(1, Ordering::Relaxed);
-            return None;
-        }
-        let memory = self.inner.take(class).unwrap_or_else(|| AlignedMemory::zeroed(size));
+        let memory = self.inner.take(class)?.unwrap_or_else(|| AlignedMemory::zeroed(SMALLEST << class));
         Some(Buffer { memory: Some(memory), length, pool: Some(Arc::clone(&self.inner)) })
     }
 
     /// Bytes out at the moment.
     pub fn in_use(&self) -> usize {
-        self.inner.in_use.load(Ordering::Relaxed)
+        self.inner.stock().in_use
     }
 
     /// How often a buffer was refused because the budget was used up.
     pub fn refused(&self) -> u64 {
-        self.inner.refused.load(Ordering::Relaxed)
+        self.inner.stock().refused
     }
 
     /// What was counted of each size class, smallest first.
     pub fn figures(&self) -> Vec<ClassFigures> {
-        let figures = |class: usize| {
-            let own = self.inner.class(class);
-            ClassFigures { bytes: SMALLEST << class, idle: own.idle.len() as u64, ..own.figures }
+        let stock = self.inner.stock();
+        let figures = |(class, own): (usize, &Class)| ClassFigures {
+            bytes: SMALLEST << class,
+            idle: own.idle.len() as u64,
+            ..own.figures
         };
-        (0..CLASSES).map(figures).collect()
+        stock.classes.iter().enumerate().map(figures).collect()
     }
 
     /// Counts from zero again; what is out and what is kept stays so.
     pub fn reset_figures(&self) {
-        self.inner.refused.store(0, Ordering::Relaxed);
-        for class in 0..CLASSES {
-            let mut own = self.inner.class(class);
+        let mut stock = self.inner.stock();
+        stock.refused = 0;
+        for own in &mut stock.classes {
             own.figures = ClassFigures { out: own.figures.out, ..ClassFigures::default() };
         }
     }

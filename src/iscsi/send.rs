@@ -119,8 +119,9 @@ impl Sender {
 
     /// The answer to a SCSI command: its data, cut into PDUs and sequences, and its status, in the last
     /// Data-In where the standard lets it (RFC 7143 11.7.3: GOOD, no sense data).
-    pub fn respond(&mut self, mut done: Completion, queue: &mut Queue) {
-        let residual = residual(&done);
+    /// Its data is taken out of it.
+    pub fn respond(&mut self, done: &mut Completion, queue: &mut Queue) {
+        let residual = residual(done);
         let r2ts = if self.r2ts.is_empty() { 0 } else { self.r2ts.remove(&done.tag).unwrap_or(0) };
         let length = done.data_in_length as usize;
         let collapses = done.status == Status::GOOD && length > 0;

@@ -73,9 +73,10 @@ impl CommandWindow {
         }
     }
 
-    /// The expected number has come.
+    /// The expected number has come. Only the receiving side calls it, so there is nothing to add atomically.
     pub fn accept(&self) {
-        self.exp_cmd_sn.fetch_add(1, Ordering::AcqRel);
+        let next = self.exp_cmd_sn.load(Ordering::Relaxed).wrapping_add(1);
+        self.exp_cmd_sn.store(next, Ordering::Release);
     }
 
     /// A numbered command is finished: one more may be sent, as its answer will say.

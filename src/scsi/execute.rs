@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::backstore::buffer::Buffer;
+use crate::backstore::gate::Gate;
 use crate::backstore::io::{Io, Operation, Owner};
 use crate::backstore::{BlockError, Capabilities};
 use crate::notice::Notice;
 use crate::scsi::Status;
+use crate::scsi::counters::add;
 use crate::scsi::device::Device;
-use crate::scsi::opcode::{Memory, Request, Run, Step};
+use crate::scsi::opcode::{Memory, OpCode, Order, Request, Run, Step};
 use crate::scsi::sense::{Sense, SenseKey};
 use crate::scsi::task::{Completion, Context, Failure, SenseData, Task};
 use crate::scsi::task_set::{Extent, Owed};
@@ -30,7 +32,7 @@ pub enum Started {
 /// The task's data has arrived (or it has none): runs it as soon as the task set lets it. A reservation made
 /// since it was admitted is looked at again (SPC-4, 5.13.1: when the task is enabled for the first time).
 pub fn start(mut task: Task) -> Started {
-    let Some(id) = task.id else { return Started::Run(task) };
+    let Some(id) = task.id.filter(|_| !task.has_begun) else { return Started::Run(task) };
     let mut state = task.itl.device.state();
     if state.reservations.conflicts(task.nexus.id, task.row, &task.cdb) {
         drop(state);
@@ -59,7 +61,7 @@ pub fn start(mut task: Task) -> Started {
 /// As [`start`] for a task that runs on the thread that received it, without moving it: `false`, and nothing
 /// done, where only [`start`] will do.
 pub fn starts(task: &Task) -> bool {
-    let Some(id) = task.id else { return true };
+    let Some(id) = task.id.filter(|_| !task.has_begun) else { return true };
     let mut state = task.itl.device.state();
     !state.reservations.conflicts(task.nexus.id, task.row, &task.cdb)
         && state.tasks.begin(id, false) == Some(true)
@@ -88,16 +90,23 @@ pub enum Inline {
 
 /// How the calling thread may run the task although it must not wait for a medium.
 pub fn inline(task: &Task) -> Inline {
-    if task.row.run == Run::Apart {
+    place(task.row, task.gate.as_deref(), task.transfer.data_in)
+}
+
+/// As [`inline`], for a command that is no task yet and moves `data_in` bytes to the initiator.
+#[inline]
+pub(crate) fn place(row: &OpCode, gate: Option<&Gate>, data_in: u64) -> Inline {
+    if row.run == Run::Apart {
         return Inline::No;
     }
-    let capabilities = task.gate.as_ref().map_or(Capabilities::NONE, |gate| gate.capabilities());
-    let is_handed_over = is_submitted(task) && !capabilities.contains(Capabilities::SUBMIT_WAITS);
-    if task.row.run == Run::Inline || is_handed_over {
+    let capabilities = gate.map_or(Capabilities::NONE, |gate| gate.capabilities());
+    let is_submitted = row.submit.is_some() && capabilities.contains(Capabilities::ASYNCHRONOUS);
+    let is_handed_over = is_submitted && !capabilities.contains(Capabilities::SUBMIT_WAITS);
+    if row.run == Run::Inline || is_handed_over {
         Inline::Try
     } else if capabilities.contains(Capabilities::NEVER_BLOCKS) {
         Inline::Freely
-    } else if task.transfer.data_in > 0 && capabilities.contains(Capabilities::TRY_READ) {
+    } else if data_in > 0 && capabilities.contains(Capabilities::TRY_READ) {
         Inline::Try
     } else {
         Inline::No
@@ -180,21 +189,29 @@ fn carry_out_here(task: &mut Task, may_block: bool) -> Carried {
     Carried::Out
 }
 
-/// As [`execute`] for a plain task of the thread that received it: a task is large, and is not moved where it
-/// need not be.
+/// What became of a task in [`execute_here`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Here {
+    /// It is answered.
+    Done,
+    /// It would have to wait for the medium.
+    Undone,
+    /// Nothing was tried: [`execute`] it.
+    Elsewhere,
+}
+
+/// As [`execute`] for a plain task of the thread that received it, where it lies: a task is large, and is not
+/// moved where it need not be.
 #[inline]
-pub fn execute_here(mut task: Task, may_block: bool) -> Option<Task> {
-    let is_plain = !task.is_queued && task.row.run == Run::Worker && !is_submitted(&task);
-    if !is_plain || task.is_carried_out {
-        return execute(task, may_block);
+pub fn execute_here(task: &mut Task, may_block: bool) -> Here {
+    let is_plain = !task.is_queued && task.row.run == Run::Worker && !is_submitted(task);
+    // What aborts others (PERSISTENT RESERVE OUT) may have to wait for them.
+    if !is_plain || task.is_carried_out || task.row.order == Order::Exclusive {
+        return Here::Elsewhere;
     }
-    match carry_out_here(&mut task, may_block) {
-        Carried::Out => None,
-        Carried::Back => Some(task),
-        Carried::Waits => {
-            await_aborted(task);
-            None
-        }
+    match carry_out_here(task, may_block) {
+        Carried::Back => Here::Undone,
+        Carried::Out | Carried::Waits => Here::Done,
     }
 }
 
@@ -307,18 +324,16 @@ fn finish_here(task: &mut Task, outcome: Result<(), Failure>) {
 }
 
 fn end(task: &mut Task, outcome: Result<(), Failure>, enabled: &mut Vec<Task>) {
-    let owed = match task.id.take() {
-        Some(id) => {
-            let mut state = task.itl.device.state();
-            task.itl.device.answering.fetch_add(1, Ordering::Relaxed);
-            state.tasks.remove(id, enabled)
+    let (id, is_counted) = (task.id.take(), std::mem::take(&mut task.is_counted));
+    let owed = {
+        let mut state = task.itl.device.state();
+        task.itl.device.answering.fetch_add(1, Ordering::Relaxed);
+        if is_counted {
+            task.itl.counters.over();
         }
-        None => {
-            task.itl.device.answering.fetch_add(1, Ordering::Relaxed);
-            Owed::Answer
-        }
+        count(task, outcome.is_ok());
+        id.map_or(Owed::Answer, |id| state.tasks.remove(id, enabled))
     };
-    count(task, outcome.is_ok());
     if let Err(Failure::Sense(sense)) = &outcome {
         tell(&task.itl.device, sense);
     }
@@ -365,19 +380,19 @@ fn tell(device: &Device, sense: &Sense) {
     }
 }
 
+/// Under the lock of the unit's state, as [`Counters`] has it.
 fn count(task: &Task, good: bool) {
     let counters = &task.itl.counters;
     if task.transfer.data_in > 0 {
-        counters.commands[1].fetch_add(1, Ordering::Relaxed);
-        let bytes = if good { u64::from(task.data_in_length) } else { 0 };
-        counters.bytes[0].fetch_add(bytes, Ordering::Relaxed);
+        add(&counters.commands[1], 1);
+        add(&counters.bytes[0], if good { u64::from(task.data_in_length) } else { 0 });
         count_unaligned(task, &counters.unaligned[0]);
     } else if task.transfer.data_out > 0 {
-        counters.commands[2].fetch_add(1, Ordering::Relaxed);
-        counters.bytes[1].fetch_add(task.data_out_length as u64, Ordering::Relaxed);
+        add(&counters.commands[2], 1);
+        add(&counters.bytes[1], task.data_out_length as u64);
         count_unaligned(task, &counters.unaligned[1]);
     } else {
-        counters.commands[0].fetch_add(1, Ordering::Relaxed);
+        add(&counters.commands[0], 1);
     }
 }
 
@@ -388,7 +403,7 @@ fn count_unaligned(task: &Task, counter: &AtomicU64) {
     let (start, length) =
         (lba.wrapping_mul(task.block_size.into()), blocks.wrapping_mul(task.block_size.into()));
     if task.extent != Extent::WHOLE && (start | length) % ALIGNED_BYTES != 0 {
-        counter.fetch_add(1, Ordering::Relaxed);
+        add(counter, 1);
     }
 }
 
@@ -424,16 +439,22 @@ fn answer(task: &mut Task, outcome: Result<(), Failure>) {
 /// What every task does when it goes. One that was not answered and not aborted is a bug of ours: the
 /// initiator still gets an answer.
 pub(crate) fn gone(task: &mut Task) {
-    task.itl.counters.in_flight.fetch_sub(1, Ordering::Relaxed);
-    if task.reply.is_none() && task.id.is_none() {
+    let is_over = task.reply.is_none() && task.id.is_none();
+    if is_over && !task.is_counted {
         return;
     }
     let device = Arc::clone(&task.itl.device);
     let mut enabled = Vec::new();
-    let owed = match task.id.take() {
-        Some(id) => device.state().tasks.remove(id, &mut enabled),
-        None => Owed::Answer,
+    let owed = {
+        let mut state = device.state();
+        if std::mem::take(&mut task.is_counted) {
+            task.itl.counters.over();
+        }
+        task.id.take().map_or(Owed::Answer, |id| state.tasks.remove(id, &mut enabled))
     };
+    if is_over {
+        return;
+    }
     settle(task, owed, Err(Failure::Sense(Sense::INTERNAL_TARGET_FAILURE)));
     dispatch(&device, enabled);
 }

@@ -1,6 +1,6 @@
 //! The I_T nexus: one initiator port and one target port, and the logical units it sees.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use crate::backstore::buffer::BufferPool;
@@ -85,6 +85,33 @@ pub struct TargetPort {
     pub relative_identifier: u16,
 }
 
+/// The unit that a transport's thread has used last: most commands go to the same one.
+///
+/// It is remembered weakly, so that a connection that is idle keeps no unit that was taken away.
+#[derive(Default)]
+pub struct RecentUnit {
+    changes: u64,
+    field: LunField,
+    itl: Weak<Itl>,
+}
+
+impl RecentUnit {
+    /// The I_T_L nexus of a LUN field, as the nexus has it now.
+    #[inline]
+    pub fn find(&mut self, nexus: &Nexus, field: LunField) -> Arc<Itl> {
+        // Read before the map is: a change meanwhile makes the next command look again.
+        let changes = nexus.view_changes.load(Ordering::Acquire);
+        if field == self.field && changes == self.changes {
+            if let Some(itl) = self.itl.upgrade() {
+                return itl;
+            }
+        }
+        let itl = nexus.itl(field);
+        *self = RecentUnit { changes, field, itl: Arc::downgrade(&itl) };
+        itl
+    }
+}
+
 /// What a nexus sees at the moment, and the I_T_L nexuses made so far (at first use).
 struct View {
     map: Arc<LunMap>,
@@ -104,6 +131,8 @@ pub struct Nexus {
     ports: Arc<PortPair>,
     first_attention: Sense,
     view: RwLock<View>,
+    /// Counts changes of `view`, those that only add a unit at its first use included.
+    view_changes: AtomicU64,
     absent: Arc<Itl>,
     well_known: Arc<Itl>,
     lost: AtomicBool,
@@ -152,6 +181,7 @@ impl Nexus {
             buffers: new.buffers,
             first_attention,
             view: RwLock::new(View { map: new.map, itls: NumberMap::default() }),
+            view_changes: AtomicU64::new(0),
             absent: Itl::new((new.id, &ports), 0, true, &new.absent, None),
             well_known: Itl::new((new.id, &ports), 0, true, &new.well_known, None),
             ports,
@@ -191,6 +221,7 @@ impl Nexus {
         let itl =
             Itl::new((self.id, &self.ports), lun, entry.read_only, &entry.device, Some(self.first_attention));
         view.itls.insert(lun, Arc::clone(&itl));
+        self.view_changes.fetch_add(1, Ordering::Release);
         itl.device.state().reservations.attach(&self.ports, self.id);
         itl
     }
@@ -216,6 +247,7 @@ impl Nexus {
         let is_listed_otherwise;
         {
             let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+            self.view_changes.fetch_add(1, Ordering::Release);
             let before = std::mem::replace(&mut view.map, Arc::clone(&map));
             is_listed_otherwise = !before.lists_like(&map);
             view.itls.retain(|lun, itl| {

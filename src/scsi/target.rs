@@ -5,10 +5,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::backstore::buffer::Buffer;
+use crate::backstore::gate::Gate;
 use crate::notice::Notice;
 use crate::scsi::cdb::Cdb;
 use crate::scsi::device::{Device, DeviceType, Itl, MediumState, State};
-use crate::scsi::execute;
+use crate::scsi::execute::{self, Inline};
 use crate::scsi::lun::LunField;
 use crate::scsi::management::PendingFunction;
 use crate::scsi::nexus::Nexus;
@@ -27,36 +28,44 @@ pub struct Refused(pub Completion);
 /// A refusal costs no data phase. On success fetch [`Task::data_out_length`] bytes, give them to
 /// [`Task::set_data_out`], then [`execute::start`] it.
 pub fn admit(nexus: &Arc<Nexus>, command: &Command, reply: &Arc<dyn Reply>) -> Result<Task, Refused> {
-    let itl = nexus.itl(command.lun);
+    admit_to(nexus.itl(command.lun), nexus, command, reply)
+}
+
+/// As [`admit`], for a unit that [`crate::scsi::nexus::RecentUnit`] has found.
+pub fn admit_to(
+    itl: Arc<Itl>,
+    nexus: &Arc<Nexus>,
+    command: &Command,
+    reply: &Arc<dyn Reply>,
+) -> Result<Task, Refused> {
     let checked = check(&itl, command, nexus.buffers.budget());
     match checked {
-        Ok(admitted) => {
-            itl.counters.in_flight.fetch_add(1, Ordering::Relaxed);
-            Ok(Task {
-                nexus: Arc::clone(nexus),
-                row: admitted.row,
-                cdb: command.cdb,
-                tag: command.tag,
-                expected_in: command.expected_in,
-                expected_out: command.expected_out,
-                is_immediate: command.is_immediate,
-                transfer: transfer(admitted.row, command, &admitted.extent, admitted.block_size),
-                extent: admitted.extent,
-                id: admitted.id,
-                gate: admitted.gate,
-                block_size: admitted.block_size,
-                data_out: Buffer::empty(),
-                data_out_length: 0,
-                data_in: Buffer::empty(),
-                data_in_length: 0,
-                reply: Some(Arc::clone(reply)),
-                is_carried_out: false,
-                is_queued: false,
-                times: None,
-                progress: 0,
-                itl,
-            })
-        }
+        Ok(admitted) => Ok(Task {
+            nexus: Arc::clone(nexus),
+            row: admitted.row,
+            cdb: command.cdb,
+            tag: command.tag,
+            expected_in: command.expected_in,
+            expected_out: command.expected_out,
+            is_immediate: command.is_immediate,
+            transfer: admitted.transfer,
+            extent: admitted.extent,
+            id: admitted.id,
+            gate: admitted.gate,
+            block_size: admitted.block_size,
+            data_out: Buffer::empty(),
+            data_out_length: 0,
+            data_in: Buffer::empty(),
+            data_in_length: 0,
+            reply: Some(Arc::clone(reply)),
+            has_begun: admitted.has_begun,
+            is_counted: true,
+            is_carried_out: false,
+            is_queued: false,
+            times: None,
+            progress: 0,
+            itl,
+        }),
         Err(failure) => Err(Refused(refusal(&itl, command, failure))),
     }
 }
@@ -64,8 +73,10 @@ pub fn admit(nexus: &Arc<Nexus>, command: &Command, reply: &Arc<dyn Reply>) -> R
 struct Admitted {
     row: &'static OpCode,
     extent: Extent,
+    transfer: Transfer,
     id: Option<TaskId>,
-    gate: Option<Arc<crate::backstore::gate::Gate>>,
+    has_begun: bool,
+    gate: Option<Arc<Gate>>,
     block_size: u32,
 }
 
@@ -122,8 +133,8 @@ fn check(itl: &Arc<Itl>, command: &Command, budget: usize) -> Result<Admitted, F
         return Err(Failure::Status(Status::TASK_SET_FULL));
     }
     let block_size = state.geometry.block_size;
-    let wanted = transfer(row, command, &extent, block_size).data_out;
-    let bytes = wanted.min(u64::from(command.expected_out));
+    let transfer = transfer(row, command, &extent, block_size);
+    let bytes = transfer.data_out.min(u64::from(command.expected_out));
     let held = state.tasks.bytes();
     if held > 0 && held.saturating_add(bytes) > unit_share(budget) {
         return Err(Failure::Status(Status::TASK_SET_FULL));
@@ -133,7 +144,11 @@ fn check(itl: &Arc<Itl>, command: &Command, budget: usize) -> Result<Admitted, F
         DeviceType::Absent | DeviceType::WellKnown => None,
         _ => Some(insert(&mut state, itl, command, row, (extent, bytes))),
     };
-    Ok(Admitted { row, extent, id, gate, block_size })
+    itl.counters.admitted();
+    // What needs no data and no other thread is begun at once: the next lock would find nothing else.
+    let here = bytes == 0 && execute::place(row, gate.as_deref(), transfer.data_in) != Inline::No;
+    let has_begun = here && id.is_some_and(|id| state.tasks.begin(id, false) == Some(true));
+    Ok(Admitted { row, extent, transfer, id, has_begun, gate, block_size })
 }
 
 /// Bytes that the command moves.

@@ -177,6 +177,10 @@ pub struct Task {
     pub(crate) data_in: Buffer,
     pub(crate) data_in_length: u32,
     pub(crate) reply: Option<Arc<dyn Reply>>,
+    /// The task set has let it run already, when it was admitted.
+    pub(crate) has_begun: bool,
+    /// It counts as in flight.
+    pub(crate) is_counted: bool,
     /// All is done but to wait for tasks that this one has aborted.
     pub(crate) is_carried_out: bool,
     pub(crate) times: Option<TaskTimes>,
@@ -309,6 +313,19 @@ impl Context<'_> {
     /// The medium, or NOT READY.
     pub fn gate(&self) -> Result<Arc<Gate>, Failure> {
         self.task.gate.clone().ok_or(Failure::Sense(Sense::MEDIUM_NOT_PRESENT))
+    }
+
+    /// As [`Context::gate`], for a while only.
+    #[inline]
+    pub(crate) fn open_gate(&self) -> Result<&Gate, Failure> {
+        self.task.gate.as_deref().ok_or(Failure::Sense(Sense::MEDIUM_NOT_PRESENT))
+    }
+
+    /// [`Context::open_gate`], and [`Context::data_in`].
+    pub(crate) fn gate_and_data_in(&mut self, length: usize) -> Result<(&Gate, &mut [u8]), Failure> {
+        self.data_in(length)?;
+        let gate = self.task.gate.as_deref().ok_or(Failure::Sense(Sense::MEDIUM_NOT_PRESENT))?;
+        Ok((gate, &mut self.task.data_in))
     }
 
     /// Data-Out received. Shorter than the CDB says when the initiator announced less.

@@ -19,9 +19,10 @@ use crate::iscsi::send::Outgoing;
 use crate::limits::MAX_PENDING_FUNCTIONS;
 use crate::names::IscsiName;
 use crate::notice::Notice;
+use crate::scsi::execute::Here;
 use crate::scsi::lun::LunField;
 use crate::scsi::management::PendingFunction;
-use crate::scsi::nexus::Nexus;
+use crate::scsi::nexus::{Nexus, RecentUnit};
 use crate::scsi::task::{Failure, Reply, Task};
 use crate::scsi::{Status, execute, target};
 use crate::server::Shared;
@@ -109,6 +110,7 @@ pub(super) struct Serving<'a> {
     pub(super) spin: Spin,
     pub(super) timeout: Option<Duration>,
     pub(super) blocked_since: Option<Instant>,
+    recent_unit: RecentUnit,
     is_over: bool,
 }
 
@@ -141,6 +143,7 @@ impl<'a> Serving<'a> {
             spin: Spin::default(),
             timeout: None,
             blocked_since: None,
+            recent_unit: RecentUnit::default(),
             is_over: false,
         }
     }
@@ -202,6 +205,8 @@ impl<'a> Serving<'a> {
         }
     }
 
+    /// Inlined, as what it calls for a command: an action is large, and is not moved where it need not be.
+    #[inline(always)]
     fn perform(&mut self, action: Action<Task>) -> Result<(), End> {
         if self.is_over {
             return Ok(());
@@ -252,7 +257,8 @@ impl<'a> Serving<'a> {
             self.receiver.accept(Disposition::Discard, &mut self.actions);
             return Ok(());
         }
-        let mut task = match target::admit(nexus, &command, &self.reply) {
+        let itl = self.recent_unit.find(nexus, command.lun);
+        let mut task = match target::admit_to(itl, nexus, &command, &self.reply) {
             Ok(task) => task,
             Err(refused) => {
                 self.reply.task_done(refused.0);
@@ -283,7 +289,7 @@ impl<'a> Serving<'a> {
     }
 
     /// Runs a task here when that cannot block, else gives it to the workers.
-    #[inline]
+    #[inline(always)]
     fn start(&mut self, mut task: Task) {
         let inline = execute::inline(&task);
         if inline == execute::Inline::No || !execute::starts(&task) {
@@ -297,8 +303,15 @@ impl<'a> Serving<'a> {
             self.now = Instant::now();
             task.set_started(self.now);
         }
-        if let Some(undone) = execute::execute_here(task, inline == execute::Inline::Freely) {
-            self.shared.pool.submit(undone);
+        let may_block = inline == execute::Inline::Freely;
+        match execute::execute_here(&mut task, may_block) {
+            Here::Done => {}
+            Here::Undone => self.shared.pool.submit(task),
+            Here::Elsewhere => {
+                if let Some(undone) = execute::execute(task, may_block) {
+                    self.shared.pool.submit(undone);
+                }
+            }
         }
     }
 

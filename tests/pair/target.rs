@@ -51,13 +51,13 @@ impl Answers {
 }
 
 impl Reply for Answers {
-    fn task_done(&self, done: Completion) {
+    fn task_done(&self, mut done: Completion) {
         self.tags.free(done.tag);
         if !done.is_immediate {
             self.window.release();
         }
         let (sender, queue) = &mut *self.sending.lock().unwrap();
-        sender.respond(done, queue);
+        sender.respond(&mut done, queue);
     }
 
     fn task_dropped(&self, tag: u32, is_immediate: bool) {

@@ -47,8 +47,8 @@ impl Wire {
         }
     }
 
-    fn respond(&mut self, done: Completion) -> Vec<Received> {
-        self.sender.respond(done, &mut self.queue);
+    fn respond(&mut self, mut done: Completion) -> Vec<Received> {
+        self.sender.respond(&mut done, &mut self.queue);
         self.receive()
     }
 

@@ -98,15 +98,15 @@ fn read(context: &mut Context<'_>) -> Result<(), Failure> {
     if length == 0 {
         return Ok(());
     }
-    let (gate, lba, offset) = (context.gate()?, context.lba(), context.offset());
+    let (gate, lba, offset) = (context.open_gate()?, context.lba(), context.offset());
     let waits = context.may_block() || gate.capabilities().contains(Capabilities::NEVER_BLOCKS);
-    if wants_flush(context, &gate) {
+    if wants_flush(context, gate) {
         if !waits {
             return Err(Failure::WouldBlock);
         }
         gate.flush()?;
     }
-    let memory = context.data_in(length)?;
+    let (gate, memory) = context.gate_and_data_in(length)?;
     if waits {
         return gate.read(offset, memory).map_err(|error| Failure::from_read(error, lba));
     }
@@ -122,7 +122,7 @@ fn read_step(context: &mut Context<'_>) -> Result<Step, Failure> {
     if length == 0 {
         return Ok(Step::Done);
     }
-    if context.progress() == 0 && wants_flush(context, &*context.gate()?) {
+    if context.progress() == 0 && wants_flush(context, context.open_gate()?) {
         return Ok(Step::Ask(Request::flush(Some(1))));
     }
     context.data_in(length)?;
