@@ -22,6 +22,7 @@ use scstu::mgmt::conf::plan::{self, Mode};
 use scstu::mgmt::conf::save::save;
 use scstu::mgmt::tree::{Kind, Tree};
 use scstu::model::Model;
+use scstu::model::target::Map;
 use scstu::names::IscsiName;
 use scstu::scsi::device::Dispatch;
 use scstu::scsi::nexus::{NewNexus, Nexus, TargetPort, TransportId};
@@ -217,6 +218,26 @@ impl World {
         };
         assert_eq!(told, std::mem::take(&mut self.plain.closing), "sessions that were to close");
         told.into_iter().for_each(|id| self.logout(id));
+    }
+
+    /// Every object is there, and as the plain model says.
+    fn compare_objects(&self) {
+        let now = self.model.configuration();
+        let devices = now.devices.iter().map(|(name, own)| (name.clone(), own.config.open.read_only));
+        assert_eq!(devices.collect::<Vec<_>>(), self.plain.shown_devices());
+        assert_eq!(now.driver.enabled, self.plain.is_enabled());
+        let luns = |map: &Map| -> Seen {
+            map.luns.iter().map(|(lun, own)| (*lun, (own.device.clone(), own.read_only))).collect()
+        };
+        let targets = now.targets.values().map(|target| {
+            let groups = target.groups.iter().map(|(name, group)| {
+                let patterns = group.initiators.iter().map(|pattern| pattern.as_str().to_owned());
+                (name.to_owned(), patterns.collect(), luns(&group.map))
+            });
+            let own = (target.name.clone(), target.enabled, target.relative_identifier);
+            (own, luns(&target.map), groups.collect())
+        });
+        assert_eq!(targets.collect::<Vec<_>>(), self.plain.shown_targets());
     }
 
     /// Every session sees what the plain model says.
@@ -441,6 +462,7 @@ fn random_writes_files_and_sessions_do_what_they_mean_and_survive_saving() {
         for step in 0..STEPS {
             world.step(&mut random);
             world.settle();
+            world.compare_objects();
             world.compare();
             world.compare_values();
             if step % 50 == 49 {

@@ -87,7 +87,30 @@ impl Target {
     }
 }
 
+/// A group as it should be: name, patterns, LUNs.
+pub type ShownGroup = (String, Vec<String>, Seen);
+/// A target: name, whether it is enabled, identifier; LUNs; groups.
+pub type ShownTarget = ((String, bool, u16), Seen, Vec<ShownGroup>);
+
 impl Plain {
+    /// Devices, and whether they are read-only.
+    pub fn shown_devices(&self) -> Vec<(String, bool)> {
+        self.devices.iter().map(|name| (name.clone(), self.read_only.contains(name))).collect()
+    }
+
+    pub fn is_enabled(&self) -> bool {
+        self.enabled
+    }
+
+    pub fn shown_targets(&self) -> Vec<ShownTarget> {
+        let targets = self.targets.iter().map(|(name, target)| {
+            let own = target.groups.clone().into_iter();
+            let groups = own.map(|group| (group.name, group.patterns, group.luns)).collect();
+            ((name.clone(), target.enabled, target.relative), target.luns.clone(), groups)
+        });
+        targets.collect()
+    }
+
     /// What a session sees.
     pub fn seen(&self, target: &str, initiator: &str) -> Seen {
         let target = self.targets.get(target);
