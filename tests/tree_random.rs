@@ -127,6 +127,7 @@ struct World {
     next: u64,
     /// Files that were applied, and those that were refused: of each way.
     files: [[usize; 2]; 2],
+    logins: usize,
 }
 
 impl World {
@@ -141,6 +142,7 @@ impl World {
             sessions: Mutex::default(),
             next: 1,
             files: [[0; 2]; 2],
+            logins: 0,
         }
     }
 
@@ -273,8 +275,9 @@ impl World {
         let at = format!("targets/iscsi/{target}");
         let scope = if random.below(2) == 0 { at.clone() } else { format!("{at}/ini_groups/{group}") };
         let flag = random.of(&["0", "1"]);
-        match random.below(33) {
-            30..=32 => self.step_of_files(random),
+        match random.below(38) {
+            30..=33 => self.step_of_files(random),
+            34..=37 => self.step_of_logins(random),
             20..=26 => self.step_in_groups(random),
             27..=29 => self.step_of_attributes(random, &scope),
             0 | 1 => {
@@ -308,12 +311,36 @@ impl World {
                 };
                 self.write(&format!("{scope}/luns/mgmt"), &text);
             }
-            17 | 18 => {
-                let initiator = random.of(&INITIATORS);
-                let expected = self.plain.lets_in(target, initiator);
-                assert_eq!(self.login(target, initiator), expected, "{initiator} to {target}");
-            }
+            17 | 18 => self.step_of_logins(random),
             _ => self.end_of_a_session(random),
+        }
+    }
+
+    fn step_of_logins(&mut self, random: &mut Random) {
+        let (target, initiator) = (random.of(&TARGETS), random.of(&INITIATORS));
+        let expected = self.plain.lets_in(target, initiator);
+        assert_eq!(self.login(target, initiator), expected, "{initiator} to {target}");
+        self.logins += usize::from(expected);
+    }
+
+    /// A world in which there is much to change.
+    fn furnish(&mut self) {
+        self.write("targets/iscsi/enabled", "1");
+        for device in DEVICES {
+            self.write("handlers/vdisk_nullio/mgmt", &format!("add_device {device} size_mb=16;read_only=0"));
+        }
+        for target in TARGETS {
+            let at = format!("targets/iscsi/{target}");
+            self.write("targets/iscsi/mgmt", &format!("add_target {target}"));
+            self.write(&format!("{at}/enabled"), "1");
+            for (group, pattern) in GROUPS.iter().zip(PATTERNS) {
+                self.write(&format!("{at}/ini_groups/mgmt"), &format!("create {group}"));
+                let own = format!("{at}/ini_groups/{group}");
+                self.write(&format!("{own}/initiators/mgmt"), &format!("add {pattern}"));
+                self.write(&format!("{own}/luns/mgmt"), "add d0 0 read_only=0;");
+                self.write(&format!("{own}/luns/mgmt"), "add d1 1 read_only=1;");
+            }
+            self.write(&format!("{at}/luns/mgmt"), "add d2 0 read_only=0;");
         }
     }
 
@@ -455,11 +482,15 @@ fn listing(tree: &Tree, directory: &str, out: &mut Vec<String>) {
 
 #[test]
 fn random_writes_files_and_sessions_do_what_they_mean_and_survive_saving() {
-    let mut files = [[0; 2]; 2];
+    let (mut files, mut logins) = ([[0; 2]; 2], 0);
     for seed in 1..=ROUNDS {
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut world = World::new();
         for step in 0..STEPS {
+            // Half of the worlds begin with nothing.
+            if step % 60 == 0 && (step > 0 || seed % 2 == 0) {
+                world.furnish();
+            }
             world.step(&mut random);
             world.settle();
             world.compare_objects();
@@ -472,8 +503,10 @@ fn random_writes_files_and_sessions_do_what_they_mean_and_survive_saving() {
         for (all, own) in files.iter_mut().flatten().zip(world.files.iter().flatten()) {
             *all += own;
         }
+        logins += world.logins;
     }
     assert!(files.iter().all(|[good, bad]| *good > 300 && *bad > 60), "too few of a kind: {files:?}");
+    assert!(logins > 500, "only {logins} logins were let in");
 }
 
 fn saved_is_loaded(world: &World, seed: u64) {

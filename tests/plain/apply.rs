@@ -66,7 +66,7 @@ impl Plain {
             self.set_lines(&at, &device.lines)?;
         }
         for target in &doc.targets {
-            self.apply_target(&before, doc, target)?;
+            self.apply_target((&before, exact), doc, target)?;
         }
         let mut groups = std::mem::take(&mut self.groups);
         let done = groups.apply(&before.groups, &doc.groups, &before.renewed(doc), &self.devices, |name| {
@@ -193,7 +193,7 @@ impl Plain {
         Ok(())
     }
 
-    fn apply_target(&mut self, before: &Plain, doc: &Doc, target: &Target) -> Done {
+    fn apply_target(&mut self, (before, exact): (&Plain, bool), doc: &Doc, target: &Target) -> Done {
         let at = format!("targets/iscsi/{}", target.name);
         if !self.targets.contains_key(&target.name) {
             wanted(self.try_write("targets/iscsi/mgmt", &format!("add_target {}", target.name)) == 0)?;
@@ -202,8 +202,11 @@ impl Plain {
         self.set_lines(&at, &target.lines)?;
         if let Some(text) = line(&target.lines, "rel_tgt_id") {
             let number: u16 = text.parse().map_err(|_| Refused)?;
-            if number != known.map_or(0, |own| own.relative) {
-                let was_enabled = known.is_some_and(|own| own.enabled);
+            let was_enabled = known.is_some_and(|own| own.enabled);
+            let stays = line(&target.lines, "enabled").map_or(!exact, |text| text == "1");
+            // 0 means any.
+            let is_given = number == 0 && was_enabled && stays;
+            if !is_given && number != known.map_or(0, |own| own.relative) {
                 let own = self.targets.get_mut(&target.name).unwrap();
                 // It is looked at as it was, and set as it is by then.
                 wanted(number != 0 || !(was_enabled || own.enabled))?;

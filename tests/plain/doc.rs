@@ -225,8 +225,13 @@ fn set(lines: &mut Lines, name: &str, value: String) {
 }
 
 fn edit_luns(luns: &mut Luns, chance: &mut impl Chance) {
-    match chance.below(3) {
+    match chance.below(5) {
         0 => drop_one(luns, chance),
+        3 | 4 => {
+            if let Some(lun) = one_of(luns, chance) {
+                lun.2 = !lun.2;
+            }
+        }
         1 => {
             let (device, read_only) = (chance.device(), chance.below(2) == 0);
             if let Some(lun) = one_of(luns, chance) {
@@ -257,7 +262,12 @@ impl Doc {
             4 => {
                 let name = chance.target();
                 if !self.targets.iter().any(|own| own.name == name) {
-                    self.targets.push(Target { name, ..Target::default() });
+                    let mut lines = vec![("enabled".to_owned(), chance.below(2).to_string())];
+                    if chance.below(2) == 0 {
+                        lines.push(("rel_tgt_id".to_owned(), chance.number()));
+                    }
+                    let luns = vec![(chance.lun(), chance.device(), false)];
+                    self.targets.push(Target { name, lines, luns, ..Target::default() });
                 }
             }
             5 => self.enabled = [None, Some("0"), Some("1")][chance.below(3)].map(str::to_owned),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::mgmt::conf::Error;
 use crate::mgmt::conf::parse::Node;
-use crate::mgmt::conf::plan::{Mode, Planner, When, unknown};
+use crate::mgmt::conf::plan::{Mode, Planner, When, unknown, value};
 use crate::model::target::{
     CORE_ATTRIBUTES, GROUP_ATTRIBUTES, Group, ISCSI_ATTRIBUTES, LunObject, Map, TargetObject, map_rows,
 };
@@ -82,12 +82,23 @@ impl Planner<'_> {
                 }
                 attribute => {
                     self.once(child, format!("{} {attribute}", object.path()), attribute)?;
+                    // Any identifier is wanted, and it has one.
+                    let is_given = attribute == "rel_tgt_id" && now.enabled && self.stays_enabled(node);
+                    if is_given && crate::attr::number(value(child)?) == Ok(Some(0)) {
+                        continue;
+                    }
                     let when = if attribute == "enabled" { When::Last } else { When::InOrder };
                     self.compare(child, object.clone(), &lists, now, when)?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// Whether a target that is enabled is so when the file was applied.
+    fn stays_enabled(&self, node: &Node) -> bool {
+        let mut lines = node.children().iter().filter(|line| line.name == "enabled");
+        lines.next().map_or(self.mode == Mode::Merge, |line| line.values == ["1"])
     }
 
     fn group(&mut self, node: &Node, target: &TargetObject) -> Result<(), Error> {
