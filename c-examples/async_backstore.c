@@ -2,7 +2,7 @@
  * A backstore of one's own, asynchronous form: submit only queues, threads of this program carry out and
  * complete. Delays and errors are injected by options, to see what initiators make of them:
  *
- *   async_backstore ["delay_us=N threads=N fail_every=N"]
+ *   async_backstore ["delay_us=N threads=N fail_every=N split=1"]
  *
  * Serves memory until standard input ends; then tells how many commands were completed, failed, cancelled.
  */
@@ -141,6 +141,8 @@ static int disk_open(void *context, const struct scstu_open *open, struct scstu_
     out->bytes = open->bytes ? open->bytes : 64 << 20;
     out->block_size = open->block_size;
     out->flags = SCSTU_DISK_CONCURRENT | SCSTU_DISK_UNMAP | SCSTU_DISK_UNMAP_READS_ZERO;
+    if (option(open->options, "split", 0))
+        out->flags |= SCSTU_DISK_SPLIT_BUFFERS;
     disk->bytes = calloc(1, out->bytes);
     while (disk->bytes && disk->thread_count < MAX_THREADS && disk->thread_count < threads) {
         if (pthread_create(&disk->threads[disk->thread_count], NULL, run, disk))

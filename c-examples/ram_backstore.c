@@ -33,6 +33,12 @@ static int ram_open(void *context, const struct scstu_open *open, struct scstu_d
     disk->device = ram;
     disk->flags = SCSTU_DISK_NEVER_BLOCKS | SCSTU_DISK_CONCURRENT | SCSTU_DISK_UNMAP |
                   SCSTU_DISK_UNMAP_READS_ZERO;
+    /* As a handler would be that may have to wait. */
+    if (strstr(open->options, "blocking"))
+        disk->flags &= ~(uint32_t)SCSTU_DISK_NEVER_BLOCKS;
+    /* To see that functions do not count on one buffer. */
+    if (strstr(open->options, "split"))
+        disk->flags |= SCSTU_DISK_SPLIT_BUFFERS;
     return 0;
 }
 
@@ -129,8 +135,12 @@ int main(void)
     if (scstu_new(NULL, &instance) || scstu_backstore_register(instance, &ops) ||
         scstu_add_device(instance, "ram", "disk", "size=64M; thin_provisioned=1") ||
         scstu_add_device(instance, "vdisk_ram", "builtin", "size=64M") ||
+        scstu_add_device(instance, "ram", "blocking", "size=64M; options=blocking") ||
+        scstu_add_device(instance, "ram", "split", "size=64M; thin_provisioned=1; options=split") ||
         scstu_add_target(instance, TARGET) || scstu_add_lun(instance, TARGET, NULL, 0, "disk", 0) ||
         scstu_add_lun(instance, TARGET, NULL, 1, "builtin", 0) ||
+        scstu_add_lun(instance, TARGET, NULL, 2, "blocking", 0) ||
+        scstu_add_lun(instance, TARGET, NULL, 3, "split", 0) ||
         scstu_enable_target(instance, TARGET, 1) || scstu_start(instance) ||
         scstu_listen(instance, "127.0.0.1:0", portal, sizeof portal))
         return fail();

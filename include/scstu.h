@@ -15,8 +15,11 @@
  * each of these says; then they answer -EDEADLK. Callbacks run on threads of the instance, with all signals
  * blocked. They must not throw C++ exceptions and not longjmp() out.
  *
- * Fork. Threads do not come along with fork(): make instances in the child. In the child, handles of the
- * parent answer -ECHILD; sockets are close-on-exec.
+ * Fork. Threads do not come along with fork(), so the instances and commands of the parent are not the
+ * child's: every call with one of them answers -ECHILD at once, and changes nothing. The child may make
+ * instances of its own, also when other threads were in the library at that moment. Sockets are
+ * close-on-exec; a child that does not exec keeps copies of them open until it ends. A fork from within a
+ * callback leaves the child in that callback: it gets -EDEADLK as its parent would.
  *
  * The process stays the program's: the library installs no signal handler, raises no SIGPIPE, never exits,
  * writes nothing to standard output or error, sets no locale, environment, umask or directory. Errors of its
@@ -81,6 +84,12 @@
  * the other. @since 0.1
  */
 #define SCSTU_DISK_CONCURRENT (1 << 5)
+
+/**
+ * scstu_disk.flags: buffers come in three pieces of odd lengths instead of one, to see whether the handler
+ * minds. It is for tests of handlers, and costs nothing but what they make of it. @since 0.1
+ */
+#define SCSTU_DISK_SPLIT_BUFFERS (1 << 6)
 
 /**
  * scstu_open.flags: the device was asked to refuse writes. @since 0.1
@@ -176,6 +185,57 @@
  * scstu_description.flags: one of several values, which come and go with commands. @since 0.1
  */
 #define SCSTU_DYNAMIC (1 << 4)
+
+/**
+ * Attribute type: 0 or 1. @since 0.1
+ */
+#define SCSTU_TYPE_BOOL 1
+
+/**
+ * Attribute type: a number from minimum to maximum. @since 0.1
+ */
+#define SCSTU_TYPE_NUMBER 2
+
+/**
+ * Attribute type: a number that may be negative; read minimum and maximum as int64_t. @since 0.1
+ */
+#define SCSTU_TYPE_SIGNED 3
+
+/**
+ * Attribute type: a number of bytes; K, M, G or T may stand behind it. @since 0.1
+ */
+#define SCSTU_TYPE_SIZE 4
+
+/**
+ * Attribute type: one of the words. @since 0.1
+ */
+#define SCSTU_TYPE_WORD 5
+
+/**
+ * Attribute type: printable ASCII and blanks, minimum to maximum bytes of it. @since 0.1
+ */
+#define SCSTU_TYPE_TEXT 6
+
+/**
+ * Attribute type: empty, or 0x and two hexadecimal digits for each byte; minimum and maximum are numbers of
+ * bytes, and values says which of them there may be. @since 0.1
+ */
+#define SCSTU_TYPE_BYTES 7
+
+/**
+ * Attribute type: a text whose syntax values describes. @since 0.1
+ */
+#define SCSTU_TYPE_OTHER 8
+
+/**
+ * Attribute type: an order, carried out whatever is written. @since 0.1
+ */
+#define SCSTU_TYPE_TRIGGER 9
+
+/**
+ * Attribute type: "mgmt", which takes commands, for scstu_do(). @since 0.1
+ */
+#define SCSTU_TYPE_COMMANDS 10
 
 /**
  * Log level: something is lost. @since 0.1
@@ -388,7 +448,8 @@ struct scstu_request {
  * Functions answer 0 or a negative errno; -ENOSPC (no space left), -EROFS (read-only) and -EOPNOTSUPP have a
  * meaning to the initiator, all others are medium errors. Offsets and lengths are bytes, multiples of the
  * block size, inside the medium: they need no check. Buffers come as iovecs, are the library's, are not
- * copied, and are valid until the function returns.
+ * copied, and are valid until the function returns. Today there is one iovec a command, later there may be
+ * more: take any number of any lengths, none of them 0; SCSTU_DISK_SPLIT_BUFFERS shows whether that is so.
  *
  * Functions are called on threads of the instance with all signals blocked, several at once for different
  * devices, and for one device if SCSTU_DISK_CONCURRENT says so. They may block, unless they promise not to.
@@ -445,21 +506,43 @@ struct scstu_backstore_ops {
    */
   scstu_free_fn free_context;
   /**
-   * Opens a device: fills disk.
+   * Opens a device. Called on the thread that adds or activates the device, several at once for different
+   * ones; may block. Needed.
+   *
+   * @param context the handler's own, as context says
+   * @param open what the device was given; valid during the call
+   * @param disk to be filled; valid during the call. A device that makes no sense is closed again
+   * @return 0, or a negative errno, with which adding the device fails
    */
   int (*open)(void *context, const struct scstu_open *open, struct scstu_disk *disk);
   /**
    * Closes a device, on a thread of the library or one that calls it, but never from within
    * scstu_complete(): it may wait for the threads that complete. No other function of the device is
    * running, none will be called. May be NULL.
+   *
+   * @param device the handler's own, as scstu_disk.device says
    */
   void (*close)(void *device);
   /**
-   * Fills the buffers from offset.
+   * Fills the buffers from offset. NULL if there is submit.
+   *
+   * @param device the handler's own, as scstu_disk.device says
+   * @param offset first byte, a multiple of the block size
+   * @param iov the buffers, a multiple of the block size in all; valid until this returns
+   * @param iov_count number of buffers, at least 1
+   * @return 0, or a negative errno; the buffers then do not matter
    */
   int (*read)(void *device, uint64_t offset, const struct iovec *iov, size_t iov_count);
   /**
-   * Writes the buffers at offset. flags are 0 or SCSTU_WRITE_DURABLE.
+   * Writes the buffers at offset. NULL if there is submit, or every device is SCSTU_DISK_READ_ONLY.
+   *
+   * @param device the handler's own, as scstu_disk.device says
+   * @param offset first byte, a multiple of the block size
+   * @param iov the buffers, a multiple of the block size in all; not to be changed; valid until this
+   * returns
+   * @param iov_count number of buffers, at least 1
+   * @param flags 0 or SCSTU_WRITE_DURABLE
+   * @return 0, or a negative errno; the blocks may then hold the old or the new
    */
   int (*write)(void *device,
                uint64_t offset,
@@ -468,15 +551,30 @@ struct scstu_backstore_ops {
                uint32_t flags);
   /**
    * Makes stable what was written before. NULL when everything is at once.
+   *
+   * @param device the handler's own, as scstu_disk.device says
+   * @return 0, or a negative errno: what was written since the last flush counts as lost
    */
   int (*flush)(void *device);
   /**
-   * Frees length bytes from offset. NULL when it cannot.
+   * Frees a range. NULL when it cannot.
+   *
+   * @param device the handler's own, as scstu_disk.device says
+   * @param offset first byte, a multiple of the block size
+   * @param length bytes, a multiple of the block size
+   * @return 0, or a negative errno
    */
   int (*unmap)(void *device, uint64_t offset, uint64_t length);
   /**
-   * Writes one block, which iov holds, over and over, to length bytes from offset. NULL to have it done by
-   * write.
+   * Writes one block over and over. NULL to have it done by write.
+   *
+   * @param device the handler's own, as scstu_disk.device says
+   * @param offset first byte, a multiple of the block size
+   * @param length bytes to be written, a multiple of the block size
+   * @param iov the block; not to be changed; valid until this returns
+   * @param iov_count number of buffers that it is in, at least 1
+   * @param flags 0 or SCSTU_WRITE_DURABLE
+   * @return 0, or a negative errno; the blocks may then hold the old or the new
    */
   int (*write_same)(void *device,
                     uint64_t offset,
@@ -486,9 +584,17 @@ struct scstu_backstore_ops {
                     uint32_t flags);
   /**
    * In one step for everybody: if the medium from offset holds what compare holds, writes what write
-   * holds, as long. Answers 0, or SCSTU_MISCOMPARE with the first byte that differs, counted from offset,
-   * in *difference, or a negative errno. NULL to have it done by read and write, with commands to the same
-   * blocks held back.
+   * holds, as long. NULL to have it done by read and write, with commands to the same blocks held back.
+   *
+   * @param device the handler's own, as scstu_disk.device says
+   * @param offset first byte, a multiple of the block size
+   * @param compare what the medium must hold; not to be changed; valid until this returns
+   * @param compare_count number of buffers of it, at least 1
+   * @param write what is written then; not to be changed; valid until this returns
+   * @param write_count number of buffers of it, at least 1
+   * @param flags 0 or SCSTU_WRITE_DURABLE
+   * @param difference gets the first byte that differs, counted from offset, with SCSTU_MISCOMPARE
+   * @return 0, SCSTU_MISCOMPARE, or a negative errno
    */
   int (*compare_and_write)(void *device,
                            uint64_t offset,
@@ -499,25 +605,39 @@ struct scstu_backstore_ops {
                            uint32_t flags,
                            uint64_t *difference);
   /**
-   * Tells the size in bytes as it is now, a positive multiple of the block size. NULL when it does not
-   * change by itself.
+   * Tells the size as it is now. NULL when it does not change by itself.
+   *
+   * @param device the handler's own, as scstu_disk.device says
+   * @param bytes gets the size in bytes, a positive multiple of the block size
+   * @return 0, or a negative errno: the size stays what it was
    */
   int (*get_size)(void *device, uint64_t *bytes);
   /**
-   * Makes the device bytes long. NULL when it cannot.
+   * Makes the device longer or shorter. NULL when it cannot.
+   *
+   * @param device the handler's own, as scstu_disk.device says
+   * @param bytes the new size in bytes, a positive multiple of the block size
+   * @return 0, or a negative errno, with which the change fails
    */
   int (*resize)(void *device, uint64_t bytes);
   /**
-   * Takes a command and returns at once: 0 when it was taken, and then scstu_complete() must be called
-   * exactly once, by any thread, before or after this returns; a negative errno when it was not. Must not
-   * block. Called on any thread of the instance.
+   * Takes a command and returns at once. Must not block. Called on any thread of the instance, also on
+   * one that is in scstu_complete(). NULL for a handler without asynchronous commands.
+   *
+   * @param device the handler's own, as scstu_disk.device says
+   * @param request the command; it and its buffers stay until it is completed
+   * @return 0 when it was taken, and then scstu_complete() must be called exactly once, by any thread,
+   * before or after this returns; a negative errno when it was not
    */
   int (*submit)(void *device, const struct scstu_request *request);
   /**
    * Nobody waits for this command any more (it was aborted, its session is over). It must still be
    * completed, with any result; until then its buffers stay valid, and if it writes, its blocks stay
-   * reserved. It may have been completed a moment ago. Must not block; may call scstu_complete(). May be
-   * NULL.
+   * reserved. It may have been completed a moment ago. Must not block; may call scstu_complete(). Called
+   * on any thread of the instance, at once with other functions of the device. May be NULL.
+   *
+   * @param device the handler's own, as scstu_disk.device says
+   * @param token the command, as scstu_request.token says it
    */
   void (*cancel)(void *device, uint64_t token);
 };
@@ -586,9 +706,25 @@ struct scstu_description {
    */
   uint32_t flags;
   /**
-   * 0.
+   * One of SCSTU_TYPE_...; others may come with newer versions: then values says it in words.
    */
-  uint32_t reserved;
+  uint32_t value_type;
+  /**
+   * Least value, as the type says; 0 for a type that says nothing of it.
+   */
+  uint64_t minimum;
+  /**
+   * Greatest value, as the type says; 0 for a type that says nothing of it.
+   */
+  uint64_t maximum;
+  /**
+   * The words of SCSTU_TYPE_WORD, as they must be written; NULL for another type.
+   */
+  const char *const *words;
+  /**
+   * Number of words.
+   */
+  size_t word_count;
 };
 
 /**
@@ -752,6 +888,9 @@ struct scstu_options {
 /**
  * What commands there were. All but in_flight only grow.
  *
+ * It is part of other structs, so it keeps its length: what newer versions count takes the place of
+ * reserved.
+ *
  * @since 0.1
  */
 struct scstu_traffic {
@@ -783,6 +922,10 @@ struct scstu_traffic {
    * Commands that are not finished.
    */
   uint64_t in_flight;
+  /**
+   * 0.
+   */
+  uint64_t reserved[9];
 };
 
 /**
@@ -949,11 +1092,12 @@ extern "C" {
  *
  * @param handle the instance
  * @param target name of the target
- * @param group name of the group
+ * @param group name of the group: 1 to 255 printable characters without blanks and /
  * @return 0, or
  * -ENOENT there is no such target;
  * -EEXIST there is such a group;
  * -EINVAL a NULL pointer, a name that cannot be;
+ * -ENOSPC the target has 65536 groups;
  * -EBADF, -ECHILD, -EDEADLK as scstu_start()
  *
  * Thread-safe.
@@ -986,11 +1130,12 @@ int scstu_remove_group(struct scstu *handle, const char *target, const char *gro
  * @param handle the instance
  * @param target name of the target
  * @param group name of the group
- * @param initiator name of the initiator, or a pattern with * and ?
+ * @param initiator name of the initiator, or a pattern with * and ?, of at most 255 bytes
  * @return 0, or
  * -ENOENT there is no such target or group;
  * -EEXIST it is in the group;
  * -EINVAL a NULL pointer, a pattern that cannot be;
+ * -ENOSPC the group has 65536 initiators;
  * -EBADF, -ECHILD, -EDEADLK as scstu_start()
  *
  * Thread-safe.
@@ -1030,12 +1175,14 @@ int scstu_remove_initiator(struct scstu *handle,
  * @param target name of the target
  * @param kind SCSTU_USER_INCOMING: from then on initiators must log in with one of these users;
  * SCSTU_USER_OUTGOING: the one with which the target proves itself
- * @param user name, without blanks
- * @param secret 12 to 255 bytes, others than the one of the other direction
+ * @param user name: 1 to 255 bytes without blanks
+ * @param secret 12 to 255 bytes, without blanks at its ends and control characters, and another one than
+ * that of the other direction
  * @return 0, or
  * -ENOENT there is no such target;
  * -EEXIST there is such a user, or an outgoing user already;
- * -EINVAL a NULL pointer, a kind, name or secret that cannot be;
+ * -EINVAL a NULL pointer, a kind, name or secret that cannot be, a secret of the other direction;
+ * -ENOSPC the target has 4096 users;
  * -EBADF, -ECHILD, -EDEADLK as scstu_start()
  *
  * Thread-safe.
@@ -1079,7 +1226,7 @@ int scstu_remove_user(struct scstu *handle, const char *target, uint32_t kind, c
  * -EINVAL a NULL pointer, a size that cannot be, a name that cannot be, functions that do not go together;
  * -ENOTSUP another version;
  * -E2BIG the struct is longer than the library's and not zero there;
- * -ENOSPC too many handlers;
+ * -ENOSPC there are 1024 handlers;
  * -EBADF, -ECHILD, -EDEADLK as scstu_start()
  *
  * Thread-safe.
@@ -1103,6 +1250,7 @@ int scstu_backstore_register(struct scstu *handle,
  * @param directory such as "/usr/lib/x86_64-linux-gnu/tcmu-runner"
  * @return the number of handlers that are in it and can be used now, at least 1, or
  * -ENOENT there is no such directory, or no handler in it;
+ * -ECHILD some were loaded before fork(): their threads and locks did not come along;
  * -ENOEXEC nothing in it could be loaded; scstu_error() tells of the first, the log of all;
  * -EPERM the same, because others may write to it;
  * -EINVAL a NULL pointer;
@@ -1141,7 +1289,8 @@ int scstu_backstore_unregister(struct scstu *handle, const char *name);
  * @param result 0, or a negative errno as the functions of struct scstu_backstore_ops answer it
  * @return 0, or
  * -ENOENT there is no such command: it is completed already, or never was one;
- * -EINVAL result is positive; the command is still to be completed
+ * -EINVAL result is positive; the command is still to be completed;
+ * -ECHILD the command was submitted before fork(): the parent is to complete it
  *
  * Thread-safe; from any thread and any callback.
  *
@@ -1245,9 +1394,9 @@ int scstu_get(struct scstu *handle,
  * @param value its new value
  * @return 0, or
  * -ENOENT there is no such path;
- * -EISDIR it is an object;
- * -EINVAL a NULL pointer, or a value that it does not take: scstu_error() says which it does;
- * -EIO, -EACCES it cannot be set;
+ * -EISDIR it is an object, -ELOOP a link, -EIO an attribute that cannot be set;
+ * -EINVAL a NULL pointer, "mgmt", or a value that it does not take: scstu_error() says which it does;
+ * -ERANGE a number that is too great for any attribute, -E2BIG a value of more than 4096 bytes;
  * another negative errno of what cannot be done;
  * -EBADF, -ECHILD, -EDEADLK as scstu_start()
  *
@@ -1255,7 +1404,9 @@ int scstu_get(struct scstu *handle,
  *
  * @since 0.1
  */
-int scstu_set(struct scstu *handle, const char *path, const char *value);
+int scstu_set(struct scstu *handle,
+              const char *path,
+              const char *value);
 
 /**
  * Carries out a command of an object, as SCST's "mgmt" files take them.
@@ -1266,6 +1417,7 @@ int scstu_set(struct scstu *handle, const char *path, const char *value);
  * @return 0, or
  * -ENOENT there is no such object, or it takes no commands;
  * -EINVAL a NULL pointer, a command that there is not, an object that is not there;
+ * -E2BIG a command of more than 4096 bytes;
  * another negative errno of what cannot be done;
  * -EBADF, -ECHILD, -EDEADLK as scstu_start()
  *
@@ -1303,7 +1455,7 @@ int scstu_list(struct scstu *handle, const char *path, scstu_entry_fn function, 
  * @param context passed to function
  * @return 0, what function answered if that was not 0, or
  * -ENOENT there is no such path;
- * -EISDIR it is an object;
+ * -EISDIR it is an object, -ELOOP a link;
  * -EINVAL a NULL pointer;
  * -EBADF, -ECHILD, -EDEADLK as scstu_start()
  *
@@ -1355,7 +1507,7 @@ const char *scstu_version(void);
  * Makes an instance: without configuration, not started.
  *
  * In a program that forks, make it after forking: its threads do not come along, and calls in the child fail
- * with -ECHILD.
+ * with -ECHILD. A child may make instances of its own, whatever other threads did when it was made.
  *
  * @param options how it is to be; NULL for the defaults. Copied. Its contexts are released also when this
  * fails, unless it could not be read because of its size
@@ -1406,7 +1558,7 @@ int scstu_start(struct scstu *handle);
  * @return 0, or
  * -ETIMEDOUT backstores still hold threads or commands. It is stopped, and flushed as far as that went in 20
  * seconds;
- * -EIO it is stopped, but devices could not be flushed within 300 seconds;
+ * -EIO it is stopped, but devices could not be flushed, or not within 300 seconds;
  * -EINVAL the handle is NULL;
  * -EBADF the handle is freed, or never was one;
  * -ECHILD the handle was made before fork();
@@ -1444,12 +1596,13 @@ int scstu_free(struct scstu *handle);
  *
  * @param handle the instance
  * @param handler a kind of backstore, such as "vdisk_fileio", or one that was registered
- * @param name name of the device: 1 to 223 printable characters without blanks and /
+ * @param name name of the device: 1 to 64 printable characters without blanks, / and .
  * @param parameters "NAME=VALUE; NAME=VALUE", such as "filename=/srv/disk1; blocksize=4096"; NULL for none
  * @return 0, or
- * -ENOENT no such handler or parameter;
+ * -ENOENT there is no such handler;
  * -EEXIST there is such a device;
- * -EINVAL a NULL pointer, or a bad value;
+ * -EINVAL a NULL pointer, a name that cannot be, an unknown parameter, or a bad value;
+ * -ENOSPC there are 65536 devices;
  * -EBADF, -ECHILD, -EDEADLK as scstu_start(); another negative errno of opening the medium
  *
  * Thread-safe.
@@ -1487,6 +1640,7 @@ int scstu_remove_device(struct scstu *handle, const char *name);
  * @return 0, or
  * -ENOENT there is no such device;
  * -EINVAL a NULL pointer, a size that cannot be, a medium that cannot be resized;
+ * -EMEDIUMTYPE it has no medium;
  * -EBADF, -ECHILD, -EDEADLK as scstu_start(); another negative errno of the medium
  *
  * Thread-safe.
@@ -1521,17 +1675,20 @@ int scstu_resync_device(struct scstu *handle,
  * Adds a target: disabled, without LUNs.
  *
  * @param handle the instance
- * @param name an iSCSI name, such as "iqn.2026-01.org.example:disk1"
+ * @param name an iSCSI name of at most 223 bytes, such as "iqn.2026-01.org.example:disk1"; iqn., eui. and
+ * naa. are the forms. Upper and lower case are the same
  * @return 0, or
  * -EEXIST there is such a target;
  * -EINVAL a NULL pointer, or no iSCSI name;
+ * -ENOSPC there are 65536 targets;
  * -EBADF, -ECHILD, -EDEADLK as scstu_start()
  *
  * Thread-safe.
  *
  * @since 0.1
  */
-int scstu_add_target(struct scstu *handle, const char *name);
+int scstu_add_target(struct scstu *handle,
+                     const char *name);
 
 /**
  * Takes a target out, with its LUNs and groups.
@@ -1540,6 +1697,7 @@ int scstu_add_target(struct scstu *handle, const char *name);
  * @param name name of the target
  * @return 0, or
  * -ENOENT there is no such target;
+ * -EBUSY it has sessions; disable it and close them with scstu_kick() first;
  * -EINVAL a NULL pointer;
  * -EBADF, -ECHILD, -EDEADLK as scstu_start()
  *
@@ -1557,6 +1715,8 @@ int scstu_remove_target(struct scstu *handle, const char *name);
  * @param on 1 for yes, 0 for no
  * @return 0, or
  * -ENOENT there is no such target;
+ * -EBADSLT another enabled target has its rel_tgt_id;
+ * -ENOSPC 65535 targets are enabled;
  * -EINVAL a NULL pointer, or `on` is neither;
  * -EBADF, -ECHILD, -EDEADLK as scstu_start()
  *

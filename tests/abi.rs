@@ -195,10 +195,23 @@ fn structs() -> Vec<(String, Vec<String>)> {
     found
 }
 
-/// `struct.member offset`, one a line, as the compiler says it.
+/// Names of the header's numbers.
+fn constants() -> Vec<String> {
+    let header = header();
+    let defined = header.lines().filter_map(|line| line.strip_prefix("#define SCSTU_"));
+    defined.filter_map(|rest| rest.split_once(' ').map(|(name, _)| format!("SCSTU_{name}"))).collect()
+}
+
+/// As the compiler says it, one a line: `struct.member offset`, `struct size alignment`, `CONSTANT number`.
 fn layout(folder: &Folder) -> Vec<String> {
-    let mut source = String::from("#include <scstu.h>\n#include <stdio.h>\nint main(void)\n{\n");
+    let mut source =
+        String::from("#include <scstu.h>\n#include <stdalign.h>\n#include <stdio.h>\nint main(void)\n{\n");
+    for name in constants() {
+        source += &format!("    printf(\"{name} %lld\\n\", (long long){name});\n");
+    }
     for (name, members) in structs() {
+        source +=
+            &format!("    printf(\"{name} %zu %zu\\n\", sizeof(struct {name}), alignof(struct {name}));\n");
         for member in members {
             source +=
                 &format!("    printf(\"{name}.{member} %zu\\n\", offsetof(struct {name}, {member}));\n");
@@ -220,6 +233,8 @@ fn members_stay_where_they_were() {
     }
     let folder = Folder::new("layout");
     let now = layout(&folder);
+    assert!(now.iter().any(|line| line == "SCSTU_EVENT_BACKSTORE_FAILED 6"), "{now:?}");
+    assert!(now.iter().any(|line| line == "scstu_traffic 128 8"), "{now:?}");
     let path = tree().join("tests/golden/abi.txt");
     let kept = fs::read_to_string(&path).unwrap_or_default();
     for line in kept.lines() {
@@ -255,15 +270,25 @@ fn programs_of_yesterday_and_tomorrow_run() {
     let place = installed(&folder);
     let header = header();
     let mut sizes = BTreeSet::new();
-    let growing = ["scstu_options", "scstu_backstore_ops", "scstu_statistics", "scstu_device_statistics"];
     let yesterday = [
         ("scstu_options", "log_level"),
         ("scstu_backstore_ops", "(*write_same)"),
         ("scstu_statistics", "idle_workers"),
         ("scstu_device_statistics", "operations"),
+        // Those that the library fills.
+        ("scstu_open", "uint32_t block_size;"),
+        ("scstu_disk", "uint32_t unmap_granularity_bytes;"),
+        ("scstu_request", "size_t iov_count;"),
+        ("scstu_description", "*const *words;"),
+        ("scstu_event", "const char *text;"),
+        ("scstu_session", "struct scstu_traffic traffic;"),
     ];
+    let has_size = structs().into_iter().filter(|(_, members)| members[0] == "size").map(|(name, _)| name);
+    let has_size: BTreeSet<String> = has_size.collect();
+    let covered: BTreeSet<String> = yesterday.iter().map(|(name, _)| (*name).to_owned()).collect();
+    assert_eq!(has_size, covered, "structs that grow");
     let old = yesterday.iter().fold(header.clone(), |text, (name, first)| changed(&text, name, Some(first)));
-    let new = growing.iter().fold(header.clone(), |text, name| changed(&text, name, None));
+    let new = yesterday.iter().fold(header.clone(), |text, (name, _)| changed(&text, name, None));
     for (what, text, flag) in [("old", &old, "-DOLD"), ("now", &header, "-DNOW"), ("new", &new, "-DTOMORROW")]
     {
         let include = folder.file(what);

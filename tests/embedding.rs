@@ -6,11 +6,12 @@ mod c_programs;
 mod common;
 mod initiator;
 
+use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use std::time::Duration;
 
 use c_programs::program::Program;
-use c_programs::{LIMIT, compile, has_compiler, installed};
+use c_programs::{LIMIT, compile, has_compiler, has_valgrind, installed, valgrind};
 use common::{Folder, is_installed, run, say, skip};
 use initiator::{Initiator, Options, READ, WRITE, rw16};
 
@@ -35,9 +36,73 @@ fn the_process_stays_the_hosts() {
     }
     let folder = Folder::new("host");
     let program = compile(&installed(&folder), "tests/c/host.c", &["-Wno-unused-function"]);
-    let outcome = run(&mut Command::new(program), LIMIT);
+    let outcome = run(&mut Command::new(&program), LIMIT);
     assert!(outcome.is_good(), "{:?}\n{}", outcome.status, outcome.text);
     assert_eq!(outcome.text, "", "the library writes nothing");
+    // What is looked at can go wrong: without MSG_NOSIGNAL the host is ended.
+    let outcome = run(Command::new(program).arg("raise"), LIMIT);
+    assert_eq!(outcome.status.and_then(|status| status.signal()), Some(13), "{}", outcome.text);
+}
+
+/// A client of somebody else's is asked to log in with these CHAP users.
+fn is_let_in(url: &str) -> bool {
+    let outcome = run(Command::new("iscsi-inq").arg(url), Duration::from_secs(60));
+    assert!(!outcome.crashed() && outcome.status.is_some(), "{url}: {}", outcome.text);
+    outcome.is_good()
+}
+
+#[test]
+fn what_a_program_asks_for_is_done_and_told() {
+    if !has_compiler("all of the C API") {
+        return;
+    }
+    if !is_installed("iscsi-inq") {
+        return skip("all of the C API", "no iscsi-inq");
+    }
+    let folder = Folder::new("all");
+    let program = compile(&installed(&folder), "tests/c/all.c", &["-Wno-unused-function"]);
+    let mut program = Program::start(&mut Command::new(program));
+    let mut tried = Vec::new();
+    for _ in 0..7 {
+        let line = program.line();
+        let [_, url, wanted] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
+        assert_eq!(is_let_in(url), wanted == "yes", "{line}");
+        tried.push(wanted.to_owned());
+        program.write("\n");
+    }
+    assert_eq!(tried.iter().filter(|wanted| *wanted == "yes").count(), 3, "{tried:?}");
+    assert!(program.end().is_empty());
+}
+
+/// Completions race aborts, resets, lost sessions, stop and free; once more with every byte looked at.
+#[test]
+fn completions_race_aborts_stop_and_free() {
+    if !has_compiler("racing completions") {
+        return;
+    }
+    let folder = Folder::new("stress");
+    let program = compile(&installed(&folder), "tests/c/stress.c", &["-Wno-unused-function"]);
+    let outcome = run(Command::new(&program).args(["300", "7"]), LIMIT * 3);
+    assert!(outcome.is_good(), "{:?}\n{}", outcome.status, outcome.text);
+    say(&outcome.text);
+    let cancelled = outcome.text.split(", ").find_map(|part| part.strip_suffix(" cancelled"));
+    assert!(cancelled.is_some_and(|number| number.parse::<u32>().unwrap() > 100), "{}", outcome.text);
+    if !has_valgrind("racing completions under valgrind") {
+        return;
+    }
+    let outcome = run(valgrind(&program).args(["10", "3"]), LIMIT * 3);
+    assert!(outcome.is_good(), "{:?}\n{}", outcome.status, outcome.text);
+}
+
+#[test]
+fn children_wait_for_no_thread_of_their_parent() {
+    if !has_compiler("forking") {
+        return;
+    }
+    let folder = Folder::new("fork");
+    let program = compile(&installed(&folder), "tests/c/fork.c", &["-Wno-unused-function"]);
+    let outcome = run(Command::new(program).arg("400"), LIMIT * 3);
+    assert!(outcome.is_good(), "{:?}\n{}", outcome.status, outcome.text);
 }
 
 fn blocks(url: &str) -> u64 {

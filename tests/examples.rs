@@ -89,6 +89,7 @@ fn ram_backstore_does_all_that_its_functions_do() {
     let Some(path) = example("ram_backstore") else { return };
     let mut program = Program::start(&mut Command::new(path));
     let url = url(&mut program);
+    let unit = |lun: u8| format!("{}/{lun}", url.strip_suffix("/0").unwrap());
     for tests in [
         "SCSI.Read16",
         "SCSI.Write16",
@@ -99,7 +100,10 @@ fn ram_backstore_does_all_that_its_functions_do() {
         "SCSI.OrWrite",
     ] {
         suite(&url, tests);
+        // The same with buffers in pieces.
+        suite(&unit(3), tests);
     }
+    suite(&unit(2), "SCSI.Write16");
     program.end();
 }
 
@@ -122,7 +126,7 @@ fn a_c_backstore_is_measured_beside_the_built_in_one() {
 #[test]
 fn async_backstore_completes_on_threads_of_its_own() {
     let Some(path) = example("async_backstore") else { return };
-    let mut program = Program::start(Command::new(path).arg("delay_us=200 threads=4"));
+    let mut program = Program::start(Command::new(path).arg("delay_us=200 threads=4 split=1"));
     let url = url(&mut program);
     for tests in ["SCSI.Read16", "SCSI.Write16", "SCSI.CompareAndWrite", "SCSI.WriteSame16", "SCSI.Unmap"] {
         suite(&url, tests);

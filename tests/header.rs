@@ -173,12 +173,15 @@ fn missing(item: &Item) -> Vec<String> {
     let mut wanted = Vec::new();
     if !is_member {
         wanted.push("@since ".to_owned());
-        if let Some(parameters) = parameters(declaration) {
-            wanted.extend(parameters.iter().map(|name| format!("@param {name} ")));
+    }
+    if let Some(parameters) = parameters(declaration) {
+        wanted.extend(parameters.iter().map(|name| format!("@param {name} ")));
+        // The comment of the struct says it for its members.
+        if !is_member {
             wanted.push("hread".to_owned());
-            if !declaration.starts_with("typedef void") {
-                wanted.push("@return ".to_owned());
-            }
+        }
+        if !declaration.starts_with("typedef void") && !declaration.starts_with("void") {
+            wanted.push("@return ".to_owned());
         }
     }
     wanted.retain(|words| !comment.contains(words.as_str()));
@@ -203,4 +206,7 @@ fn what_is_missing_is_seen() {
     let bare = "/** x */\nint scstu_f(struct scstu *handle, uint32_t n);\nstruct s {\n  int a;\n};\n";
     let found: Vec<_> = items(bare).iter().flat_map(missing).collect();
     assert_eq!(found.len(), 9, "{found:?}");
+    let member = "struct s {\n  /** A function, told of in one line. */\n  int (*f)(int a, int b);\n};\n";
+    let found: Vec<_> = items(member).iter().filter(|item| item.is_member).flat_map(missing).collect();
+    assert_eq!(found.len(), 3, "{found:?}");
 }

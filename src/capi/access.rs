@@ -39,11 +39,12 @@ unsafe fn with_texts<const N: usize>(
 ///
 /// @param handle the instance
 /// @param target name of the target
-/// @param group name of the group
+/// @param group name of the group: 1 to 255 printable characters without blanks and /
 /// @return 0, or
 /// -ENOENT there is no such target;
 /// -EEXIST there is such a group;
 /// -EINVAL a NULL pointer, a name that cannot be;
+/// -ENOSPC the target has 65536 groups;
 /// -EBADF, -ECHILD, -EDEADLK as scstu_start()
 ///
 /// Thread-safe.
@@ -97,11 +98,12 @@ pub unsafe extern "C" fn scstu_remove_group(
 /// @param handle the instance
 /// @param target name of the target
 /// @param group name of the group
-/// @param initiator name of the initiator, or a pattern with * and ?
+/// @param initiator name of the initiator, or a pattern with * and ?, of at most 255 bytes
 /// @return 0, or
 /// -ENOENT there is no such target or group;
 /// -EEXIST it is in the group;
 /// -EINVAL a NULL pointer, a pattern that cannot be;
+/// -ENOSPC the group has 65536 initiators;
 /// -EBADF, -ECHILD, -EDEADLK as scstu_start()
 ///
 /// Thread-safe.
@@ -164,12 +166,14 @@ fn wrong_kind(kind: u32) -> Error {
 /// @param target name of the target
 /// @param kind SCSTU_USER_INCOMING: from then on initiators must log in with one of these users;
 /// SCSTU_USER_OUTGOING: the one with which the target proves itself
-/// @param user name, without blanks
-/// @param secret 12 to 255 bytes, others than the one of the other direction
+/// @param user name: 1 to 255 bytes without blanks
+/// @param secret 12 to 255 bytes, without blanks at its ends and control characters, and another one than
+/// that of the other direction
 /// @return 0, or
 /// -ENOENT there is no such target;
 /// -EEXIST there is such a user, or an outgoing user already;
-/// -EINVAL a NULL pointer, a kind, name or secret that cannot be;
+/// -EINVAL a NULL pointer, a kind, name or secret that cannot be, a secret of the other direction;
+/// -ENOSPC the target has 4096 users;
 /// -EBADF, -ECHILD, -EDEADLK as scstu_start()
 ///
 /// Thread-safe.
@@ -189,7 +193,7 @@ pub unsafe extern "C" fn scstu_add_user(
     let texts = [(target, "target"), (user, "user"), (secret, "secret")];
     let body = |i: &Instance, [target, user, secret]: [&str; 3]| match kind {
         SCSTU_USER_INCOMING => i.add_incoming_user(target, user, secret),
-        SCSTU_USER_OUTGOING => i.set_outgoing_user(target, user, secret),
+        SCSTU_USER_OUTGOING => i.add_outgoing_user(target, user, secret),
         _ => Err(wrong_kind(kind)),
     };
     // SAFETY: the program vouches for its strings.

@@ -13,6 +13,7 @@ use crate::capi::error::{Callback, From, call, within};
 use crate::capi::handle::{self, Opening, scstu};
 use crate::capi::lifecycle::scstu_free_fn;
 use crate::capi::log::Context;
+use crate::capi::process;
 use crate::capi::sized::{Growing, take};
 use crate::capi::text::{owned, required};
 use crate::model::Error;
@@ -35,6 +36,9 @@ pub const SCSTU_DISK_VOLATILE_CACHE: u32 = 1 << 4;
 /// scstu_disk.flags: the functions may be called several at once. Without it the library calls them one after
 /// the other. @since 0.1
 pub const SCSTU_DISK_CONCURRENT: u32 = 1 << 5;
+/// scstu_disk.flags: buffers come in three pieces of odd lengths instead of one, to see whether the handler
+/// minds. It is for tests of handlers, and costs nothing but what they make of it. @since 0.1
+pub const SCSTU_DISK_SPLIT_BUFFERS: u32 = 1 << 6;
 
 /// scstu_open.flags: the device was asked to refuse writes. @since 0.1
 pub const SCSTU_OPEN_READ_ONLY: u32 = 1;
@@ -149,7 +153,8 @@ pub struct scstu_request {
 /// Functions answer 0 or a negative errno; -ENOSPC (no space left), -EROFS (read-only) and -EOPNOTSUPP have a
 /// meaning to the initiator, all others are medium errors. Offsets and lengths are bytes, multiples of the
 /// block size, inside the medium: they need no check. Buffers come as iovecs, are the library's, are not
-/// copied, and are valid until the function returns.
+/// copied, and are valid until the function returns. Today there is one iovec a command, later there may be
+/// more: take any number of any lengths, none of them 0; SCSTU_DISK_SPLIT_BUFFERS shows whether that is so.
 ///
 /// Functions are called on threads of the instance with all signals blocked, several at once for different
 /// devices, and for one device if SCSTU_DISK_CONCURRENT says so. They may block, unless they promise not to.
@@ -192,19 +197,41 @@ pub struct scstu_backstore_ops {
     /// Releases context when the last device of the handler is closed and the handler is gone; also when
     /// registering fails. May be NULL.
     pub free_context: scstu_free_fn,
-    /// Opens a device: fills disk.
+    /// Opens a device. Called on the thread that adds or activates the device, several at once for different
+    /// ones; may block. Needed.
+    ///
+    /// @param context the handler's own, as context says
+    /// @param open what the device was given; valid during the call
+    /// @param disk to be filled; valid during the call. A device that makes no sense is closed again
+    /// @return 0, or a negative errno, with which adding the device fails
     pub open: Option<
         unsafe extern "C" fn(context: *mut c_void, open: *const scstu_open, disk: *mut scstu_disk) -> c_int,
     >,
     /// Closes a device, on a thread of the library or one that calls it, but never from within
     /// scstu_complete(): it may wait for the threads that complete. No other function of the device is
     /// running, none will be called. May be NULL.
+    ///
+    /// @param device the handler's own, as scstu_disk.device says
     pub close: Option<unsafe extern "C" fn(device: *mut c_void)>,
-    /// Fills the buffers from offset.
+    /// Fills the buffers from offset. NULL if there is submit.
+    ///
+    /// @param device the handler's own, as scstu_disk.device says
+    /// @param offset first byte, a multiple of the block size
+    /// @param iov the buffers, a multiple of the block size in all; valid until this returns
+    /// @param iov_count number of buffers, at least 1
+    /// @return 0, or a negative errno; the buffers then do not matter
     pub read: Option<
         unsafe extern "C" fn(device: *mut c_void, offset: u64, iov: *const iovec, iov_count: usize) -> c_int,
     >,
-    /// Writes the buffers at offset. flags are 0 or SCSTU_WRITE_DURABLE.
+    /// Writes the buffers at offset. NULL if there is submit, or every device is SCSTU_DISK_READ_ONLY.
+    ///
+    /// @param device the handler's own, as scstu_disk.device says
+    /// @param offset first byte, a multiple of the block size
+    /// @param iov the buffers, a multiple of the block size in all; not to be changed; valid until this
+    /// returns
+    /// @param iov_count number of buffers, at least 1
+    /// @param flags 0 or SCSTU_WRITE_DURABLE
+    /// @return 0, or a negative errno; the blocks may then hold the old or the new
     pub write: Option<
         unsafe extern "C" fn(
             device: *mut c_void,
@@ -215,11 +242,26 @@ pub struct scstu_backstore_ops {
         ) -> c_int,
     >,
     /// Makes stable what was written before. NULL when everything is at once.
+    ///
+    /// @param device the handler's own, as scstu_disk.device says
+    /// @return 0, or a negative errno: what was written since the last flush counts as lost
     pub flush: Option<unsafe extern "C" fn(device: *mut c_void) -> c_int>,
-    /// Frees length bytes from offset. NULL when it cannot.
+    /// Frees a range. NULL when it cannot.
+    ///
+    /// @param device the handler's own, as scstu_disk.device says
+    /// @param offset first byte, a multiple of the block size
+    /// @param length bytes, a multiple of the block size
+    /// @return 0, or a negative errno
     pub unmap: Option<unsafe extern "C" fn(device: *mut c_void, offset: u64, length: u64) -> c_int>,
-    /// Writes one block, which iov holds, over and over, to length bytes from offset. NULL to have it done by
-    /// write.
+    /// Writes one block over and over. NULL to have it done by write.
+    ///
+    /// @param device the handler's own, as scstu_disk.device says
+    /// @param offset first byte, a multiple of the block size
+    /// @param length bytes to be written, a multiple of the block size
+    /// @param iov the block; not to be changed; valid until this returns
+    /// @param iov_count number of buffers that it is in, at least 1
+    /// @param flags 0 or SCSTU_WRITE_DURABLE
+    /// @return 0, or a negative errno; the blocks may then hold the old or the new
     pub write_same: Option<
         unsafe extern "C" fn(
             device: *mut c_void,
@@ -231,9 +273,17 @@ pub struct scstu_backstore_ops {
         ) -> c_int,
     >,
     /// In one step for everybody: if the medium from offset holds what compare holds, writes what write
-    /// holds, as long. Answers 0, or SCSTU_MISCOMPARE with the first byte that differs, counted from offset,
-    /// in *difference, or a negative errno. NULL to have it done by read and write, with commands to the same
-    /// blocks held back.
+    /// holds, as long. NULL to have it done by read and write, with commands to the same blocks held back.
+    ///
+    /// @param device the handler's own, as scstu_disk.device says
+    /// @param offset first byte, a multiple of the block size
+    /// @param compare what the medium must hold; not to be changed; valid until this returns
+    /// @param compare_count number of buffers of it, at least 1
+    /// @param write what is written then; not to be changed; valid until this returns
+    /// @param write_count number of buffers of it, at least 1
+    /// @param flags 0 or SCSTU_WRITE_DURABLE
+    /// @param difference gets the first byte that differs, counted from offset, with SCSTU_MISCOMPARE
+    /// @return 0, SCSTU_MISCOMPARE, or a negative errno
     pub compare_and_write: Option<
         unsafe extern "C" fn(
             device: *mut c_void,
@@ -246,19 +296,33 @@ pub struct scstu_backstore_ops {
             difference: *mut u64,
         ) -> c_int,
     >,
-    /// Tells the size in bytes as it is now, a positive multiple of the block size. NULL when it does not
-    /// change by itself.
+    /// Tells the size as it is now. NULL when it does not change by itself.
+    ///
+    /// @param device the handler's own, as scstu_disk.device says
+    /// @param bytes gets the size in bytes, a positive multiple of the block size
+    /// @return 0, or a negative errno: the size stays what it was
     pub get_size: Option<unsafe extern "C" fn(device: *mut c_void, bytes: *mut u64) -> c_int>,
-    /// Makes the device bytes long. NULL when it cannot.
+    /// Makes the device longer or shorter. NULL when it cannot.
+    ///
+    /// @param device the handler's own, as scstu_disk.device says
+    /// @param bytes the new size in bytes, a positive multiple of the block size
+    /// @return 0, or a negative errno, with which the change fails
     pub resize: Option<unsafe extern "C" fn(device: *mut c_void, bytes: u64) -> c_int>,
-    /// Takes a command and returns at once: 0 when it was taken, and then scstu_complete() must be called
-    /// exactly once, by any thread, before or after this returns; a negative errno when it was not. Must not
-    /// block. Called on any thread of the instance.
+    /// Takes a command and returns at once. Must not block. Called on any thread of the instance, also on
+    /// one that is in scstu_complete(). NULL for a handler without asynchronous commands.
+    ///
+    /// @param device the handler's own, as scstu_disk.device says
+    /// @param request the command; it and its buffers stay until it is completed
+    /// @return 0 when it was taken, and then scstu_complete() must be called exactly once, by any thread,
+    /// before or after this returns; a negative errno when it was not
     pub submit: Option<unsafe extern "C" fn(device: *mut c_void, request: *const scstu_request) -> c_int>,
     /// Nobody waits for this command any more (it was aborted, its session is over). It must still be
     /// completed, with any result; until then its buffers stay valid, and if it writes, its blocks stay
-    /// reserved. It may have been completed a moment ago. Must not block; may call scstu_complete(). May be
-    /// NULL.
+    /// reserved. It may have been completed a moment ago. Must not block; may call scstu_complete(). Called
+    /// on any thread of the instance, at once with other functions of the device. May be NULL.
+    ///
+    /// @param device the handler's own, as scstu_disk.device says
+    /// @param token the command, as scstu_request.token says it
     pub cancel: Option<unsafe extern "C" fn(device: *mut c_void, token: u64)>,
 }
 
@@ -360,7 +424,7 @@ fn open(kind: &Arc<Kind>, request: &OpenRequest) -> Opened {
 /// -EINVAL a NULL pointer, a size that cannot be, a name that cannot be, functions that do not go together;
 /// -ENOTSUP another version;
 /// -E2BIG the struct is longer than the library's and not zero there;
-/// -ENOSPC too many handlers;
+/// -ENOSPC there are 1024 handlers;
 /// -EBADF, -ECHILD, -EDEADLK as scstu_start()
 ///
 /// Thread-safe.
@@ -406,6 +470,7 @@ pub unsafe extern "C" fn scstu_backstore_register(
 /// @param directory such as "/usr/lib/x86_64-linux-gnu/tcmu-runner"
 /// @return the number of handlers that are in it and can be used now, at least 1, or
 /// -ENOENT there is no such directory, or no handler in it;
+/// -ECHILD some were loaded before fork(): their threads and locks did not come along;
 /// -ENOEXEC nothing in it could be loaded; scstu_error() tells of the first, the log of all;
 /// -EPERM the same, because others may write to it;
 /// -EINVAL a NULL pointer;
@@ -424,6 +489,7 @@ pub unsafe extern "C" fn scstu_load_tcmu_handlers(handle: *mut scstu, directory:
         handle::with(handle, |host| {
             // SAFETY: the program vouches for its string.
             let directory = unsafe { required(directory, "directory") }?;
+            process::loads_code()?;
             let names = host.instance.load_tcmu_handlers(Path::new(directory))?;
             Ok(c_int::try_from(names.len()).unwrap_or(c_int::MAX))
         })
@@ -464,7 +530,8 @@ pub unsafe extern "C" fn scstu_backstore_unregister(handle: *mut scstu, name: *c
 /// @param result 0, or a negative errno as the functions of struct scstu_backstore_ops answer it
 /// @return 0, or
 /// -ENOENT there is no such command: it is completed already, or never was one;
-/// -EINVAL result is positive; the command is still to be completed
+/// -EINVAL result is positive; the command is still to be completed;
+/// -ECHILD the command was submitted before fork(): the parent is to complete it
 ///
 /// Thread-safe; from any thread and any callback.
 ///

@@ -11,7 +11,8 @@ use libc::iovec;
 use crate::backstore::BlockError;
 use crate::backstore::io::{Io, Operation, Waiter};
 use crate::capi::backstore::scstu_request;
-use crate::capi::disk::{Disk, completed, request};
+use crate::capi::disk::{Disk, Pieces, completed, request};
+use crate::capi::process::{self, Process};
 use crate::model::Error;
 use crate::sys::interleave::until;
 use crate::sys::thread::on_behalf_of;
@@ -53,7 +54,7 @@ struct Slot {
     generation: u32,
     command: Option<(Work, Arc<Disk>)>,
     request: scstu_request,
-    data: iovec,
+    pieces: Pieces,
 }
 
 #[derive(Default)]
@@ -69,24 +70,44 @@ unsafe impl Send for Shard {}
 /// Commands are spread over so many locks.
 const SHARDS: usize = 8;
 const SHARD_BITS: u32 = SHARDS.ilog2();
-static SHARD: [Mutex<Shard>; SHARDS] =
-    [const { Mutex::new(Shard { slots: Vec::new(), free: Vec::new() }) }; SHARDS];
 
-fn shard(number: usize) -> MutexGuard<'static, Shard> {
-    let shard = &SHARD[number % SHARDS];
+/// The commands that are out in a process.
+#[derive(Default)]
+pub(super) struct Table([Mutex<Shard>; SHARDS]);
+
+fn shard(process: &Process, number: usize) -> MutexGuard<'_, Shard> {
+    let shard = &process.commands.0[number % SHARDS];
     until(|| !matches!(shard.try_lock(), Err(TryLockError::WouldBlock)));
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Where a token points: shard and slot; and its generation.
-fn place(token: u64) -> (usize, usize, u32) {
-    let low = usize::try_from(token & u64::from(u32::MAX)).unwrap_or(usize::MAX);
-    let generation = u32::try_from(token >> 32).unwrap_or(0);
-    (low & (SHARDS - 1), low >> SHARD_BITS, generation)
+/// Where a command is. As a token, from the highest bit: 32 bits of generation, 8 of depth (that of the
+/// process), 21 of the slot's number, 3 of the shard's.
+#[derive(Clone, Copy)]
+struct Place {
+    shard: usize,
+    slot: usize,
+    depth: u8,
+    generation: u32,
 }
 
-fn token(shard: usize, slot: usize, generation: u32) -> u64 {
-    (u64::from(generation) << 32) | ((slot << SHARD_BITS) | shard) as u64
+const SLOT_BITS: u32 = 24 - SHARD_BITS;
+
+impl Place {
+    #[allow(clippy::cast_possible_truncation)] // That is what takes the parts out.
+    fn of(token: u64) -> Place {
+        Place {
+            shard: token as usize & (SHARDS - 1),
+            slot: (token >> SHARD_BITS) as usize & ((1 << SLOT_BITS) - 1),
+            depth: (token >> 24) as u8,
+            generation: (token >> 32) as u32,
+        }
+    }
+
+    fn token(self) -> u64 {
+        let low = ((self.slot << SHARD_BITS) | self.shard) as u64;
+        (u64::from(self.generation) << 32) | (u64::from(self.depth) << 24) | low
+    }
 }
 
 /// Enters a command. The request stays where it is until the command is completed.
@@ -98,43 +119,45 @@ pub(super) fn enter(
     length: u64,
 ) -> (u64, *const scstu_request) {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let process = process::here();
     let number = NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS;
-    let data = work.data();
-    let mut shard = shard(number);
+    let pieces = Pieces::of(work.data(), disk.splits);
+    let mut shard = shard(process, number);
     let at = shard.free.pop().map_or(shard.slots.len(), |at| usize::try_from(at).unwrap_or(0));
     if at == shard.slots.len() {
         // Filled below.
-        let request = request(0, operation, (0, 0), std::ptr::null(), false);
-        shard.slots.push(Box::new(Slot { generation: 0, command: None, request, data }));
+        let request = request(0, operation, (0, 0), &pieces);
+        shard.slots.push(Box::new(Slot { generation: 0, command: None, request, pieces }));
     }
     let slot = &mut *shard.slots[at];
     slot.generation = slot.generation.wrapping_add(1).max(1);
-    let token = token(number, at, slot.generation);
-    slot.data = data;
-    slot.request =
-        request(token, operation, (offset, length), &raw const slot.data, !data.iov_base.is_null());
+    let place = Place { shard: number, slot: at, depth: process.depth, generation: slot.generation };
+    let token = place.token();
+    slot.pieces = pieces;
+    slot.request = request(token, operation, (offset, length), &slot.pieces);
     slot.command = Some((work, disk));
     (token, &raw const slot.request)
 }
 
 /// Takes a command out; `None` when it was completed before, or never was one.
-fn leave(token: u64) -> Option<(Work, Arc<Disk>)> {
-    let (number, at, generation) = place(token);
-    let mut shard = shard(number);
-    let slot = shard.slots.get_mut(at)?;
-    if slot.generation != generation {
+fn leave(process: &Process, token: u64) -> Option<(Work, Arc<Disk>)> {
+    let place = Place::of(token);
+    let mut shard = shard(process, place.shard);
+    let slot = shard.slots.get_mut(place.slot)?;
+    if (slot.generation, process.depth) != (place.generation, place.depth) {
         return None;
     }
     let command = slot.command.take()?;
-    shard.free.push(u32::try_from(at).unwrap_or(0));
+    shard.free.push(u32::try_from(place.slot).unwrap_or(0));
     Some(command)
 }
 
 /// Whether a command is still to be completed.
 pub(super) fn is_out(token: u64) -> bool {
-    let (number, at, generation) = place(token);
-    let shard = shard(number);
-    shard.slots.get(at).is_some_and(|slot| slot.generation == generation && slot.command.is_some())
+    let (process, place) = (process::here(), Place::of(token));
+    let shard = shard(process, place.shard);
+    let slot = shard.slots.get(place.slot);
+    slot.is_some_and(|slot| slot.generation == place.generation && slot.command.is_some())
 }
 
 fn end((work, disk): (Work, Arc<Disk>), result: Result<(), BlockError>) {
@@ -149,7 +172,7 @@ fn end((work, disk): (Work, Arc<Disk>), result: Result<(), BlockError>) {
 
 /// The handler has not taken the command.
 pub(super) fn refused(token: u64, result: Result<(), BlockError>) {
-    if let Some(command) = leave(token) {
+    if let Some(command) = leave(process::here(), token) {
         end(command, result);
     }
 }
@@ -160,10 +183,15 @@ pub(super) fn complete(token: u64, result: c_int) -> Result<(), Error> {
         let text = format!("result {result} is not 0 or a negative errno; the command is still out");
         return Err(Error::new(libc::EINVAL, text));
     }
-    let command = leave(token).ok_or_else(|| {
+    let missing = || {
         let text = format!("there is no command {token:#x}: it is completed already, or never was one");
         Error::new(libc::ENOENT, text)
-    })?;
+    };
+    let process = process::own()?.ok_or_else(missing)?;
+    if Place::of(token).depth < process.depth {
+        return Err(process::of_an_ancestor());
+    }
+    let command = leave(process, token).ok_or_else(missing)?;
     end(command, completed(result));
     Ok(())
 }

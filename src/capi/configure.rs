@@ -1,7 +1,8 @@
 //! Configuration as text and by paths.
 
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::{CString, c_char, c_int, c_void};
 
+use crate::attr::Kind as Values;
 use crate::capi::error::{From, call};
 use crate::capi::handle::{self, scstu};
 use crate::capi::portals::{scstu_text_fn, tell};
@@ -30,6 +31,28 @@ pub const SCSTU_SAVED: u32 = 1 << 2;
 pub const SCSTU_CREATE_ONLY: u32 = 1 << 3;
 /// scstu_description.flags: one of several values, which come and go with commands. @since 0.1
 pub const SCSTU_DYNAMIC: u32 = 1 << 4;
+
+/// Attribute type: 0 or 1. @since 0.1
+pub const SCSTU_TYPE_BOOL: u32 = 1;
+/// Attribute type: a number from minimum to maximum. @since 0.1
+pub const SCSTU_TYPE_NUMBER: u32 = 2;
+/// Attribute type: a number that may be negative; read minimum and maximum as int64_t. @since 0.1
+pub const SCSTU_TYPE_SIGNED: u32 = 3;
+/// Attribute type: a number of bytes; K, M, G or T may stand behind it. @since 0.1
+pub const SCSTU_TYPE_SIZE: u32 = 4;
+/// Attribute type: one of the words. @since 0.1
+pub const SCSTU_TYPE_WORD: u32 = 5;
+/// Attribute type: printable ASCII and blanks, minimum to maximum bytes of it. @since 0.1
+pub const SCSTU_TYPE_TEXT: u32 = 6;
+/// Attribute type: empty, or 0x and two hexadecimal digits for each byte; minimum and maximum are numbers of
+/// bytes, and values says which of them there may be. @since 0.1
+pub const SCSTU_TYPE_BYTES: u32 = 7;
+/// Attribute type: a text whose syntax values describes. @since 0.1
+pub const SCSTU_TYPE_OTHER: u32 = 8;
+/// Attribute type: an order, carried out whatever is written. @since 0.1
+pub const SCSTU_TYPE_TRIGGER: u32 = 9;
+/// Attribute type: "mgmt", which takes commands, for scstu_do(). @since 0.1
+pub const SCSTU_TYPE_COMMANDS: u32 = 10;
 
 /// Takes an entry of an object.
 ///
@@ -66,8 +89,16 @@ pub struct scstu_description {
     pub help: *const c_char,
     /// SCSTU_READABLE and the others together.
     pub flags: u32,
-    /// 0.
-    pub reserved: u32,
+    /// One of SCSTU_TYPE_...; others may come with newer versions: then values says it in words.
+    pub value_type: u32,
+    /// Least value, as the type says; 0 for a type that says nothing of it.
+    pub minimum: u64,
+    /// Greatest value, as the type says; 0 for a type that says nothing of it.
+    pub maximum: u64,
+    /// The words of SCSTU_TYPE_WORD, as they must be written; NULL for another type.
+    pub words: *const *const c_char,
+    /// Number of words.
+    pub word_count: usize,
 }
 
 /// Takes a description.
@@ -230,9 +261,9 @@ pub unsafe extern "C" fn scstu_get(
 /// @param value its new value
 /// @return 0, or
 /// -ENOENT there is no such path;
-/// -EISDIR it is an object;
-/// -EINVAL a NULL pointer, or a value that it does not take: scstu_error() says which it does;
-/// -EIO, -EACCES it cannot be set;
+/// -EISDIR it is an object, -ELOOP a link, -EIO an attribute that cannot be set;
+/// -EINVAL a NULL pointer, "mgmt", or a value that it does not take: scstu_error() says which it does;
+/// -ERANGE a number that is too great for any attribute, -E2BIG a value of more than 4096 bytes;
 /// another negative errno of what cannot be done;
 /// -EBADF, -ECHILD, -EDEADLK as scstu_start()
 ///
@@ -263,6 +294,7 @@ pub unsafe extern "C" fn scstu_set(handle: *mut scstu, path: *const c_char, valu
 /// @return 0, or
 /// -ENOENT there is no such object, or it takes no commands;
 /// -EINVAL a NULL pointer, a command that there is not, an object that is not there;
+/// -E2BIG a command of more than 4096 bytes;
 /// another negative errno of what cannot be done;
 /// -EBADF, -ECHILD, -EDEADLK as scstu_start()
 ///
@@ -357,6 +389,27 @@ fn help(description: &Description) -> String {
     description.verbs.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
+/// Type, minimum and maximum of what a description is of.
+fn range(description: &Description) -> (u32, u64, u64) {
+    let bits = |number: i64| u64::from_ne_bytes(number.to_ne_bytes());
+    let length = |length: Option<&usize>| length.map_or(0, |length| *length as u64);
+    match description.kind {
+        Some(Values::Bool | Values::Switch) => (SCSTU_TYPE_BOOL, 0, 1),
+        Some(Values::Number { min, max }) => (SCSTU_TYPE_NUMBER, min, max),
+        Some(Values::Signed { min, max }) => (SCSTU_TYPE_SIGNED, bits(min), bits(max)),
+        Some(Values::Size) => (SCSTU_TYPE_SIZE, 0, u64::MAX),
+        Some(Values::Word(_)) => (SCSTU_TYPE_WORD, 0, 0),
+        Some(Values::Text(max)) => (SCSTU_TYPE_TEXT, 0, max as u64),
+        Some(Values::Hex(lengths)) => {
+            (SCSTU_TYPE_BYTES, length(lengths.iter().min()), length(lengths.iter().max()))
+        }
+        Some(Values::Trigger) => (SCSTU_TYPE_TRIGGER, 0, 0),
+        Some(Values::Own(_)) => (SCSTU_TYPE_OTHER, 0, 0),
+        None if description.verbs.is_empty() => (SCSTU_TYPE_OTHER, 0, 0),
+        None => (SCSTU_TYPE_COMMANDS, 0, 0),
+    }
+}
+
 /// Tells what there is to know of an attribute: which values it takes, its default, what it means.
 ///
 /// @param handle the instance
@@ -365,7 +418,7 @@ fn help(description: &Description) -> String {
 /// @param context passed to function
 /// @return 0, what function answered if that was not 0, or
 /// -ENOENT there is no such path;
-/// -EISDIR it is an object;
+/// -EISDIR it is an object, -ELOOP a link;
 /// -EINVAL a NULL pointer;
 /// -EBADF, -ECHILD, -EDEADLK as scstu_start()
 ///
@@ -389,6 +442,12 @@ pub unsafe extern "C" fn scstu_describe(
             let found = host.instance.describe(unsafe { required(path, "path") }?)?;
             let texts = [&found.name, &found.values, &found.default, &help(&found)].map(|text| owned(text));
             let value = found.value.as_deref().map(owned);
+            let kept: Vec<CString> = match found.kind {
+                Some(Values::Word(words)) => words.iter().map(|word| owned(word)).collect(),
+                _ => Vec::new(),
+            };
+            let words: Vec<*const c_char> = kept.iter().map(|word| word.as_ptr()).collect();
+            let (value_type, minimum, maximum) = range(&found);
             let description = scstu_description {
                 size: size_of::<scstu_description>(),
                 name: texts[0].as_ptr(),
@@ -397,7 +456,11 @@ pub unsafe extern "C" fn scstu_describe(
                 value: value.as_ref().map_or(std::ptr::null(), |value| value.as_ptr()),
                 help: texts[3].as_ptr(),
                 flags: flags(&found),
-                reserved: 0,
+                value_type,
+                minimum,
+                maximum,
+                words: if words.is_empty() { std::ptr::null() } else { words.as_ptr() },
+                word_count: words.len(),
             };
             // SAFETY: the program gave both; description and strings live until the call returns.
             Ok(unsafe { function(context, &raw const description) })

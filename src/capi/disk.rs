@@ -11,9 +11,9 @@ use crate::backstore::io::{Io, Operation, Waiter};
 use crate::backstore::registry::OpenError;
 use crate::backstore::{Backstore, BlockError, Capabilities, Geometry};
 use crate::capi::backstore::{
-    SCSTU_DISK_CONCURRENT, SCSTU_DISK_NEVER_BLOCKS, SCSTU_DISK_READ_ONLY, SCSTU_DISK_UNMAP,
-    SCSTU_DISK_UNMAP_READS_ZERO, SCSTU_DISK_VOLATILE_CACHE, SCSTU_MISCOMPARE, SCSTU_WRITE_DURABLE,
-    scstu_backstore_ops, scstu_disk, scstu_request,
+    SCSTU_DISK_CONCURRENT, SCSTU_DISK_NEVER_BLOCKS, SCSTU_DISK_READ_ONLY, SCSTU_DISK_SPLIT_BUFFERS,
+    SCSTU_DISK_UNMAP, SCSTU_DISK_UNMAP_READS_ZERO, SCSTU_DISK_VOLATILE_CACHE, SCSTU_MISCOMPARE,
+    SCSTU_WRITE_DURABLE, scstu_backstore_ops, scstu_disk, scstu_request,
 };
 use crate::capi::commands::{self, Work};
 use crate::capi::error::{Callback, within};
@@ -54,6 +54,8 @@ pub(super) struct Disk {
     capabilities: Capabilities,
     /// Held during a call unless the handler takes several at once.
     one_by_one: Option<Mutex<()>>,
+    /// Buffers go to the handler in pieces (SCSTU_DISK_SPLIT_BUFFERS).
+    pub(super) splits: bool,
     /// The instance that the device belongs to.
     pub(super) owner: u64,
     own: Weak<Disk>,
@@ -94,7 +96,7 @@ fn wrong(kind: &Kind, what: impl std::fmt::Display) -> OpenError {
 }
 
 fn check(kind: &Kind, disk: &scstu_disk) -> Result<Geometry, OpenError> {
-    const KNOWN: u32 = (SCSTU_DISK_CONCURRENT << 1) - 1;
+    const KNOWN: u32 = (SCSTU_DISK_SPLIT_BUFFERS << 1) - 1;
     let block_size = match disk.block_size {
         0 => 512,
         size @ (512 | 1024 | 2048 | 4096) => size,
@@ -166,6 +168,7 @@ impl Disk {
             bytes: AtomicU64::new(disk.bytes),
             capabilities,
             one_by_one: (!is_concurrent).then(Mutex::default),
+            splits: disk.flags & SCSTU_DISK_SPLIT_BUFFERS != 0,
             owner: owner(),
             own: Weak::new(),
         };
@@ -223,6 +226,43 @@ impl Disk {
     }
 }
 
+/// What a handler is shown of a buffer.
+#[derive(Clone, Copy)]
+pub(super) struct Pieces {
+    iov: [iovec; 3],
+    count: usize,
+}
+
+// SAFETY: the pointers are lent to the handler and followed by nobody here.
+unsafe impl Send for Pieces {}
+
+impl Pieces {
+    /// All of it as one, or in three pieces none of which is a block; none of nothing.
+    pub(super) fn of(data: iovec, splits: bool) -> Self {
+        if data.iov_base.is_null() {
+            return Pieces { iov: [NO_DATA; 3], count: 0 };
+        }
+        let half = data.iov_len / 2;
+        if !splits || half < 2 {
+            return Pieces { iov: [data, NO_DATA, NO_DATA], count: 1 };
+        }
+        let part = |from: usize, to: usize| iovec {
+            iov_base: data.iov_base.cast::<u8>().wrapping_add(from).cast(),
+            iov_len: to - from,
+        };
+        Pieces { iov: [part(0, half - 1), part(half - 1, half + 2), part(half + 2, data.iov_len)], count: 3 }
+    }
+
+    /// For as long as the pieces stay where they are; NULL without any.
+    pub(super) fn pointer(&self) -> *const iovec {
+        if self.count == 0 { std::ptr::null() } else { self.iov.as_ptr() }
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+}
+
 const NOWHERE: Geometry = Geometry::plain(512, 0);
 const NO_DATA: iovec = iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
 
@@ -273,8 +313,9 @@ impl Backstore for Disk {
         let Some(read) = self.kind.ops.read else {
             return self.wait((Operation::Read, offset, length), data);
         };
+        let data = Pieces::of(data, self.splits);
         // SAFETY: the program gave function and device; the buffer is borrowed until the call returns.
-        outcome(self.run(|device| unsafe { read(device, offset, &raw const data, 1) }))
+        outcome(self.run(|device| unsafe { read(device, offset, data.pointer(), data.count()) }))
     }
 
     fn write(&self, offset: u64, from: &[u8], durable: bool) -> Result<(), BlockError> {
@@ -285,8 +326,9 @@ impl Backstore for Disk {
             }
             return self.wait((Operation::Write { durable }, offset, from.len() as u64), data);
         };
+        let (data, flags) = (Pieces::of(data, self.splits), flags(durable));
         // SAFETY: the program gave function and device; the buffer is borrowed until the call returns.
-        outcome(self.run(|device| unsafe { write(device, offset, &raw const data, 1, flags(durable)) }))
+        outcome(self.run(|device| unsafe { write(device, offset, data.pointer(), data.count(), flags) }))
     }
 
     fn flush(&self) -> Result<(), BlockError> {
@@ -321,9 +363,10 @@ impl Backstore for Disk {
 
     fn write_same(&self, offset: u64, length: u64, block: &[u8], durable: bool) -> Result<(), BlockError> {
         let write_same = self.kind.ops.write_same.ok_or(BlockError::Unsupported)?;
-        let (data, flags) = (readable(block), flags(durable));
+        let (data, flags) = (Pieces::of(readable(block), self.splits), flags(durable));
+        let (iov, count) = (data.pointer(), data.count());
         // SAFETY: the program gave function and device; the buffer is borrowed until the call returns.
-        outcome(self.run(|device| unsafe { write_same(device, offset, length, &raw const data, 1, flags) }))
+        outcome(self.run(|device| unsafe { write_same(device, offset, length, iov, count, flags) }))
     }
 
     fn compare_and_write(
@@ -334,12 +377,14 @@ impl Backstore for Disk {
         durable: bool,
     ) -> Result<Option<u64>, BlockError> {
         let function = self.kind.ops.compare_and_write.ok_or(BlockError::Unsupported)?;
-        let (old, new, flags) = (readable(old), readable(new), flags(durable));
-        let mut difference = 0;
+        let [old, new] = [old, new].map(|data| Pieces::of(readable(data), self.splits));
+        let (flags, mut difference) = (flags(durable), 0);
         let place = &raw mut difference;
+        let ((old, old_count), (new, new_count)) =
+            ((old.pointer(), old.count()), (new.pointer(), new.count()));
         let result = self.run(|device| {
             // SAFETY: the program gave function and device; what is passed lives until the call returns.
-            unsafe { function(device, offset, &raw const old, 1, &raw const new, 1, flags, place) }
+            unsafe { function(device, offset, old, old_count, new, new_count, flags, place) }
         });
         if result == SCSTU_MISCOMPARE { Ok(Some(difference)) } else { outcome(result).map(|()| None) }
     }
@@ -383,13 +428,12 @@ impl Backstore for Disk {
     }
 }
 
-/// What C is shown of a request.
+/// What C is shown of a request; the pieces must stay where they are as long as that.
 pub(super) fn request(
     token: u64,
     operation: Operation,
     (offset, length): (u64, u64),
-    iov: *const iovec,
-    has_data: bool,
+    pieces: &Pieces,
 ) -> scstu_request {
     use crate::capi::backstore::{SCSTU_FLUSH, SCSTU_READ, SCSTU_UNMAP, SCSTU_WRITE};
     let (operation, flags) = match operation {
@@ -405,7 +449,7 @@ pub(super) fn request(
         flags,
         offset,
         length,
-        iov: if has_data { iov } else { std::ptr::null() },
-        iov_count: usize::from(has_data),
+        iov: pieces.pointer(),
+        iov_count: pieces.count(),
     }
 }

@@ -6,6 +6,7 @@ use std::ffi::c_int;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
+use crate::capi::process::{self, Process};
 use crate::instance::Instance;
 use crate::model::Error;
 use crate::sys::interleave::until;
@@ -23,6 +24,10 @@ pub struct scstu {
 const FREE_TIMEOUT: Duration = Duration::from_secs(10);
 /// What a handle looks like, so that it is told apart from an address.
 const BASE: usize = 0x5c57 << (usize::BITS - 16);
+/// The bits of `BASE`; below them is the number.
+const MASK: usize = 0xffff << (usize::BITS - 16);
+/// Bits below the number, which an address that is aligned does not use.
+const SHIFT: u32 = 4;
 
 /// Counts what the program's contexts are still used by.
 #[derive(Default)]
@@ -97,26 +102,29 @@ enum State {
 struct Entry {
     state: State,
     openings: Arc<Openings>,
-    process: u32,
 }
 
-static TABLE: Mutex<BTreeMap<usize, Entry>> = Mutex::new(BTreeMap::new());
+/// The instances of a process by their handles.
+#[derive(Default)]
+pub(super) struct Table(Mutex<BTreeMap<usize, Entry>>);
 
-fn table() -> MutexGuard<'static, BTreeMap<usize, Entry>> {
-    TABLE.lock().unwrap_or_else(PoisonError::into_inner)
+impl Table {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<usize, Entry>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Enters an instance and answers its handle.
 pub(super) fn enter(
+    process: &Process,
     instance: Instance,
     log: Option<super::log::Registration>,
     openings: Arc<Openings>,
 ) -> *mut scstu {
-    let number = usize::try_from(instance.id()).unwrap_or(0);
-    let handle = BASE | (number << 4);
+    let handle = BASE | (process::next_handle() << SHIFT);
     let opening = Opening::new(&openings);
     let host = Arc::new(Host { instance, _log: log, opening });
-    table().insert(handle, Entry { state: State::Live(host), openings, process: std::process::id() });
+    process.handles.lock().insert(handle, Entry { state: State::Live(host), openings });
     std::ptr::without_provenance_mut(handle)
 }
 
@@ -128,13 +136,14 @@ fn null() -> Error {
     Error::new(libc::EINVAL, "the handle is NULL")
 }
 
-fn check_process(entry: &Entry) -> Result<(), Error> {
-    if entry.process == std::process::id() {
-        return Ok(());
+/// Where to look a handle up.
+fn table_of(handle: *const scstu) -> Result<MutexGuard<'static, BTreeMap<usize, Entry>>, Error> {
+    let process = process::own()?.ok_or_else(bad)?;
+    let is_ours = handle.addr() & MASK == BASE;
+    if is_ours && (1..process.first_handle).contains(&((handle.addr() & !MASK) >> SHIFT)) {
+        return Err(process::of_an_ancestor());
     }
-    let text =
-        format!("the handle belongs to process {}; its threads did not come along with fork", entry.process);
-    Err(Error::new(libc::ECHILD, text))
+    Ok(process.handles.lock())
 }
 
 /// The instance of a handle.
@@ -142,12 +151,9 @@ fn find(handle: *const scstu) -> Result<Arc<Host>, Error> {
     if handle.is_null() {
         return Err(null());
     }
-    let table = table();
-    let entry = table.get(&handle.addr()).ok_or_else(bad)?;
-    check_process(entry)?;
-    match &entry.state {
-        State::Live(host) => Ok(Arc::clone(host)),
-        State::Ending => Err(bad()),
+    match table_of(handle)?.get(&handle.addr()) {
+        Some(Entry { state: State::Live(host), .. }) => Ok(Arc::clone(host)),
+        _ => Err(bad()),
     }
 }
 
@@ -165,9 +171,8 @@ pub(super) fn free(handle: *mut scstu) -> Result<c_int, Error> {
         return Ok(0);
     }
     let (host, openings) = {
-        let mut table = table();
+        let mut table = table_of(handle)?;
         let entry = table.get_mut(&handle.addr()).ok_or_else(bad)?;
-        check_process(entry)?;
         let state = std::mem::replace(&mut entry.state, State::Ending);
         (state, Arc::clone(&entry.openings))
     };
@@ -176,7 +181,7 @@ pub(super) fn free(handle: *mut scstu) -> Result<c_int, Error> {
     }
     match openings.wait() {
         0 => {
-            table().remove(&handle.addr());
+            table_of(handle)?.remove(&handle.addr());
             Ok(0)
         }
         left => {

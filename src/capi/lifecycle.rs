@@ -3,7 +3,7 @@
 use std::ffi::{c_char, c_int, c_void};
 use std::panic;
 use std::path::PathBuf;
-use std::sync::{Arc, Once};
+use std::sync::Arc;
 use std::time::Duration;
 
 use log::{LevelFilter, error};
@@ -11,6 +11,7 @@ use log::{LevelFilter, error};
 use crate::capi::error::{Callback, From, call, within};
 use crate::capi::handle::{self, Opening, Openings, scstu};
 use crate::capi::log::{Context, Registration, Sink, scstu_log_fn};
+use crate::capi::process::{self, Once};
 use crate::capi::sized::{Growing, take};
 use crate::capi::text::{optional, owned};
 use crate::instance::events::{Event, EventKind, EventSink};
@@ -216,10 +217,11 @@ fn level(options: &scstu_options) -> Result<LevelFilter, Error> {
 /// A panic is a bug of ours; it must not write to the program's standard error.
 fn keep_quiet() {
     static ONCE: Once = Once::new();
-    ONCE.call_once(|| panic::set_hook(Box::new(|panic| error!("internal error: {panic}"))));
+    ONCE.run(|| panic::set_hook(Box::new(|panic| error!("internal error: {panic}"))));
 }
 
 fn new(options: &scstu_options) -> Result<*mut scstu, Error> {
+    let process = process::own_or_new();
     let openings = Arc::new(Openings::default());
     let opening = || Some(Opening::new(&openings));
     // Made first, so that they are released whatever is wrong with the rest.
@@ -236,14 +238,14 @@ fn new(options: &scstu_options) -> Result<*mut scstu, Error> {
         ..Options::default()
     })?;
     let sink = options.log.map(|function| Sink { function, context: log_context, level });
-    let log = sink.map(|sink| Registration::new(instance.id(), sink));
-    Ok(handle::enter(instance, log, openings))
+    let log = sink.map(|sink| Registration::new(process, instance.id(), sink));
+    Ok(handle::enter(process, instance, log, openings))
 }
 
 /// Makes an instance: without configuration, not started.
 ///
 /// In a program that forks, make it after forking: its threads do not come along, and calls in the child fail
-/// with -ECHILD.
+/// with -ECHILD. A child may make instances of its own, whatever other threads did when it was made.
 ///
 /// @param options how it is to be; NULL for the defaults. Copied. Its contexts are released also when this
 /// fails, unless it could not be read because of its size
@@ -320,7 +322,7 @@ pub extern "C" fn scstu_start(handle: *mut scstu) -> c_int {
 /// @return 0, or
 /// -ETIMEDOUT backstores still hold threads or commands. It is stopped, and flushed as far as that went in 20
 /// seconds;
-/// -EIO it is stopped, but devices could not be flushed within 300 seconds;
+/// -EIO it is stopped, but devices could not be flushed, or not within 300 seconds;
 /// -EINVAL the handle is NULL;
 /// -EBADF the handle is freed, or never was one;
 /// -ECHILD the handle was made before fork();

@@ -3,12 +3,13 @@
 
 use std::ffi::{c_char, c_int, c_void};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Once, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::capi::error::{Callback, is_logging, within};
 use crate::capi::handle::Opening;
+use crate::capi::process::{self, Once, Process};
 use crate::capi::text::owned;
 use crate::sys::thread::owner;
 
@@ -65,7 +66,16 @@ pub(super) struct Sink {
     pub(super) level: LevelFilter,
 }
 
-static SINKS: RwLock<Vec<(u64, Arc<Sink>)>> = RwLock::new(Vec::new());
+/// Those of a process.
+#[derive(Default)]
+pub(super) struct Sinks(RwLock<Vec<(u64, Arc<Sink>)>>);
+
+impl Sinks {
+    fn lock(&self) -> RwLockWriteGuard<'_, Vec<(u64, Arc<Sink>)>> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 static ROUTER: Router = Router;
 /// The process's logger is [`ROUTER`], and so is its level.
 static OURS: AtomicBool = AtomicBool::new(false);
@@ -104,28 +114,28 @@ fn number(level: Level) -> c_int {
 
 fn sink(level: Level) -> Option<Arc<Sink>> {
     let owner = owner();
-    let sinks = SINKS.read().unwrap_or_else(PoisonError::into_inner);
+    let sinks = process::if_any()?.sinks.0.read().unwrap_or_else(PoisonError::into_inner);
     let sink = sinks.iter().find(|(instance, _)| *instance == owner).map(|(_, sink)| sink)?;
     (level <= sink.level).then(|| Arc::clone(sink))
 }
 
 /// A sink in use; ends when it is dropped.
 pub(super) struct Registration {
+    sinks: &'static Sinks,
     instance: u64,
 }
 
 impl Registration {
     /// From now on lines of `instance` go to `sink`. A logger that the host has set for the process stays,
     /// and then gets the lines instead.
-    pub(super) fn new(instance: u64, sink: Sink) -> Self {
+    pub(super) fn new(process: &'static Process, instance: u64, sink: Sink) -> Self {
         static SET: Once = Once::new();
-        SET.call_once(|| {
-            OURS.store(log::set_logger(&ROUTER).is_ok(), Ordering::Relaxed);
-        });
-        let mut sinks = SINKS.write().unwrap_or_else(PoisonError::into_inner);
+        SET.run(|| OURS.store(log::set_logger(&ROUTER).is_ok(), Ordering::Relaxed));
+        let mut sinks = process.sinks.lock();
         sinks.push((instance, Arc::new(sink)));
         set_level(&sinks);
-        Registration { instance }
+        drop(sinks);
+        Registration { sinks: &process.sinks, instance }
     }
 }
 
@@ -137,7 +147,7 @@ fn set_level(sinks: &[(u64, Arc<Sink>)]) {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        let mut sinks = SINKS.write().unwrap_or_else(PoisonError::into_inner);
+        let mut sinks = self.sinks.lock();
         let place = sinks.iter().position(|(instance, _)| *instance == self.instance);
         let sink = place.map(|place| sinks.swap_remove(place));
         set_level(&sinks);

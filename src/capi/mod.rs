@@ -25,5 +25,6 @@ mod log;
 pub mod objects;
 pub mod observe;
 pub mod portals;
+mod process;
 mod sized;
 mod text;

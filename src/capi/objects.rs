@@ -7,6 +7,7 @@ use crate::capi::handle::{self, scstu};
 use crate::capi::text::{optional, required};
 use crate::instance::Instance;
 use crate::model::Error;
+use crate::scsi::lun::MAX_LUN;
 
 /// scstu_add_lun(): the LUN is mapped read-only. @since 0.1
 pub const SCSTU_LUN_READ_ONLY: u32 = 1;
@@ -39,12 +40,13 @@ fn parameters(text: &str) -> Result<Vec<(&str, &str)>, Error> {
 ///
 /// @param handle the instance
 /// @param handler a kind of backstore, such as "vdisk_fileio", or one that was registered
-/// @param name name of the device: 1 to 223 printable characters without blanks and /
+/// @param name name of the device: 1 to 64 printable characters without blanks, / and .
 /// @param parameters "NAME=VALUE; NAME=VALUE", such as "filename=/srv/disk1; blocksize=4096"; NULL for none
 /// @return 0, or
-/// -ENOENT no such handler or parameter;
+/// -ENOENT there is no such handler;
 /// -EEXIST there is such a device;
-/// -EINVAL a NULL pointer, or a bad value;
+/// -EINVAL a NULL pointer, a name that cannot be, an unknown parameter, or a bad value;
+/// -ENOSPC there are 65536 devices;
 /// -EBADF, -ECHILD, -EDEADLK as scstu_start(); another negative errno of opening the medium
 ///
 /// Thread-safe.
@@ -103,6 +105,7 @@ pub unsafe extern "C" fn scstu_remove_device(handle: *mut scstu, name: *const c_
 /// @return 0, or
 /// -ENOENT there is no such device;
 /// -EINVAL a NULL pointer, a size that cannot be, a medium that cannot be resized;
+/// -EMEDIUMTYPE it has no medium;
 /// -EBADF, -ECHILD, -EDEADLK as scstu_start(); another negative errno of the medium
 ///
 /// Thread-safe.
@@ -158,10 +161,12 @@ pub unsafe extern "C" fn scstu_resync_device(
 /// Adds a target: disabled, without LUNs.
 ///
 /// @param handle the instance
-/// @param name an iSCSI name, such as "iqn.2026-01.org.example:disk1"
+/// @param name an iSCSI name of at most 223 bytes, such as "iqn.2026-01.org.example:disk1"; iqn., eui. and
+/// naa. are the forms. Upper and lower case are the same
 /// @return 0, or
 /// -EEXIST there is such a target;
 /// -EINVAL a NULL pointer, or no iSCSI name;
+/// -ENOSPC there are 65536 targets;
 /// -EBADF, -ECHILD, -EDEADLK as scstu_start()
 ///
 /// Thread-safe.
@@ -184,6 +189,7 @@ pub unsafe extern "C" fn scstu_add_target(handle: *mut scstu, name: *const c_cha
 /// @param name name of the target
 /// @return 0, or
 /// -ENOENT there is no such target;
+/// -EBUSY it has sessions; disable it and close them with scstu_kick() first;
 /// -EINVAL a NULL pointer;
 /// -EBADF, -ECHILD, -EDEADLK as scstu_start()
 ///
@@ -208,6 +214,8 @@ pub unsafe extern "C" fn scstu_remove_target(handle: *mut scstu, name: *const c_
 /// @param on 1 for yes, 0 for no
 /// @return 0, or
 /// -ENOENT there is no such target;
+/// -EBADSLT another enabled target has its rel_tgt_id;
+/// -ENOSPC 65535 targets are enabled;
 /// -EINVAL a NULL pointer, or `on` is neither;
 /// -EBADF, -ECHILD, -EDEADLK as scstu_start()
 ///
@@ -230,8 +238,8 @@ pub unsafe extern "C" fn scstu_enable_target(handle: *mut scstu, name: *const c_
 }
 
 fn lun_number(lun: u32) -> Result<u16, Error> {
-    let wrong = |_| Error::new(libc::EINVAL, format!("LUN {lun} is not a number from 0 to 16383"));
-    u16::try_from(lun).map_err(wrong)
+    let wrong = || Error::new(libc::EINVAL, format!("LUN {lun} is not a number from 0 to {MAX_LUN}"));
+    u16::try_from(lun).ok().filter(|_| lun <= MAX_LUN).ok_or_else(wrong)
 }
 
 /// Shows a device as a LUN of a target. Sessions see it at once.

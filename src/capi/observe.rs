@@ -11,6 +11,9 @@ use crate::model::Error;
 
 /// What commands there were. All but in_flight only grow.
 ///
+/// It is part of other structs, so it keeps its length: what newer versions count takes the place of
+/// reserved.
+///
 /// @since 0.1
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -29,6 +32,8 @@ pub struct scstu_traffic {
     pub check_conditions: u64,
     /// Commands that are not finished.
     pub in_flight: u64,
+    /// 0.
+    pub reserved: [u64; 9],
 }
 
 impl std::convert::From<&Traffic> for scstu_traffic {
@@ -41,6 +46,7 @@ impl std::convert::From<&Traffic> for scstu_traffic {
             write_bytes: traffic.write_bytes,
             check_conditions: traffic.check_conditions,
             in_flight: traffic.in_flight,
+            reserved: [0; 9],
         }
     }
 }

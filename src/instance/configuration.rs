@@ -5,8 +5,13 @@
 //! value, EBUSY in use, EACCES not writable.
 
 use crate::instance::Instance;
+use crate::iscsi::account::{Account, Accounts, Secret};
 use crate::mgmt::conf::{self, Mode, Plan};
 use crate::model::{COPY_MANAGER_TARGET, Change, Error, Object, Scope};
+use crate::names::IscsiName;
+
+/// Longest name of a CHAP user in bytes: what a text value may have (RFC 7143 6.1).
+const USER_LIMIT: usize = 255;
 
 impl Instance {
     /// Carries out one change of the configuration.
@@ -76,12 +81,15 @@ impl Instance {
         Ok(geometry.bytes())
     }
 
-    /// Adds a target, disabled and without LUNs. `name` is an iSCSI name (iqn., eui., naa.).
+    /// Adds a target, disabled and without LUNs. `name` is an iSCSI name (iqn., eui., naa.); others, which
+    /// SCST takes and initiators do not, can be made by [`Instance::command`].
     pub fn add_target(&self, name: &str) -> Result<(), Error> {
+        IscsiName::parse(name.as_bytes())
+            .map_err(|error| Error::invalid(format!("\"{name}\" is no iSCSI name: {error}")))?;
         self.apply(&Change::AddTarget(name.to_owned()))
     }
 
-    /// Takes a target out.
+    /// Takes a target out. EBUSY while it has sessions.
     pub fn remove_target(&self, name: &str) -> Result<(), Error> {
         self.has(name, None)?;
         self.apply(&Change::RemoveTarget(name.to_owned()))
@@ -134,7 +142,7 @@ impl Instance {
         self.apply(&Change::AddGroup(target.to_owned(), group.to_owned()))
     }
 
-    /// Takes a group out.
+    /// Takes a group out. EBUSY while it has sessions.
     pub fn remove_group(&self, target: &str, group: &str) -> Result<(), Error> {
         self.has(target, Some(group))?;
         self.apply(&Change::RemoveGroup(target.to_owned(), group.to_owned()))
@@ -158,14 +166,25 @@ impl Instance {
         self.apply(&Change::RemoveInitiator(target, group, initiator.to_owned()))
     }
 
-    /// Adds a name and secret (12 to 255 characters) with which initiators must log in to a target.
+    /// Adds a name and secret (12 to 255 bytes) with which initiators must log in to a target. EEXIST when
+    /// there is one of this name, EINVAL when the target proves itself with the same secret.
     pub fn add_incoming_user(&self, target: &str, user: &str, secret: &str) -> Result<(), Error> {
-        self.set_user(target, "IncomingUser", user, secret)
+        let accounts = self.accounts(target)?;
+        if accounts.incoming.iter().any(|known| known.name == user) {
+            return Err(Error::new(libc::EEXIST, format!("target {target} has an incoming user {user}")));
+        }
+        self.add_user(target, "IncomingUser", (user, secret), accounts.outgoing.iter())
     }
 
-    /// Sets the name and secret with which a target answers initiators that ask it to authenticate itself.
-    pub fn set_outgoing_user(&self, target: &str, user: &str, secret: &str) -> Result<(), Error> {
-        self.set_user(target, "OutgoingUser", user, secret)
+    /// Adds the name and secret with which a target answers initiators that ask it to authenticate itself.
+    /// EEXIST when it has one, EINVAL when initiators log in with the same secret.
+    pub fn add_outgoing_user(&self, target: &str, user: &str, secret: &str) -> Result<(), Error> {
+        let accounts = self.accounts(target)?;
+        if let Some(known) = &accounts.outgoing {
+            let text = format!("target {target} has an outgoing user, {}; take it out first", known.name);
+            return Err(Error::new(libc::EEXIST, text));
+        }
+        self.add_user(target, "OutgoingUser", (user, secret), accounts.incoming.iter())
     }
 
     /// Takes a user of [`Instance::add_incoming_user`] out.
@@ -173,7 +192,7 @@ impl Instance {
         self.remove_user(target, "IncomingUser", user)
     }
 
-    /// Takes the user of [`Instance::set_outgoing_user`] out.
+    /// Takes the user of [`Instance::add_outgoing_user`] out.
     pub fn remove_outgoing_user(&self, target: &str, user: &str) -> Result<(), Error> {
         self.remove_user(target, "OutgoingUser", user)
     }
@@ -199,17 +218,38 @@ impl Instance {
         }
     }
 
-    fn set_user(&self, target: &str, attribute: &str, user: &str, secret: &str) -> Result<(), Error> {
-        if user.is_empty() || user.contains(' ') {
-            return Err(Error::new(
-                libc::EINVAL,
-                format!("\"{user}\" is no user name: no blanks, not empty"),
-            ));
-        }
+    fn accounts(&self, target: &str) -> Result<Accounts, Error> {
         self.has(target, None)?;
-        let object = Object::Target(target.to_owned());
+        let configuration = self.model.configuration();
+        Ok(configuration.target(target).map(|target| target.accounts.clone()).unwrap_or_default())
+    }
+
+    fn add_user<'a>(
+        &self,
+        target: &str,
+        attribute: &str,
+        (user, secret): (&str, &str),
+        mut others: impl Iterator<Item = &'a Account>,
+    ) -> Result<(), Error> {
+        let is_odd = |c: char| c.is_whitespace() || c.is_control();
+        if user.is_empty() || user.len() > USER_LIMIT || user.contains(is_odd) {
+            let text = format!("\"{user}\" is no user name: 1 to {USER_LIMIT} bytes without blanks");
+            return Err(Error::invalid(text));
+        }
+        // The attribute is a line of words: what it would change is refused.
+        if secret.starts_with(is_odd) || secret.ends_with(is_odd) || secret.contains(char::is_control) {
+            return Err(Error::invalid(format!(
+                "the secret of {user} has blanks at its ends or control characters, which are not kept"
+            )));
+        }
+        // RFC 7143 9.2.1, 12.1.4: who knows the secret of one direction must not be able to play the other.
+        if others.any(|other| other.secret == Secret::new(secret)) {
+            return Err(Error::invalid(format!(
+                "the secret of {user} is that of the other direction; they must differ (RFC 7143 9.2.1)"
+            )));
+        }
         self.apply(&Change::AddValue {
-            object,
+            object: Object::Target(target.to_owned()),
             attribute: attribute.to_owned(),
             value: format!("{user} {secret}"),
         })

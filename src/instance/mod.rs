@@ -68,7 +68,7 @@ pub struct Options {
     pub flush_limit: Option<Duration>,
 }
 
-/// How long [`Instance::stop`] waits at least for threads and backstores to come back.
+/// How long [`Instance::stop`] waits for the commands of asynchronous backstores, once they are cancelled.
 const COME_BACK: Duration = Duration::from_secs(2);
 /// How often it looks.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
@@ -243,10 +243,11 @@ impl Instance {
     }
 
     fn wind_up(&self, drain: Duration) -> Result<(), Error> {
-        let until = Instant::now() + drain.max(COME_BACK);
         let devices = self.devices();
         self.registrar.stop();
         let stuck = self.server.stop(drain);
+        // Initiators that did not log out have used up `drain`, and their commands were cancelled only now.
+        let until = Instant::now() + COME_BACK;
         self.announce();
         let mut outstanding = outstanding(&devices);
         while outstanding > 0 && Instant::now() < until {

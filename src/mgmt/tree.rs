@@ -75,6 +75,8 @@ pub struct Description {
     pub mode: u32,
     /// Which values it takes, in words.
     pub values: String,
+    /// The same for programs; none of a `mgmt` file, and of what comes and goes.
+    pub kind: Option<ValueKind>,
     /// Value when nobody has set it.
     pub default: String,
     /// Value now, of files that can be read.
@@ -107,11 +109,15 @@ enum Found {
 }
 
 fn no_entry(path: &str) -> Error {
-    Error::new(libc::ENOENT, format!("there is no /{path}"))
+    Error::new(libc::ENOENT, format!("there is no /{}", path.trim_matches('/')))
 }
 
 fn is_directory(path: &str) -> Error {
     Error::new(libc::EISDIR, format!("/{path} is a directory"))
+}
+
+fn is_link(path: &str) -> Error {
+    Error::new(libc::ELOOP, format!("/{path} is a link"))
 }
 
 impl Tree {
@@ -160,11 +166,15 @@ impl Tree {
         }
     }
 
-    /// Everything in a directory, by name; ENOTDIR for what is none.
+    /// Everything in a directory, by name; ENOENT for what is nothing, ENOTDIR for what is something else.
     pub fn list(&self, path: &str) -> Result<Vec<(String, Kind)>, Error> {
         let view = self.model.view();
-        let Found::Directory(object) = Self::find(&view, path)? else {
-            return Err(Error::new(libc::ENOTDIR, format!("/{path} is not a directory")));
+        let object = match Self::find(&view, path)? {
+            Found::Directory(object) => object,
+            Found::File { object, name } if mode(&view, &object, &name)?.is_none() => {
+                return Err(no_entry(path));
+            }
+            _ => return Err(Error::new(libc::ENOTDIR, format!("/{path} is not a directory"))),
         };
         let mut files = Names(Vec::new());
         view.visit(&object, &mut files)?;
@@ -195,7 +205,7 @@ impl Tree {
         let view = self.model.view();
         match Self::find(&view, path)? {
             Found::Directory(_) => Err(is_directory(path)),
-            Found::Link(_) => Err(Error::new(libc::ELOOP, format!("/{path} is a link"))),
+            Found::Link(_) => Err(is_link(path)),
             Found::File { object, name } => {
                 let file = file(&view, &object, &name)?.ok_or_else(|| no_entry(path))?;
                 file.content.ok_or_else(|| Error::new(libc::EIO, format!("/{path} cannot be read")))
@@ -215,7 +225,7 @@ impl Tree {
     fn try_write(&self, path: &str, text: &str) -> Result<(), Error> {
         let (object, name) = match Self::find(&self.model.view(), path)? {
             Found::Directory(_) => return Err(is_directory(path)),
-            Found::Link(_) => return Err(Error::new(libc::ELOOP, format!("/{path} is a link"))),
+            Found::Link(_) => return Err(is_link(path)),
             Found::File { object, name } => (object, name),
         };
         let mode = {
@@ -244,7 +254,11 @@ impl Tree {
     /// What there is to know of a file.
     pub fn describe(&self, path: &str) -> Result<Description, Error> {
         let view = self.model.view();
-        let Found::File { object, name } = Self::find(&view, path)? else { return Err(is_directory(path)) };
+        let (object, name) = match Self::find(&view, path)? {
+            Found::Directory(_) => return Err(is_directory(path)),
+            Found::Link(_) => return Err(is_link(path)),
+            Found::File { object, name } => (object, name),
+        };
         let mut describe = Describe { name: &name, found: None };
         view.visit(&object, &mut describe)?;
         if let Some(found) = describe.found {
@@ -262,6 +276,7 @@ impl Tree {
                 None if is_command => "a command".to_owned(),
                 None => "the name of the file".to_owned(),
             },
+            kind: None,
             default: String::new(),
             value: file
                 .content
@@ -351,6 +366,7 @@ impl Visitor for Describe<'_> {
             name: row.name.to_owned(),
             mode: access.mode(),
             values: row.kind.to_string(),
+            kind: Some(row.kind),
             default: row.default.to_owned(),
             value: (access != Access::WriteOnly).then(|| (row.get)(object)),
             is_key: row.is_key(object),

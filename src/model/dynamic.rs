@@ -1,6 +1,8 @@
 //! Attributes that come and go: accounts and portals. Each value has a file of its own, with a number behind
 //! the name that stays while the value does (SCST 1.5.2).
 
+use std::collections::BTreeSet;
+
 use crate::attr::{Access, Error};
 use crate::iscsi::account::{Account, Accounts, Secret};
 use crate::names::Pattern;
@@ -120,7 +122,9 @@ fn user(value: &str) -> &str {
 
 impl Numbers {
     fn free(&self, kind: Kind) -> u32 {
-        (0..).find(|number| !self.0.iter().any(|(own, used, _)| *own == kind && used == number)).unwrap_or(0)
+        let used = self.0.iter().filter(|(own, ..)| *own == kind).map(|(_, number, _)| *number);
+        let used: BTreeSet<u32> = used.collect();
+        (0..).find(|number| !used.contains(number)).unwrap_or(0)
     }
 
     fn enter(&mut self, kind: Kind, word: &str) -> Result<(), Error> {

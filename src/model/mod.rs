@@ -89,7 +89,8 @@ fn unknown(what: &str, name: &str) -> Error {
 }
 
 fn exists(what: &str, name: &str) -> Error {
-    Error::new(libc::EEXIST, format!("there is a {what} {name} already"))
+    let article = if what.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+    Error::new(libc::EEXIST, format!("there is {article} {what} {name} already"))
 }
 
 /// Everything configured.

@@ -2,10 +2,14 @@
  * The process stays the program's: signal handlers and masks, the disposition of SIGPIPE, locale, environment,
  * directory, umask, standard streams are as before, whatever the library has done meanwhile. It writes nothing:
  * whoever runs this looks at the output.
+ *
+ * With the argument "raise" the library is made to forget that it wants no SIGPIPE, which must end this program.
  */
-#include "misuse.h"
+#include "initiator.h"
 
+#include <dlfcn.h>
 #include <locale.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/stat.h>
 
@@ -53,40 +57,118 @@ static int is_same(const struct state *a, const struct state *b)
            !strcmp(a->directory, b->directory) && a->environment == b->environment && a->umask == b->umask;
 }
 
-/* Asks for a login many times and is gone before the answers: SIGPIPE would end this process. */
-static void rude_initiator(int port)
-{
-    static const char text[] = "InitiatorName=iqn.2026-01.test:rude\0SessionType=Discovery\0AuthMethod=None";
-    unsigned char pdu[48 + sizeof text + 3];
-    struct linger at_once = { 1, 0 };
-    struct sockaddr_in address;
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
+/* The library's calls of sendmsg come here. */
+static int forgets;
 
-    memset(pdu, 0, sizeof pdu);
-    pdu[0] = 0x43;
-    pdu[1] = 0x87;
-    pdu[7] = sizeof text;
-    pdu[8] = 0x80;
-    pdu[19] = 1;
-    pdu[27] = 1;
-    memcpy(pdu + 48, text, sizeof text);
-    memset(&address, 0, sizeof address);
-    address.sin_family = AF_INET;
-    address.sin_port = htons((uint16_t)port);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    TRUE(!connect(fd, (struct sockaddr *)&address, sizeof address));
-    TRUE(send(fd, pdu, 48 + (sizeof text + 3) / 4 * 4, MSG_NOSIGNAL) > 0);
-    setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
-    close(fd);
+ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
+{
+    static ssize_t (*next)(int, const struct msghdr *, int);
+
+    if (!next)
+        *(void **)&next = dlsym(RTLD_NEXT, "sendmsg");
+    return next(fd, message, forgets ? flags & ~MSG_NOSIGNAL : flags);
 }
 
-int main(void)
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+static uint64_t tokens[2];
+static int count, is_over;
+
+static int async_open(void *context, const struct scstu_open *open, struct scstu_disk *disk)
 {
+    disk->flags = SCSTU_DISK_CONCURRENT;
+    return plain_open(context, open, disk);
+}
+
+/* Keeps two reads. The second keeps the connection's thread too, so that it cannot see that the peer is gone. */
+static int keep(void *device, const struct scstu_request *request)
+{
+    (void)device;
+    if (request->operation != SCSTU_READ) {
+        GOOD(scstu_complete(request->token, 0));
+        return 0;
+    }
+    pthread_mutex_lock(&lock);
+    tokens[count++] = request->token;
+    pthread_cond_broadcast(&changed);
+    while (count == 2 && !is_over)
+        pthread_cond_wait(&changed, &lock);
+    pthread_mutex_unlock(&lock);
+    return 0;
+}
+
+/* Two ends of a TCP connection. */
+static void pair(int ends[2])
+{
+    struct sockaddr_in address;
+    socklen_t length = sizeof address;
+    int listening = listening_socket();
+
+    TRUE(!getsockname(listening, (struct sockaddr *)&address, &length));
+    ends[0] = socket(AF_INET, SOCK_STREAM, 0);
+    TRUE(!connect(ends[0], (struct sockaddr *)&address, sizeof address));
+    ends[1] = accept(listening, NULL, NULL);
+    close(listening);
+}
+
+static int sessions(struct scstu *handle)
+{
+    struct scstu_statistics statistics;
+
+    memset(&statistics, 0, sizeof statistics);
+    statistics.size = sizeof statistics;
+    GOOD(scstu_read_statistics(handle, &statistics));
+    return (int)statistics.connections;
+}
+
+/*
+ * Answers a read on this thread, which takes signals, after the peer is gone and the socket has said so: the next
+ * thing that it says is EPIPE.
+ */
+static void answer_to_nobody(struct scstu *handle)
+{
+    struct linger at_once = { 1, 0 };
+    struct initiator initiator;
+    struct pollfd look;
+    int ends[2], error = 0;
+    socklen_t length = sizeof error;
+
+    pair(ends);
+    look.fd = dup(ends[1]);
+    look.events = 0;
+    GOOD(scstu_serve_fd(handle, ends[1]));
+    TRUE(login(&initiator, ends[0]) == 0);
+    ready(&initiator);
+    read16(&initiator, 0, 2048);
+    read16(&initiator, 0, 2048);
+    pthread_mutex_lock(&lock);
+    while (count < 2)
+        pthread_cond_wait(&changed, &lock);
+    pthread_mutex_unlock(&lock);
+    setsockopt(ends[0], SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    close(ends[0]);
+    while (!(look.revents & POLLHUP))
+        TRUE(poll(&look, 1, -1) == 1);
+    TRUE(!getsockopt(look.fd, SOL_SOCKET, SO_ERROR, &error, &length) && error == ECONNRESET);
+    GOOD(scstu_complete(tokens[0], 0));
+    pthread_mutex_lock(&lock);
+    is_over = 1;
+    pthread_cond_broadcast(&changed);
+    pthread_mutex_unlock(&lock);
+    GOOD(scstu_complete(tokens[1], 0));
+    close(look.fd);
+    while (sessions(handle))
+        usleep(1000);
+}
+
+int main(int argc, char **argv)
+{
+    struct scstu_backstore_ops ops = plain();
     struct sigaction action;
     struct state before, after;
     struct scstu *handle;
-    char portal[64];
 
+    forgets = argc > 1 && !strcmp(argv[1], "raise");
     memset(&action, 0, sizeof action);
     action.sa_handler = on_signal;
     action.sa_flags = SA_RESTART;
@@ -95,10 +177,16 @@ int main(void)
     setlocale(LC_ALL, "C.UTF-8");
     look(&before);
     handle = started();
-    GOOD(scstu_add_device(handle, "vdisk_ram", "disk", "size=1M"));
-    GOOD(scstu_listen(handle, "127.0.0.1:0", portal, sizeof portal));
-    for (int i = 0; i < 50; i++)
-        rude_initiator(atoi(strrchr(portal, ':') + 1));
+    ops.open = async_open;
+    ops.read = NULL;
+    ops.write = NULL;
+    ops.submit = keep;
+    GOOD(scstu_backstore_register(handle, &ops));
+    GOOD(scstu_add_device(handle, "plain", "disk", NULL));
+    GOOD(scstu_add_target(handle, TARGET));
+    GOOD(scstu_add_lun(handle, TARGET, NULL, 0, "disk", 0));
+    GOOD(scstu_enable_target(handle, TARGET, 1));
+    answer_to_nobody(handle);
     look(&after);
     TRUE(is_same(&before, &after));
     kill(getpid(), SIGTERM);

@@ -15,8 +15,11 @@
  * each of these says; then they answer -EDEADLK. Callbacks run on threads of the instance, with all signals
  * blocked. They must not throw C++ exceptions and not longjmp() out.
  *
- * Fork. Threads do not come along with fork(): make instances in the child. In the child, handles of the
- * parent answer -ECHILD; sockets are close-on-exec.
+ * Fork. Threads do not come along with fork(), so the instances and commands of the parent are not the
+ * child's: every call with one of them answers -ECHILD at once, and changes nothing. The child may make
+ * instances of its own, also when other threads were in the library at that moment. Sockets are
+ * close-on-exec; a child that does not exec keeps copies of them open until it ends. A fork from within a
+ * callback leaves the child in that callback: it gets -EDEADLK as its parent would.
  *
  * The process stays the program's: the library installs no signal handler, raises no SIGPIPE, never exits,
  * writes nothing to standard output or error, sets no locale, environment, umask or directory. Errors of its

@@ -47,7 +47,7 @@ pub fn compile(folder: &Path, source: &str, flags: &[&str]) -> PathBuf {
     let mut command = Command::new("gcc");
     command.args(["-std=c11", "-g", "-Wall", "-Wextra", "-Werror"]).args(flags);
     command.arg("-I").arg(tree().join("include")).arg(tree().join(source)).arg("-o").arg(&program);
-    command.arg("-L").arg(folder).args(["-lscstu", "-lpthread"]);
+    command.arg("-L").arg(folder).args(["-lscstu", "-lpthread", "-ldl"]);
     command.arg(format!("-Wl,-rpath,{}", folder.display()));
     let outcome = run(&mut command, LIMIT);
     assert!(outcome.is_good(), "{source} does not compile:\n{}", outcome.text);

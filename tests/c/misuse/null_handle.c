@@ -1,11 +1,16 @@
 /* NULL as a handle is an error everywhere but in scstu_free(). */
-#include "../misuse.h"
+#include "../calls.h"
+
+#define WITHOUT_HANDLE(function, arguments)                                                                 \
+    if (strcmp(#function, "scstu_free"))                                                                    \
+        EXPECT(EINVAL, function, arguments, "the handle is NULL");
 
 int main(void)
 {
-    EXPECT(EINVAL, scstu_start, (NULL), "NULL");
-    EXPECT(EINVAL, scstu_stop, (NULL, 0), "NULL");
-    EXPECT(EINVAL, scstu_add_target, (NULL, TARGET), "NULL");
+    struct scstu *handle = NULL;
+
+    prepare_calls();
+    CALLS(WITHOUT_HANDLE)
     GOOD(scstu_free(NULL));
     return done(NULL);
 }

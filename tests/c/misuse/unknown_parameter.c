@@ -5,7 +5,8 @@ int main(void)
 {
     struct scstu *handle = made();
 
-    TRUE(scstu_add_device(handle, "vdisk_ram", "disk", "size=1M; colour=red") < 0);
-    TRUE(strstr(scstu_error(), "colour"));
+    EXPECT(EINVAL, scstu_add_device, (handle, "vdisk_ram", "disk", "size=1M; colour=red"),
+           "vdisk_ram has no attribute colour; there are ");
+    EXPECT(EINVAL, scstu_add_device, (handle, "vdisk_ram", "disk", "size=1M; =red"), "has no attribute ;");
     return done(handle);
 }
