@@ -27,13 +27,17 @@ struct Bound {
 
 impl Bound {
     fn new(parameters: &str) -> Bound {
+        Bound::of("vdisk_fileio", parameters)
+    }
+
+    fn of(handler: &str, parameters: &str) -> Bound {
         let folder = Folder::new("bound");
         let file = folder.file("disk");
         fs::File::create(&file).unwrap().set_len(1 << 20).unwrap();
         let device = format!("add_device d filename={};{parameters}", file.display());
         let world = World::empty();
         world.write_all(&[
-            ("handlers/vdisk_fileio/mgmt", &device),
+            (&format!("handlers/{handler}/mgmt"), &device),
             ("targets/iscsi/mgmt", &format!("add_target {TARGET}")),
             ("@/luns/mgmt", "add d 0"),
             ("@/enabled", "1"),
@@ -91,6 +95,22 @@ fn scst_5_7_every_state_without_access_closes_the_file_and_its_end_opens_it() {
             bound.opens(back);
             assert_eq!(read(&mut session, u64::from(byte)), [byte; BLOCK], "{state}, {back}");
         }
+    }
+}
+
+#[test]
+fn scst_1_4_2_vdisk_blockio_follows_by_itself_and_vdisk_fileio_when_it_is_told() {
+    for (handler, follows) in [("vdisk_blockio", true), ("vdisk_fileio", false)] {
+        let bound = Bound::of(handler, "");
+        assert_eq!(bound.world.read(BIND), format!("{}\n", u8::from(follows)));
+        bound.world.write(STATE, "offline");
+        if follows {
+            bound.closes(handler);
+        } else {
+            bound.opens(handler);
+        }
+        bound.world.write(STATE, "active");
+        bound.opens(handler);
     }
 }
 
