@@ -254,3 +254,26 @@ fn of_logins_that_come_at_once_no_more_get_in_than_may() {
         until("all are gone", || world.sessions().is_empty());
     }
 }
+
+#[test]
+fn rfc7143_6_3_5_of_logins_of_one_port_that_come_at_once_one_session_is_left() {
+    let portals = Portals::new();
+    let (world, near) = (&portals.world, portals.near);
+    for round in 0..100 {
+        let barrier = Barrier::new(8);
+        let mut sessions: Vec<Initiator> = thread::scope(|scope| {
+            // One may end while it is still logging in.
+            let come = || {
+                barrier.wait();
+                Initiator::login(near, TARGET, &Options::default()).ok()
+            };
+            let logins: Vec<_> = (0..8).map(|_| scope.spawn(come)).collect();
+            logins.into_iter().filter_map(|login| login.join().unwrap()).collect()
+        });
+        until("one is left", || world.sessions().len() == 1);
+        let live = sessions.iter_mut().map(|session| session.good(0, &TEST_UNIT_READY, 0, &[]));
+        assert_eq!(live.filter(Result::is_ok).count(), 1, "round {round}");
+        drop(sessions);
+        until("it is gone", || world.sessions().is_empty());
+    }
+}
