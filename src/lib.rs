@@ -81,6 +81,7 @@
 //! [`mgmt::control::CONNECTION_LIMIT`], [`mgmt::control::LINE_LIMIT`]. The memory for command data is one
 //! pool with one budget, [`server::ServerOptions::buffer_budget`].
 #![doc = include_str!("tables.md")]
+#![warn(missing_docs)]
 
 pub mod attr;
 pub mod bytes;

@@ -3,6 +3,21 @@
 //! Every method is one [`Change`] of the model, carried out whole or not at all. The errors are the model's,
 //! but ENOENT where SCST's tree says EINVAL of an object that is not there: EEXIST there is one, EINVAL a bad
 //! value, EBUSY in use, EACCES not writable.
+//!
+//! ```
+//! use scstu::instance::{Instance, Options};
+//! use scstu::mgmt::conf::Mode;
+//!
+//! let instance = Instance::new(Options::default())?;
+//! let text = "HANDLER vdisk_ram {\nDEVICE disk1 {\nsize 16M\n}\n}\n";
+//! assert!(instance.plan(text, Mode::Merge)?.steps[0].text.contains("disk1"));
+//! instance.load(text, Mode::Merge)?;
+//! assert!(instance.save().contains("DEVICE disk1"));
+//! instance.resize_device("disk1", 32 << 20)?;
+//! let wrong = instance.load("HANDLER vdisk_ram {\nDEVCE disk2\n}\n", Mode::Merge).unwrap_err();
+//! assert!(wrong.text.starts_with("2:"));
+//! # Ok::<(), scstu::model::Error>(())
+//! ```
 
 use crate::instance::Instance;
 use crate::iscsi::account::{Account, Accounts, Secret};

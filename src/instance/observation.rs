@@ -1,4 +1,16 @@
 //! What an instance tells: sessions, devices, figures.
+//!
+//! ```
+//! use scstu::instance::{Instance, Options};
+//!
+//! let instance = Instance::new(Options::default())?;
+//! instance.add_device("vdisk_ram", "disk1", &[("size", "16M")])?;
+//! assert_eq!(instance.statistics().devices, 1);
+//! assert_eq!(instance.device_state("disk1")?.bytes, 16 << 20);
+//! assert!(instance.sessions().is_empty());
+//! assert_eq!(instance.kick(7).unwrap_err().errno, 2);
+//! # Ok::<(), scstu::model::Error>(())
+//! ```
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -2,6 +2,20 @@
 //!
 //! A path names an object (a directory) or an attribute (a file), from the root of the tree, with or without
 //! a slash before it: `devices/disk1/size`, `targets/iscsi/iqn.2026-01.org.example:disk1/enabled`.
+//!
+//! ```
+//! use scstu::attr::Kind;
+//! use scstu::instance::{Instance, Options};
+//!
+//! let instance = Instance::new(Options::default())?;
+//! instance.command("handlers/vdisk_ram", "add_device disk1 size=16M")?;
+//! assert_eq!(instance.get("devices/disk1/size")?, "16777216");
+//! instance.set("devices/disk1/max_tgt_dev_commands", "9")?;
+//! let description = instance.describe("devices/disk1/max_tgt_dev_commands")?;
+//! assert!(matches!(description.kind, Some(Kind::Number { .. })));
+//! assert!(instance.list("devices")?.iter().any(|(name, _)| name == "disk1"));
+//! # Ok::<(), scstu::model::Error>(())
+//! ```
 
 use crate::instance::Instance;
 use crate::mgmt::tree::{Description, Kind};

@@ -1,4 +1,5 @@
 //! A backstore in C beside `vdisk_ram`, in one process: the same random reads on each, in alternating rounds.
+//! `tests/examples.rs` compares the two by instructions.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader};
@@ -10,8 +11,9 @@ use crate::session::bad;
 
 /// Size and depth of the loads.
 const LOADS: [(&str, &str); 4] = [("512", "1"), ("512", "32"), ("4k", "1"), ("4k", "32")];
-/// What the program serves as LUN 0 and as LUN 1.
-const UNITS: [&str; 2] = ["C backstore", "vdisk_ram"];
+/// What the program serves as LUN 0, 1 and 2: a backstore in C that never blocks, the built-in one, and the
+/// one in C as it is when it may block.
+const UNITS: [&str; 3] = ["C", "vdisk_ram", "C, may block"];
 const FIGURES: [&str; 2] = ["iops", "target_cpu_us"];
 
 pub struct Options {
@@ -67,24 +69,34 @@ fn measure(options: &Options, (pid, url): (u32, &str)) -> io::Result<Figures> {
     Ok(figures)
 }
 
-/// Rates with their ratio, and microseconds of CPU of the process for a command: medians.
+/// Rates, those of C as parts of the built-in one's, and microseconds of CPU of the process for a command:
+/// medians.
 fn table(figures: &Figures) -> String {
     let mut text = String::from("| random reads |");
-    for column in
-        ["C backstore, IOPS", "vdisk_ram, IOPS", "ratio", "C backstore, CPU us", "vdisk_ram, CPU us"]
-    {
+    let [own, built_in, blocking] = UNITS;
+    for column in [
+        format!("{own}, IOPS"),
+        format!("{built_in}, IOPS"),
+        format!("{blocking}, IOPS"),
+        format!("{own}, part"),
+        format!("{blocking}, part"),
+        format!("{own}, CPU us"),
+        format!("{built_in}, CPU us"),
+        format!("{blocking}, CPU us"),
+    ] {
         text += &format!(" {column} |");
     }
-    text += "\n|---|---:|---:|---:|---:|---:|\n";
+    text += &format!("\n|---|{}\n", "---:|".repeat(8));
     for (load, (size, depth)) in LOADS.iter().enumerate() {
         let get =
             |unit, figure| figures.get(&(load, unit, figure)).and_then(|all| median(all)).unwrap_or(0.0);
-        let (own, built_in) = (get(0, "iops"), get(1, "iops"));
+        let [own, built_in, blocking] = [0, 1, 2].map(|unit| get(unit, "iops"));
+        let [own_cpu, built_in_cpu, blocking_cpu] = [0, 1, 2].map(|unit| get(unit, "target_cpu_us"));
         text += &format!(
-            "| {size}, depth {depth} | {own:.0} | {built_in:.0} | {:.2} | {:.2} | {:.2} |\n",
+            "| {size}, depth {depth} | {own:.0} | {built_in:.0} | {blocking:.0} | {:.2} | {:.2} \
+             | {own_cpu:.2} | {built_in_cpu:.2} | {blocking_cpu:.2} |\n",
             own / built_in,
-            get(0, "target_cpu_us"),
-            get(1, "target_cpu_us")
+            blocking / built_in
         );
     }
     text

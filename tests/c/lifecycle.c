@@ -104,8 +104,8 @@ int main(int argc, char **argv)
            field("VmRSS:"), field("Threads:"), descriptors());
     TRUE(field("Threads:") == threads);
     TRUE(descriptors() == files);
-    /* The least that malloc() can lose in each cycle, 32 bytes, would show. */
-    TRUE(field("VmRSS:") - memory < (cycles - warm) / 1024 * 32);
+    /* The least that malloc() can lose in each cycle, 32 bytes, would show; of few cycles nothing would. */
+    TRUE(cycles < 10000 || field("VmRSS:") - memory < (cycles - warm) / 1024 * 32);
     TRUE(released == 3 * cycles);
     TRUE(events == cycles);
     return mistakes != 0;

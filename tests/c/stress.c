@@ -146,7 +146,7 @@ static void *completer(void *seed)
 /* A batch of commands, some of which are aborted at once; -1 when the connection is over. */
 static int batch(struct initiator *initiator, uint32_t *random)
 {
-    static unsigned char data[4096];
+    unsigned char data[4096];
     unsigned char header[48], write[48];
     uint32_t first = initiator->tag, tag, waiting = 0, of[64];
 
