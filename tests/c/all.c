@@ -333,6 +333,49 @@ static void secrets(struct scstu *handle, const char *portal)
     try("", portal, "", "yes");
 }
 
+struct expected {
+    const char *path;
+    uint32_t type;
+    uint64_t minimum, maximum;
+    const char *word;
+};
+
+static int on_description(void *context, const struct scstu_description *description)
+{
+    const struct expected *expected = context;
+    int has_word = 0;
+
+    TRUE(description->value_type == expected->type);
+    TRUE(description->minimum == expected->minimum && description->maximum == expected->maximum);
+    TRUE(*description->values && *description->help && strstr(expected->path, description->name));
+    TRUE((description->words != NULL) == (description->word_count > 0));
+    for (size_t i = 0; i < description->word_count; i++)
+        has_word |= !strcmp(description->words[i], expected->word);
+    TRUE(has_word == (expected->word[0] != 0));
+    return 7;
+}
+
+/* Types and ranges, for programs that show attributes which they do not know. */
+static void introspection(struct scstu *handle)
+{
+    static const struct expected all[] = {
+        { "devices/disk/read_only", SCSTU_TYPE_BOOL, 0, 1, "" },
+        { "devices/disk/max_tgt_dev_commands", SCSTU_TYPE_NUMBER, 0, UINT32_MAX, "" },
+        { "devices/disk/size", SCSTU_TYPE_SIZE, 0, UINT64_MAX, "" },
+        { "devices/disk/threads_pool_type", SCSTU_TYPE_WORD, 0, 0, "shared" },
+        { "devices/disk/sync", SCSTU_TYPE_TRIGGER, 0, 0, "" },
+        { "handlers/vdisk_ram/mgmt", SCSTU_TYPE_COMMANDS, 0, 0, "" },
+    };
+
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        int before = mistakes;
+
+        TRUE(scstu_describe(handle, all[i].path, on_description, (void *)&all[i]) == 7);
+        if (mistakes != before)
+            fprintf(stderr, "%s\n", all[i].path);
+    }
+}
+
 static void end(struct scstu *handle, struct initiator *one)
 {
     struct scstu_statistics statistics;
@@ -363,6 +406,7 @@ int main(void)
     portals(handle, &one, portal);
     sessions(handle, portal);
     sizes(handle, &one);
+    introspection(handle);
     mishaps(handle, &one, portal);
     secrets(handle, portal);
     end(handle, &one);
