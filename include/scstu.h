@@ -273,7 +273,8 @@
 #define SCSTU_EVENT_SESSION_CLOSED 2
 
 /**
- * Event: a login did not succeed. Set are peer, text (why). @since 0.1
+ * Event: a login did not succeed: it was refused, broke the protocol, or took too long. A connection that
+ * the initiator closes by itself is no login. Set are peer, text (why). @since 0.1
  */
 #define SCSTU_EVENT_LOGIN_REFUSED 3
 
@@ -694,7 +695,7 @@ struct scstu_description {
    */
   const char *default_value;
   /**
-   * Value now; NULL when it cannot be read.
+   * Value now; NULL when it cannot be read, and for "mgmt", whose text scstu_get() tells.
    */
   const char *value;
   /**

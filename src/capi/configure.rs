@@ -83,7 +83,7 @@ pub struct scstu_description {
     pub values: *const c_char,
     /// Value when nobody has set it; may be empty.
     pub default_value: *const c_char,
-    /// Value now; NULL when it cannot be read.
+    /// Value now; NULL when it cannot be read, and for "mgmt", whose text scstu_get() tells.
     pub value: *const c_char,
     /// What it means. Of "mgmt": its commands, one a line.
     pub help: *const c_char,

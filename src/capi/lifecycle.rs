@@ -34,7 +34,8 @@ pub const SCSTU_LOG_TRACE: u32 = 5;
 pub const SCSTU_EVENT_SESSION_OPENED: u32 = 1;
 /// Event: a session is over. Set are session, initiator, target, peer, text (why). @since 0.1
 pub const SCSTU_EVENT_SESSION_CLOSED: u32 = 2;
-/// Event: a login did not succeed. Set are peer, text (why). @since 0.1
+/// Event: a login did not succeed: it was refused, broke the protocol, or took too long. A connection that
+/// the initiator closes by itself is no login. Set are peer, text (why). @since 0.1
 pub const SCSTU_EVENT_LOGIN_REFUSED: u32 = 3;
 /// Event: LOGICAL UNIT RESET or a target reset has hit a device. Set is device. @since 0.1
 pub const SCSTU_EVENT_UNIT_RESET: u32 = 4;

@@ -8,6 +8,7 @@
 //! path as a wrong secret. The length of every binary value is checked before it is decoded.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use subtle::{Choice, ConstantTimeEq};
@@ -54,6 +55,24 @@ pub enum ChapError {
     NoRandomness,
     /// [`MAX_OUTSTANDING_CHALLENGES`] challenges are outstanding.
     TooMany,
+}
+
+impl fmt::Display for ChapError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ChapError::Order => "a key before its turn, after it, or missing",
+            ChapError::Algorithm => "no algorithm that is known here",
+            ChapError::Name => "an empty or too long name",
+            ChapError::ResponseSyntax => "a response that is no value of the digest's length",
+            ChapError::WrongSecret => "no such user, or another secret",
+            ChapError::Identifier => "an identifier that is not 0 to 255",
+            ChapError::Challenge => "a challenge that is no value of a valid length",
+            ChapError::Reflection => "a challenge that is one of our own",
+            ChapError::NoOutgoingAccount => "the initiator wants a proof and no outgoing user is set",
+            ChapError::NoRandomness => "no random bytes for a challenge",
+            ChapError::TooMany => "too many challenges are outstanding",
+        })
+    }
 }
 
 /// The challenges that we have sent and that are not yet answered, of all connections: an initiator that

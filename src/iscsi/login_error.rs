@@ -63,7 +63,10 @@ impl fmt::Debug for LoginStatus {
 
 impl fmt::Display for LoginStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:04x}", self.0)
+        match Self::REFUSALS.iter().find(|(status, _)| status == self) {
+            Some((_, name)) => write!(f, "{:04x} ({})", self.0, name.replace('_', " ")),
+            None => write!(f, "{:04x}", self.0),
+        }
     }
 }
 
@@ -163,13 +166,36 @@ impl From<ChapError> for LoginError {
 impl fmt::Display for LoginError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            LoginError::NotImmediate => f.write_str("a login request that is not immediate"),
+            LoginError::Version => f.write_str("a version of the protocol beyond 0"),
+            LoginError::IdentifierChanged => f.write_str("an identifier that changed within the login"),
+            LoginError::ContinueAndTransit => f.write_str("C and T bit together"),
+            LoginError::CurrentStage => f.write_str("a stage that the login is not in"),
+            LoginError::NextStage => f.write_str("a next stage that does not come next"),
+            LoginError::AnswerInterrupted => f.write_str("a request while the rest of an answer was due"),
+            LoginError::TooManyRequests => f.write_str("too many login requests"),
+            LoginError::TooMuchText => f.write_str("too much text"),
+            LoginError::TooManyKeys => f.write_str("too many unknown keys"),
             LoginError::Text(error) => write!(f, "{error}"),
+            LoginError::ValueTooLong(key) => write!(f, "{key}: too long a value"),
+            LoginError::DuplicateKey(key) => write!(f, "{key}: given twice"),
+            LoginError::DuplicateUnknownKey => f.write_str("an unknown key given twice"),
+            LoginError::WrongStage(key) => write!(f, "{key}: has no place in this stage"),
+            LoginError::BadAnswer(key) => write!(f, "{key}: not a possible answer to our offer"),
+            LoginError::Unanswered => f.write_str("our offers were not answered"),
+            LoginError::Missing(key) => write!(f, "{key} is missing"),
             LoginError::InitiatorName(error) => write!(f, "InitiatorName: {error}"),
+            LoginError::LateName(key) => write!(f, "{key}: not in the first request"),
+            LoginError::SessionType => f.write_str("SessionType is neither Normal nor Discovery"),
+            LoginError::AuthenticationRequired => f.write_str("authentication is required"),
+            LoginError::AuthMethod => f.write_str("AuthMethod: none that can be accepted"),
+            LoginError::Chap(error) => write!(f, "CHAP: {error}"),
+            LoginError::Silent => f.write_str("the target is not enabled"),
+            LoginError::Ended => f.write_str("a login request after the login had ended"),
             LoginError::Refused(status) => write!(f, "refused with status {status}"),
             LoginError::Redirected(status, address) => {
                 write!(f, "redirected to {address} with status {status}")
             }
-            other => write!(f, "{other:?}"),
         }
     }
 }

@@ -48,6 +48,27 @@ impl SenseKey {
         ];
         ALL.into_iter().find(|key| *key as u8 == number).unwrap_or(SenseKey::HardwareError)
     }
+
+    /// Its name in SPC-4, 4.5.6.
+    pub fn words(self) -> &'static str {
+        match self {
+            SenseKey::NoSense => "NO SENSE",
+            SenseKey::RecoveredError => "RECOVERED ERROR",
+            SenseKey::NotReady => "NOT READY",
+            SenseKey::MediumError => "MEDIUM ERROR",
+            SenseKey::HardwareError => "HARDWARE ERROR",
+            SenseKey::IllegalRequest => "ILLEGAL REQUEST",
+            SenseKey::UnitAttention => "UNIT ATTENTION",
+            SenseKey::DataProtect => "DATA PROTECT",
+            SenseKey::BlankCheck => "BLANK CHECK",
+            SenseKey::VendorSpecific => "VENDOR SPECIFIC",
+            SenseKey::CopyAborted => "COPY ABORTED",
+            SenseKey::AbortedCommand => "ABORTED COMMAND",
+            SenseKey::VolumeOverflow => "VOLUME OVERFLOW",
+            SenseKey::Miscompare => "MISCOMPARE",
+            SenseKey::Completed => "COMPLETED",
+        }
+    }
 }
 
 /// ADDITIONAL SENSE CODE and ADDITIONAL SENSE CODE QUALIFIER as one number, 0xAAQQ.
@@ -55,7 +76,7 @@ pub type AdditionalSense = u16;
 
 impl fmt::Display for Sense {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}, {:02x}/{:02x}", self.key, self.code >> 8, self.code & 0xff)
+        write!(f, "{}, {:02x}/{:02x}", self.key.words(), self.code >> 8, self.code & 0xff)
     }
 }
 

@@ -413,6 +413,9 @@ impl<'a> Serving<'a> {
                 .events
                 .say(|| info!("session {id} of {initiator} at {peer} with {name} closed: {end}"));
         } else if !matches!(end, End::PeerClosed | End::LoginFailed) {
+            if !matches!(end, End::Closed(_)) {
+                self.shared.host.notice(&Notice::LoginRefused { peer: self.peer, reason: end });
+            }
             self.shared.noise.say(|| warn!("connection from {} closed before login: {end}", self.peer));
         } else {
             debug!("connection from {} closed before login: {end}", self.peer);

@@ -282,6 +282,7 @@ static void sizes(struct scstu *handle, struct initiator *one)
 static void mishaps(struct scstu *handle, struct initiator *one, const char *portal)
 {
     unsigned char reset[48] = { 0x42, 0x85 }, header[48];
+    static const unsigned char command[48] = { 0x01 };
     struct initiator stranger;
     struct told event;
     char peer[64];
@@ -291,7 +292,7 @@ static void mishaps(struct scstu *handle, struct initiator *one, const char *por
     TRUE(status_of(one) == 2);
     read_result = 0;
     event = next_event(SCSTU_EVENT_BACKSTORE_FAILED);
-    TRUE(!strcmp(event.device, "disk") && *event.text);
+    TRUE(!strcmp(event.device, "disk") && !strncmp(event.text, "MEDIUM ERROR", 12));
 
     put32(reset + 16, one->tag++);
     put32(reset + 20, 0xffffffff);
@@ -305,7 +306,14 @@ static void mishaps(struct scstu *handle, struct initiator *one, const char *por
     TRUE(login(&stranger, connected(portal)) == 0x0201);
     name_of(stranger.fd, peer, sizeof peer);
     event = next_event(SCSTU_EVENT_LOGIN_REFUSED);
-    TRUE(!strcmp(event.peer, peer) && *event.text);
+    TRUE(!strcmp(event.peer, peer) && strstr(event.text, "authentication"));
+    close(stranger.fd);
+
+    /* Neither does one that begins with something else log in. */
+    stranger.fd = connected(portal);
+    TRUE(write(stranger.fd, command, sizeof command) == (ssize_t)sizeof command);
+    event = next_event(SCSTU_EVENT_LOGIN_REFUSED);
+    TRUE(strstr(event.text, "before login"));
     close(stranger.fd);
 }
 
