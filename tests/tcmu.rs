@@ -465,6 +465,40 @@ fn a_c_program_has_them_too() {
     }
 }
 
+#[test]
+fn a_c_program_is_not_rid_of_an_instance_before_its_devices_are_closed() {
+    if !has_compiler("handlers of tcmu-runner in a C program") {
+        return;
+    }
+    let folder = Folder::new("tcmu-free");
+    let place = installed(&folder);
+    let (handlers, disks) = (folder.file("handlers"), folder.file("disks"));
+    fs::create_dir_all(&handlers).unwrap();
+    fs::create_dir_all(&disks).unwrap();
+    build(&handlers, "handler_test.c", "handler_test.so", &[]);
+    let path = compile(&place, "tests/c/tcmu.c", &[]);
+    let mut command = Command::new(&path);
+    command.arg(&handlers).arg(&disks).arg("held");
+    let mut program = Program::start(&mut command);
+    let address = program.line().parse().unwrap();
+    let mut session = Initiator::login(address, TARGET, &Options::default()).unwrap();
+    for lun in [LATER, ONE] {
+        session.good(lun, &[0; 6], 0, &[]).unwrap();
+        session.start(lun, &rw16(WRITE, HELD, 1, false), 0, &[1; BLOCK]).unwrap();
+    }
+    let events = || fs::read_to_string(disks.join("events")).unwrap_or_default();
+    let deadline = Instant::now() + LIMIT;
+    while events().matches("held").count() < 2 {
+        assert!(Instant::now() < deadline, "{}", events());
+        thread::sleep(Duration::from_millis(5));
+    }
+    program.close_input();
+    assert_eq!(program.line(), "stopped");
+    fs::write(disks.join("release"), "").unwrap();
+    program.end();
+    assert_eq!(events().matches("close out=0").count(), 3, "{}", events());
+}
+
 /// A program with the static library does not show its functions to a handler unless it is told to.
 #[test]
 fn a_program_that_hides_our_functions_is_told() {

@@ -3,6 +3,7 @@
 //! [`HANDLERS`] are the kinds of this crate. A [`Registry`] holds them and those that the host adds while it
 //! runs; every model has one of its own, so two instances in a process share nothing.
 
+use std::any::Any;
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -68,6 +69,9 @@ pub enum Opener {
     /// A library that [`Registry::provide`] loads first.
     Library(PathBuf),
 }
+
+/// Tells by being there that foreign code is used: whoever must wait for the end of that looks at it.
+pub type InUse = Arc<dyn Any + Send + Sync>;
 
 /// A kind of backstore.
 #[derive(Clone)]
@@ -159,7 +163,7 @@ impl Registry {
     pub fn provide(&self, name: &str) -> Result<Option<Arc<Handler>>, OpenError> {
         let Some(handler) = self.find(name) else { return Ok(None) };
         let Opener::Library(library) = &handler.opener else { return Ok(Some(handler)) };
-        let loaded = tcmu::load(library)?;
+        let loaded = tcmu::load(library, None)?;
         let has_it = loaded.iter().any(|handler| handler.name == name);
         let names: Vec<String> = loaded.iter().map(|handler| handler.name.to_string()).collect();
         loaded.into_iter().try_for_each(|handler| self.put(handler))?;
@@ -185,11 +189,16 @@ impl Registry {
     }
 
     /// Adds every handler of tcmu-runner in a directory; those that are there already stay. Answers the
-    /// names of all that it has, and what could not be loaded.
-    pub fn load_directory(&self, directory: &Path) -> Result<(Vec<String>, Vec<OpenError>), OpenError> {
+    /// names of all that it has, and what could not be loaded. `in_use` is kept by what was added, and by
+    /// each device of it until it is closed.
+    pub fn load_directory(
+        &self,
+        directory: &Path,
+        in_use: Option<&InUse>,
+    ) -> Result<(Vec<String>, Vec<OpenError>), OpenError> {
         let (mut names, mut errors) = (Vec::new(), Vec::new());
         for library in tcmu::candidates(directory)? {
-            match tcmu::load(&library) {
+            match tcmu::load(&library, in_use) {
                 Err(error) => errors.push(error),
                 Ok(handlers) => {
                     for handler in handlers {

@@ -199,7 +199,7 @@ fn find_handlers(model: &Model, options: &Options) -> Result<(), Failure> {
         model.handlers().look_in(&tcmu::directories());
     }
     for directory in options.handlers.iter().filter(|directory| *directory != Path::new("none")) {
-        let loaded = model.handlers().load_directory(directory);
+        let loaded = model.handlers().load_directory(directory, None);
         let (names, errors) = loaded.map_err(|error| failure(2, error.text))?;
         errors.iter().for_each(|error| warn!("{}", error.text));
         info!("handlers in {}: {}", directory.display(), names.join(", "));

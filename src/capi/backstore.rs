@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use libc::iovec;
 
-use crate::backstore::registry::{Handler, OpenError, OpenRequest, Opened};
+use crate::backstore::registry::{Handler, InUse, OpenError, OpenRequest, Opened};
 use crate::capi::commands;
 use crate::capi::disk::{Disk, Kind};
 use crate::capi::error::{Callback, From, call, within};
@@ -490,7 +490,9 @@ pub unsafe extern "C" fn scstu_load_tcmu_handlers(handle: *mut scstu, directory:
             // SAFETY: the program vouches for its string.
             let directory = unsafe { required(directory, "directory") }?;
             process::loads_code()?;
-            let names = host.instance.load_tcmu_handlers(Path::new(directory))?;
+            // scstu_free() waits for their devices as for those of the program's own handlers.
+            let in_use: InUse = Arc::new(host.opening.clone());
+            let names = host.instance.load_tcmu_handlers(Path::new(directory), Some(&in_use))?;
             Ok(c_int::try_from(names.len()).unwrap_or(c_int::MAX))
         })
     })

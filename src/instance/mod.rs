@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 
 use log::warn;
 
-use crate::backstore::registry::Handler;
+use crate::backstore::registry::{Handler, InUse};
 use crate::mgmt::isns::client::Timing;
 use crate::mgmt::isns::registrar::Registrar;
 use crate::mgmt::tree::Tree;
@@ -322,9 +322,10 @@ impl Instance {
 
     /// Loads the handlers of tcmu-runner 1.5 in a directory: each becomes a kind of backstore `tcmu_...`.
     /// Answers their names; what could not be loaded is logged. Their code runs in this process, and stays
-    /// until it ends. The errno of a directory that cannot be read; ENOEXEC when nothing could be loaded.
-    pub fn load_tcmu_handlers(&self, directory: &Path) -> Result<Vec<String>, Error> {
-        let loaded = self.own(|| self.model.handlers().load_directory(directory));
+    /// until it ends. `in_use` is kept until the instance and every device of them are gone. The errno of a
+    /// directory that cannot be read; ENOEXEC when nothing could be loaded.
+    pub fn load_tcmu_handlers(&self, directory: &Path, in_use: Option<&InUse>) -> Result<Vec<String>, Error> {
+        let loaded = self.own(|| self.model.handlers().load_directory(directory, in_use));
         let (names, errors) = loaded.map_err(|error| Error::new(error.errno, error.text))?;
         self.own(|| errors.iter().for_each(|error| warn!("{}", error.text)));
         match errors.into_iter().next() {

@@ -1,5 +1,6 @@
 /* A program that loads handlers of tcmu-runner from the directory given and serves disks of them, until its
- * input ends. */
+ * input ends. With a third word a command is out then, and comes back while the instance is freed. */
+#include <errno.h>
 #include <scstu.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,7 +19,7 @@ int main(int count, char **arguments)
     char portal[64], text[4096];
     static const char *const handlers[] = { "tcmu_later", "tcmu_one", "tcmu_four" };
 
-    if (count != 3 || scstu_new(NULL, &instance) || scstu_new(NULL, &other))
+    if (count < 3 || scstu_new(NULL, &instance) || scstu_new(NULL, &other))
         return fail();
     int loaded = scstu_load_tcmu_handlers(instance, arguments[1]);
     /* Every instance asks for itself; the libraries are there once. */
@@ -40,5 +41,10 @@ int main(int count, char **arguments)
     fflush(stdout);
     while (getchar() != EOF)
         continue;
-    return scstu_stop(instance, 1000) || scstu_free(instance) ? fail() : 0;
+    if (scstu_stop(instance, count > 3 ? 0 : 1000) != (count > 3 ? -ETIMEDOUT : 0))
+        return fail();
+    puts("stopped");
+    fflush(stdout);
+    /* The libraries stay, and so does what their devices need, until those are closed. */
+    return scstu_free(instance) ? fail() : 0;
 }

@@ -59,9 +59,14 @@ impl Program {
         self.child.wait().unwrap();
     }
 
+    /// Ends its input, which it may take its time to act on.
+    pub fn close_input(&mut self) {
+        self.input = None;
+    }
+
     /// Ends its input; answers what it has still said. It must end well.
     pub fn end(mut self) -> Vec<String> {
-        self.input = None;
+        self.close_input();
         let status = wait_for(&mut self.child, DEADLINE);
         if status.is_none() {
             let _ = self.child.kill();

@@ -27,7 +27,7 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::backstore::registry::{CFGSTRING_PARAMETERS, Handler, Medium, OpenError, Opener};
+use crate::backstore::registry::{CFGSTRING_PARAMETERS, Handler, InUse, Medium, OpenError, Opener};
 use library::Kind;
 
 /// Names of handlers here begin with this, and go on with tcmu-runner's subtype.
@@ -50,23 +50,23 @@ fn is_subtype(text: &str) -> bool {
     (1..=32).contains(&text.len()) && text.bytes().all(fits)
 }
 
-fn handler(kind: &Arc<Kind>) -> Handler {
+fn handler(kind: &Arc<Kind>, in_use: Option<&InUse>) -> Handler {
     let takes_blocks = kind.handler().read.is_some();
-    let own = Arc::clone(kind);
+    let (own, in_use) = (Arc::clone(kind), in_use.cloned());
     Handler {
         name: Cow::Owned(kind.name()),
         help: Cow::Owned(kind.help()),
         medium: if takes_blocks { Medium::Disk } else { Medium::Passed },
         parameters: CFGSTRING_PARAMETERS,
         check: |_| Ok(()),
-        opener: Opener::Registered(Arc::new(move |request| open::open(&own, request))),
+        opener: Opener::Registered(Arc::new(move |request| open::open(&own, request, in_use.clone()))),
     }
 }
 
 /// Loads one library; answers what is in it. Errors name the file and the reason: EPERM for one that others
 /// may write to, ENOEXEC for what is no handler of this interface, and the errno of a file that is not there.
-pub fn load(library: &Path) -> Result<Vec<Handler>, OpenError> {
-    Ok(library::load(library)?.iter().map(handler).collect())
+pub fn load(library: &Path, in_use: Option<&InUse>) -> Result<Vec<Handler>, OpenError> {
+    Ok(library::load(library)?.iter().map(|kind| handler(kind, in_use)).collect())
 }
 
 /// Names of what [`load`] may find in a directory.

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::backstore::Geometry;
-use crate::backstore::registry::{OpenError, OpenRequest, Opened};
+use crate::backstore::registry::{InUse, OpenError, OpenRequest, Opened};
 use crate::backstore::tcmu::device::{NewDevice, Pointer};
 use crate::backstore::tcmu::library::Kind;
 use crate::backstore::tcmu::store::{Cache, Store};
@@ -125,8 +125,8 @@ fn shape(kind: &Kind, device: Pointer) -> Result<Geometry, String> {
     })
 }
 
-/// Opens a device.
-pub(super) fn open(kind: &Arc<Kind>, request: &OpenRequest) -> Opened {
+/// Opens a device, which keeps `in_use` until it is closed.
+pub(super) fn open(kind: &Arc<Kind>, request: &OpenRequest, in_use: Option<InUse>) -> Opened {
     let text = handlers_own(&request.cfgstring);
     if text.is_empty() {
         let wanted = kind.help();
@@ -161,7 +161,7 @@ pub(super) fn open(kind: &Arc<Kind>, request: &OpenRequest) -> Opened {
     let cache = Cache { write_through: request.write_through, non_volatile: request.nv_cache };
     let none = Geometry::plain(512, 0);
     // Made in any case: dropping it closes the device.
-    let store = Store::new(Arc::clone(kind), device, shape.clone().unwrap_or(none), cache);
+    let store = Store::new(Arc::clone(kind), device, shape.clone().unwrap_or(none), cache, in_use);
     let what = |what: String| invalid(format!("{} has opened a device with {what}", kind.name()));
     let shape = shape.map_err(what)?;
     if let Some(file) = file_of(&text).filter(|_| kind.handler().read.is_none()) {

@@ -11,6 +11,7 @@ use libc::{iovec, off_t};
 use log::{error, warn};
 
 use crate::backstore::io::{Io, Operation, Waiter};
+use crate::backstore::registry::InUse;
 use crate::backstore::tcmu::abi::{CONFIG_SIZE, status, tcmulib_cfg_info, tcmur_cmd, tcmur_handler};
 use crate::backstore::tcmu::command::{self, BUFFERS, CDB_BYTES, Command, Order, Work};
 use crate::backstore::tcmu::device::{Device, Pointer};
@@ -74,6 +75,7 @@ pub(super) struct Store {
     turns: Option<Turns>,
     /// A flush has failed: nobody knows what the medium holds.
     has_failed: AtomicBool,
+    in_use: Option<InUse>,
     own: Weak<Store>,
 }
 
@@ -101,7 +103,13 @@ fn one(data: iovec) -> ([iovec; BUFFERS], usize) {
 
 impl Store {
     /// A device that the handler has opened. It is closed when the last use ends.
-    pub(super) fn new(kind: Arc<Kind>, device: Pointer, shape: Geometry, cache: Cache) -> Arc<Self> {
+    pub(super) fn new(
+        kind: Arc<Kind>,
+        device: Pointer,
+        shape: Geometry,
+        cache: Cache,
+        in_use: Option<InUse>,
+    ) -> Arc<Self> {
         let handler = kind.handler();
         // SAFETY: it lives as long as the store, which is about to be made.
         let own = unsafe { device.get() };
@@ -134,6 +142,7 @@ impl Store {
             cache,
             turns: (!is_asynchronous).then(|| Turns::new(limit)),
             has_failed: AtomicBool::new(false),
+            in_use,
             own: own.clone(),
         })
     }
@@ -441,6 +450,8 @@ impl Backstore for Store {
 struct Closing {
     kind: Arc<Kind>,
     device: Pointer,
+    /// Given back when all is done.
+    _in_use: Option<InUse>,
 }
 
 impl Closing {
@@ -457,7 +468,8 @@ impl Closing {
 
 impl Drop for Store {
     fn drop(&mut self) {
-        let closing = Closing { kind: Arc::clone(&self.kind), device: self.device };
+        let closing =
+            Closing { kind: Arc::clone(&self.kind), device: self.device, _in_use: self.in_use.take() };
         if !command::is_completing() {
             return closing.run();
         }
