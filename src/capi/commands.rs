@@ -130,7 +130,7 @@ pub(super) fn enter(
         shard.slots.push(Box::new(Slot { generation: 0, command: None, request, pieces }));
     }
     let slot = &mut *shard.slots[at];
-    slot.generation = slot.generation.wrapping_add(1).max(1);
+    slot.generation += 1;
     let place = Place { shard: number, slot: at, depth: process.depth, generation: slot.generation };
     let token = place.token();
     slot.pieces = pieces;
@@ -148,7 +148,10 @@ fn leave(process: &Process, token: u64) -> Option<(Work, Arc<Disk>)> {
         return None;
     }
     let command = slot.command.take()?;
-    shard.free.push(u32::try_from(place.slot).unwrap_or(0));
+    // A slot that has had all its generations rests for ever, so that no token is used again.
+    if place.generation < u32::MAX {
+        shard.free.push(u32::try_from(place.slot).unwrap_or(0));
+    }
     Some(command)
 }
 
