@@ -24,8 +24,8 @@
 //! 2. A worker never waits for a socket; a connection's thread never waits for a medium.
 //! 3. Every admitted command is answered exactly once: a [`scsi::task::Task`] that is dropped answers.
 //!    `capi::interleavings` goes through the orders in which it can be completed, aborted, stopped and freed.
-//! 4. No lock is held across a call that can block. Order of locks: model, a device's state, its nexuses'
-//!    unit attentions, an outbox.
+//! 4. No lock is held across a call that can block. Order of locks: model, a device's holds, its state, its
+//!    nexuses' unit attentions, an outbox.
 //! 5. What `wire` has parsed is in range; no panic is reachable from a peer's bytes, and one in our code
 //!    costs its command (HARDWARE ERROR) or its connection, never the process.
 //! 6. The model is the only truth: files, sockets and the C API change it by [`model::Change`] and keep
@@ -45,7 +45,7 @@
 //!    CmdSN, and answers [`iscsi::action::Action::Command`].
 //! 3. [`scsi::target::admit`] finds the row in `scsi::ops`, checks the CDB's bits, reservations, unit
 //!    attentions, readiness and the range of blocks, and puts a [`scsi::task::Task`] into the unit's task
-//!    set.
+//!    set, where one that needs no data and no other thread begins at once.
 //! 4. [`scsi::execute::start`]: an older task in its way makes it wait there. Otherwise it runs at once if
 //!    the store never blocks, is tried at once if the blocks may be in memory, and goes to [`server::pool`]
 //!    if not.

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::iscsi::login_error::LoginStatus;
 use crate::scsi::counters::{BUCKETS, Figures, Times};
+use crate::scsi::sense::SenseKey;
 use crate::server::Server;
 use crate::server::sessions::Session;
 use crate::server::totals::FUNCTIONS;
@@ -20,25 +21,6 @@ use crate::server::totals::FUNCTIONS;
 pub const SERIES_LIMIT: usize = 512;
 /// Every so many buckets of a histogram are put together: powers of four of a microsecond are shown.
 const BUCKET_STEP: usize = 2;
-
-const SENSE_KEYS: [&str; 16] = [
-    "no_sense",
-    "recovered_error",
-    "not_ready",
-    "medium_error",
-    "hardware_error",
-    "illegal_request",
-    "unit_attention",
-    "data_protect",
-    "blank_check",
-    "vendor_specific",
-    "copy_aborted",
-    "aborted_command",
-    "reserved",
-    "volume_overflow",
-    "miscompare",
-    "completed",
-];
 
 /// A page in the making.
 struct Page {
@@ -213,7 +195,8 @@ fn nexuses(page: &mut Page, series: &[(String, Figures)]) {
     }
     page.family("scstu_check_conditions_total", "counter", "Commands that failed, by sense key.");
     for (labels, figures) in series {
-        for (key, count) in SENSE_KEYS.iter().zip(figures.sense_keys).filter(|(_, count)| *count > 0) {
+        for (number, count) in (0..).zip(figures.sense_keys).filter(|(_, count)| *count > 0) {
+            let key = SenseKey::of(number).words().to_ascii_lowercase().replace(' ', "_");
             page.sample(&format!("{labels},sense_key=\"{key}\""), count);
         }
     }

@@ -15,8 +15,8 @@ use crate::model::target::{
     map_rows,
 };
 use crate::model::{
-    Change, Configuration, Model, OBJECT_LIMIT, check_access, check_name, driver, exists, fresh, key,
-    latency, memory, missing, root, session, trace, unknown,
+    Change, Configuration, Model, OBJECT_LIMIT, check_access, check_name, check_name_within, driver, exists,
+    fresh, key, latency, memory, missing, root, session, trace, unknown,
 };
 use crate::names::{IscsiName, Pattern};
 use crate::scsi::lun::MAX_LUN;
@@ -339,11 +339,11 @@ impl<'m> Batch<'m> {
         name: &str,
         parameters: &[(String, String)],
     ) -> Result<(), Error> {
-        check_name("device", name)?;
-        if name.len() > device::NAME_LIMIT || name.contains('.') {
-            let limit = device::NAME_LIMIT;
-            let text = format!("\"{name}\" is no name of a device: at most {limit} characters, and no dot");
-            return Err(Error::invalid(text));
+        check_name_within("device", name, device::NAME_LIMIT)?;
+        if name.contains('.') {
+            return Err(Error::invalid(format!(
+                "\"{name}\" is no name of a device: there may be no dot in it"
+            )));
         }
         let handlers = self.model.handlers();
         // A rehearsal loads no library.

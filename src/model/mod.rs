@@ -530,8 +530,12 @@ fn attempt(effects: &[Effect]) -> Result<(), (usize, Error)> {
 }
 
 fn check_name(what: &str, name: &str) -> Result<(), Error> {
+    check_name_within(what, name, NAME_LIMIT)
+}
+
+fn check_name_within(what: &str, name: &str, limit: usize) -> Result<(), Error> {
     let fits = !name.is_empty()
-        && name.len() <= NAME_LIMIT
+        && name.len() <= limit
         && name != "."
         && name != ".."
         && name != "mgmt"
@@ -540,7 +544,7 @@ fn check_name(what: &str, name: &str) -> Result<(), Error> {
         return Ok(());
     }
     Err(Error::invalid(format!(
-        "\"{name}\" is no name of a {what}: 1 to {NAME_LIMIT} printable characters without blanks and /"
+        "\"{name}\" is no name of a {what}: 1 to {limit} printable characters without blanks and /"
     )))
 }
 
