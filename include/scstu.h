@@ -11,9 +11,19 @@
  * is allowed, scstu_error_call() the name of the call; both are the calling thread's own. Every pointer is
  * checked for NULL, every struct for its size. A failed call has changed nothing, unless it says so.
  *
- * Threads. All functions may be called from any thread, several at once, except from within callbacks as
- * each of these says; then they answer -EDEADLK. Callbacks run on threads of the instance, with all signals
- * blocked. They must not throw C++ exceptions and not longjmp() out.
+ * Threads. All functions may be called from any thread, several at once. Callbacks run on threads of the
+ * instance, with all signals blocked, or on the thread that calls. They must not throw C++ exceptions and not
+ * longjmp() out.
+ *
+ * Callbacks. From within one, its thread may call, with whatever handle, what this table says; the rest
+ * answers -EDEADLK at once and changes nothing. scstu_error(), scstu_error_call() and scstu_version() may be
+ * called from everywhere. Within two at once, the inner one counts, unless it is of the first kind.
+ *
+ *   functions passed to a call, as to scstu_list()   all, except scstu_free() with the handle of that call
+ *   scstu_options.event                              all, except scstu_stop(), scstu_free()
+ *   those of struct scstu_backstore_ops              scstu_complete()
+ *   scstu_options.log                                nothing
+ *   scstu_free_fn                                    nothing
  *
  * Fork. Threads do not come along with fork(), so the instances and commands of the parent are not the
  * child's: every call with one of them answers -ECHILD at once, and changes nothing. The child may make
@@ -309,7 +319,7 @@ struct scstu;
 
 /**
  * Releases a context of the program. Called exactly once, from any thread, when the context will not be used
- * any more. It must not call the library, except scstu_error() and scstu_version().
+ * any more. It must not call the library, except scstu_error(), scstu_error_call() and scstu_version().
  *
  * @param context the context
  *
@@ -745,7 +755,8 @@ typedef int (*scstu_description_fn)(void *context, const struct scstu_descriptio
  * Takes a log line.
  *
  * Called from any thread of the instance and from the threads that call it, several at once; whoever logs
- * waits for it, so it must be quick. It must not call the library, except scstu_error() and scstu_version().
+ * waits for it, perhaps with a lock held, so it must be quick. It must not call the library, except
+ * scstu_error(), scstu_error_call() and scstu_version().
  *
  * @param context what scstu_options.log_context says
  * @param level one of SCSTU_LOG_ERROR to SCSTU_LOG_TRACE
@@ -815,7 +826,7 @@ struct scstu_event {
  *
  * Called on a thread of the instance that does nothing else, one event after the other. It may take its time
  * (4096 events wait, more are dropped and counted) and may call the library, except scstu_stop() and
- * scstu_free().
+ * scstu_free(), of whatever instance.
  *
  * @param context what scstu_options.event_context says
  * @param event the event; valid during the call
@@ -1291,9 +1302,11 @@ int scstu_backstore_unregister(struct scstu *handle, const char *name);
  * @return 0, or
  * -ENOENT there is no such command: it is completed already, or never was one;
  * -EINVAL result is positive; the command is still to be completed;
- * -ECHILD the command was submitted before fork(): the parent is to complete it
+ * -ECHILD the command was submitted before fork(): the parent is to complete it;
+ * -EDEADLK called from within the log callback or one that releases a context; the command is still to be
+ * completed
  *
- * Thread-safe; from any thread and any callback.
+ * Thread-safe; from any thread, also from within the functions of a backstore.
  *
  * @since 0.1
  */
@@ -1516,7 +1529,7 @@ const char *scstu_version(void);
  * @return 0, or
  * -EINVAL a NULL pointer, a size that cannot be, a value out of its range;
  * -E2BIG the struct is longer than the library's and not zero there;
- * -EDEADLK called from a callback;
+ * -EDEADLK called from within a callback that must not, as the table at the top of this file says;
  * another negative errno of the state directory
  *
  * Thread-safe.
@@ -1538,7 +1551,7 @@ int scstu_new(const struct scstu_options *options,
  * -EALREADY it is started;
  * -EBUSY another thread is stopping it;
  * -ECHILD the handle was made before fork();
- * -EDEADLK called from a callback
+ * -EDEADLK called from within a callback that must not, as the table at the top of this file says
  *
  * Thread-safe.
  *
@@ -1563,7 +1576,7 @@ int scstu_start(struct scstu *handle);
  * -EINVAL the handle is NULL;
  * -EBADF the handle is freed, or never was one;
  * -ECHILD the handle was made before fork();
- * -EDEADLK called from a callback
+ * -EDEADLK called from within a callback that must not, as the table at the top of this file says
  *
  * Thread-safe; not from the event callback, whose instance it would wait for.
  *
@@ -1577,14 +1590,14 @@ int scstu_stop(struct scstu *handle,
  * released before this returns 0; nothing of the program's is called or used any more then.
  *
  * It waits 10 seconds for calls of other threads, for backstores and callbacks. The handle is no longer
- * valid for anything but scstu_free() when it begins.
+ * valid for anything but scstu_free() when it begins; with -EDEADLK it has not begun.
  *
  * @param handle the instance; NULL is no error
  * @return 0, or
  * -EBUSY functions or commands of the program are still out: complete them, then call again;
  * -EBADF the handle is freed, or never was one;
  * -ECHILD the handle was made before fork();
- * -EDEADLK called from a callback
+ * -EDEADLK called from within a callback, or a function that a call with this handle has called
  *
  * Thread-safe; not from the event callback, whose instance it would wait for.
  *

@@ -533,12 +533,14 @@ pub unsafe extern "C" fn scstu_backstore_unregister(handle: *mut scstu, name: *c
 /// @return 0, or
 /// -ENOENT there is no such command: it is completed already, or never was one;
 /// -EINVAL result is positive; the command is still to be completed;
-/// -ECHILD the command was submitted before fork(): the parent is to complete it
+/// -ECHILD the command was submitted before fork(): the parent is to complete it;
+/// -EDEADLK called from within the log callback or one that releases a context; the command is still to be
+/// completed
 ///
-/// Thread-safe; from any thread and any callback.
+/// Thread-safe; from any thread, also from within the functions of a backstore.
 ///
 /// @since 0.1
 #[unsafe(no_mangle)]
 pub extern "C" fn scstu_complete(token: u64, result: c_int) -> c_int {
-    call(c"scstu_complete", From::Anywhere, || commands::complete(token, result).map(|()| 0))
+    call(c"scstu_complete", From::Backstore, || commands::complete(token, result).map(|()| 0))
 }

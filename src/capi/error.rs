@@ -27,6 +27,8 @@ pub(super) enum Callback {
     Log,
     /// One of a backstore: others wait for its thread.
     Backstore,
+    /// One that releases a context: nobody knows where it is called.
+    Release,
 }
 
 /// From where a function may be called.
@@ -36,8 +38,8 @@ pub(super) enum From {
     Outside,
     /// Also from the callback that takes events.
     Event,
-    /// From anywhere.
-    Anywhere,
+    /// From wherever no lock can be held: also from the functions of a backstore.
+    Backstore,
 }
 
 /// Runs one of the host's functions.
@@ -59,10 +61,13 @@ pub(super) fn is_logging() -> bool {
 
 fn check(from: From) -> Result<(), Error> {
     let what = match (CALLBACK.get(), from) {
-        (Callback::None, _) | (_, From::Anywhere) | (Callback::Event, From::Event) => return Ok(()),
+        (Callback::None, _)
+        | (Callback::Event, From::Event | From::Backstore)
+        | (Callback::Backstore, From::Backstore) => return Ok(()),
         (Callback::Event, _) => "the event callback",
         (Callback::Log, _) => "the log callback",
         (Callback::Backstore, _) => "a backstore's function",
+        (Callback::Release, _) => "a function that releases a context",
     };
     Err(Error::new(libc::EDEADLK, format!("called from within {what}, which would wait for itself")))
 }

@@ -1,6 +1,7 @@
 //! Which instance a handle means. A handle is a number that looks like a pointer: it is looked up, never
 //! followed, and never used again, so that a wrong one is an error whatever the program did with it.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::c_int;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -157,12 +158,35 @@ fn find(handle: *const scstu) -> Result<Arc<Host>, Error> {
     }
 }
 
+thread_local! {
+    /// The handles of the calls that the thread is in: functions of the program may call again from within.
+    static INSIDE: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A call that the thread is in; ends when it is dropped, also by a panic.
+struct Inside;
+
+impl Inside {
+    fn of(handle: *const scstu) -> Self {
+        INSIDE.with_borrow_mut(|inside| inside.push(handle.addr()));
+        Inside
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        INSIDE.with_borrow_mut(|inside| inside.pop());
+    }
+}
+
 /// Runs `body` with the instance of a handle.
 pub(super) fn with(
     handle: *const scstu,
     body: impl FnOnce(&Host) -> Result<c_int, Error>,
 ) -> Result<c_int, Error> {
-    body(&*find(handle)?)
+    let host = find(handle)?;
+    let _inside = Inside::of(handle);
+    body(&host)
 }
 
 /// Ends an instance: stops it, waits until none of the program's functions is used, forgets the handle.
@@ -173,6 +197,11 @@ pub(super) fn free(handle: *mut scstu) -> Result<c_int, Error> {
     let (host, openings) = {
         let mut table = table_of(handle)?;
         let entry = table.get_mut(&handle.addr()).ok_or_else(bad)?;
+        if INSIDE.with_borrow(|inside| inside.contains(&handle.addr())) {
+            let text = "called from within a function that a call with this handle has called, and would wait \
+                        for that call";
+            return Err(Error::new(libc::EDEADLK, text));
+        }
         let state = std::mem::replace(&mut entry.state, State::Ending);
         (state, Arc::clone(&entry.openings))
     };

@@ -80,7 +80,7 @@ pub struct scstu_event {
 ///
 /// Called on a thread of the instance that does nothing else, one event after the other. It may take its time
 /// (4096 events wait, more are dropped and counted) and may call the library, except scstu_stop() and
-/// scstu_free().
+/// scstu_free(), of whatever instance.
 ///
 /// @param context what scstu_options.event_context says
 /// @param event the event; valid during the call
@@ -89,7 +89,7 @@ pub struct scstu_event {
 pub type scstu_event_fn = Option<unsafe extern "C" fn(context: *mut c_void, event: *const scstu_event)>;
 
 /// Releases a context of the program. Called exactly once, from any thread, when the context will not be used
-/// any more. It must not call the library, except scstu_error() and scstu_version().
+/// any more. It must not call the library, except scstu_error(), scstu_error_call() and scstu_version().
 ///
 /// @param context the context
 ///
@@ -254,7 +254,7 @@ fn new(options: &scstu_options) -> Result<*mut scstu, Error> {
 /// @return 0, or
 /// -EINVAL a NULL pointer, a size that cannot be, a value out of its range;
 /// -E2BIG the struct is longer than the library's and not zero there;
-/// -EDEADLK called from a callback;
+/// -EDEADLK called from within a callback that must not, as the table at the top of this file says;
 /// another negative errno of the state directory
 ///
 /// Thread-safe.
@@ -301,7 +301,7 @@ pub unsafe extern "C" fn scstu_new(options: *const scstu_options, out: *mut *mut
 /// -EALREADY it is started;
 /// -EBUSY another thread is stopping it;
 /// -ECHILD the handle was made before fork();
-/// -EDEADLK called from a callback
+/// -EDEADLK called from within a callback that must not, as the table at the top of this file says
 ///
 /// Thread-safe.
 ///
@@ -327,7 +327,7 @@ pub extern "C" fn scstu_start(handle: *mut scstu) -> c_int {
 /// -EINVAL the handle is NULL;
 /// -EBADF the handle is freed, or never was one;
 /// -ECHILD the handle was made before fork();
-/// -EDEADLK called from a callback
+/// -EDEADLK called from within a callback that must not, as the table at the top of this file says
 ///
 /// Thread-safe; not from the event callback, whose instance it would wait for.
 ///
@@ -344,14 +344,14 @@ pub extern "C" fn scstu_stop(handle: *mut scstu, drain_ms: u32) -> c_int {
 /// released before this returns 0; nothing of the program's is called or used any more then.
 ///
 /// It waits 10 seconds for calls of other threads, for backstores and callbacks. The handle is no longer
-/// valid for anything but scstu_free() when it begins.
+/// valid for anything but scstu_free() when it begins; with -EDEADLK it has not begun.
 ///
 /// @param handle the instance; NULL is no error
 /// @return 0, or
 /// -EBUSY functions or commands of the program are still out: complete them, then call again;
 /// -EBADF the handle is freed, or never was one;
 /// -ECHILD the handle was made before fork();
-/// -EDEADLK called from a callback
+/// -EDEADLK called from within a callback, or a function that a call with this handle has called
 ///
 /// Thread-safe; not from the event callback, whose instance it would wait for.
 ///

@@ -16,7 +16,8 @@ use crate::sys::thread::owner;
 /// Takes a log line.
 ///
 /// Called from any thread of the instance and from the threads that call it, several at once; whoever logs
-/// waits for it, so it must be quick. It must not call the library, except scstu_error() and scstu_version().
+/// waits for it, perhaps with a lock held, so it must be quick. It must not call the library, except
+/// scstu_error(), scstu_error_call() and scstu_version().
 ///
 /// @param context what scstu_options.log_context says
 /// @param level one of SCSTU_LOG_ERROR to SCSTU_LOG_TRACE
@@ -54,7 +55,7 @@ impl Drop for Context {
     fn drop(&mut self) {
         if let Some(free) = self.free {
             // SAFETY: the program gave both, and they are used for the last time.
-            within(Callback::Backstore, || unsafe { free(self.pointer) });
+            within(Callback::Release, || unsafe { free(self.pointer) });
         }
     }
 }

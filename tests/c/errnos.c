@@ -52,6 +52,15 @@ static int open_that_calls(void *context, const struct scstu_open *open, struct 
     return plain_open(context, open, disk);
 }
 
+static void log_that_completes(void *context, int level, const char *module, const char *message)
+{
+    (void)level;
+    (void)module;
+    (void)message;
+    if (!__atomic_fetch_add((int *)context, 1, __ATOMIC_SEQ_CST))
+        CASE(EDEADLK, scstu_complete, (1, 0));
+}
+
 static uint64_t token_of_parent;
 
 static void in_child(struct scstu *handle)
@@ -90,9 +99,18 @@ static void of_new(void)
         unsigned char more[8];
     } options;
     struct scstu *handle;
+    int lines = 0;
 
     memset(&options, 0, sizeof options);
     options.known.size = sizeof options;
+    options.known.log = log_that_completes;
+    options.known.log_context = &lines;
+    GOOD(scstu_new(&options.known, &handle));
+    GOOD(scstu_start(handle));
+    GOOD(scstu_listen(handle, "127.0.0.1:0", NULL, 0));
+    while (!__atomic_load_n(&lines, __ATOMIC_SEQ_CST))
+        usleep(1000);
+    GOOD(scstu_free(handle));
     options.more[0] = 1;
     CASE(E2BIG, scstu_new, (&options.known, &handle));
     options.more[0] = 0;

@@ -137,6 +137,20 @@ static inline int status_of(struct initiator *initiator)
     return -1;
 }
 
+/* Sends a command for LUN 0 with data of at most 8 KiB, and answers its status. */
+static inline int write_command(struct initiator *initiator, const unsigned char *cdb, const void *data,
+                                uint32_t bytes)
+{
+    unsigned char header[48] = { 0x01, 0xa1 };
+
+    put32(header + 16, initiator->tag++);
+    put32(header + 20, bytes);
+    put32(header + 24, initiator->cmd_sn++);
+    memcpy(header + 32, cdb, 16);
+    send_pdu(initiator, header, data, bytes);
+    return status_of(initiator);
+}
+
 /* READ (16) of so many blocks of 512 bytes. */
 static inline uint32_t read16(struct initiator *initiator, uint32_t lba, uint32_t blocks)
 {

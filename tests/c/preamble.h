@@ -11,9 +11,19 @@
  * is allowed, scstu_error_call() the name of the call; both are the calling thread's own. Every pointer is
  * checked for NULL, every struct for its size. A failed call has changed nothing, unless it says so.
  *
- * Threads. All functions may be called from any thread, several at once, except from within callbacks as
- * each of these says; then they answer -EDEADLK. Callbacks run on threads of the instance, with all signals
- * blocked. They must not throw C++ exceptions and not longjmp() out.
+ * Threads. All functions may be called from any thread, several at once. Callbacks run on threads of the
+ * instance, with all signals blocked, or on the thread that calls. They must not throw C++ exceptions and not
+ * longjmp() out.
+ *
+ * Callbacks. From within one, its thread may call, with whatever handle, what this table says; the rest
+ * answers -EDEADLK at once and changes nothing. scstu_error(), scstu_error_call() and scstu_version() may be
+ * called from everywhere. Within two at once, the inner one counts, unless it is of the first kind.
+ *
+ *   functions passed to a call, as to scstu_list()   all, except scstu_free() with the handle of that call
+ *   scstu_options.event                              all, except scstu_stop(), scstu_free()
+ *   those of struct scstu_backstore_ops              scstu_complete()
+ *   scstu_options.log                                nothing
+ *   scstu_free_fn                                    nothing
  *
  * Fork. Threads do not come along with fork(), so the instances and commands of the parent are not the
  * child's: every call with one of them answers -ECHILD at once, and changes nothing. The child may make
