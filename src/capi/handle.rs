@@ -198,8 +198,8 @@ pub(super) fn free(handle: *mut scstu) -> Result<c_int, Error> {
         let mut table = table_of(handle)?;
         let entry = table.get_mut(&handle.addr()).ok_or_else(bad)?;
         if INSIDE.with_borrow(|inside| inside.contains(&handle.addr())) {
-            let text = "called from within a function that a call with this handle has called, and would wait \
-                        for that call";
+            let text = "called from within a function that a call with this handle has called; it would wait \
+                        for itself";
             return Err(Error::new(libc::EDEADLK, text));
         }
         let state = std::mem::replace(&mut entry.state, State::Ending);

@@ -45,7 +45,8 @@ fn parameters(text: &str) -> Result<Vec<(&str, &str)>, Error> {
 /// @return 0, or
 /// -ENOENT there is no such handler;
 /// -EEXIST there is such a device;
-/// -EINVAL a NULL pointer, a name that cannot be, an unknown parameter, or a bad value;
+/// -EINVAL a NULL pointer, a name that cannot be, an unknown parameter, one that is given twice, or a bad
+/// value;
 /// -ENOSPC there are 65536 devices;
 /// -EBADF, -ECHILD, -EDEADLK as scstu_start(); another negative errno of opening the medium
 ///

@@ -374,7 +374,10 @@ impl DeviceObject {
         let (handler, name) = (Arc::clone(&config.handler), config.open.device.clone());
         let name = name.as_str();
         config.kept = store.filter(|_| !config.is_rehearsal).map(Kept::new);
-        for (name, value) in parameters {
+        for (at, (name, value)) in parameters.iter().enumerate() {
+            if parameters[..at].iter().any(|(known, _)| known == name) {
+                return Err(Error::invalid(format!("{name} is given twice")));
+            }
             let (row, _) = config.find(name).map_err(|error| Error::invalid(error.text))?;
             row.write(&mut config, value)?;
             config.given.insert(row.name);

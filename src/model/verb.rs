@@ -194,14 +194,16 @@ fn target(configuration: &Configuration, words: &mut Words<'_>) -> Result<Object
 fn lun(words: &mut Words<'_>) -> Result<(String, u16, bool), Error> {
     let device = words.wanted("the name of a device")?.to_owned();
     let lun = lun_number(words.wanted("the number of a LUN")?)?;
-    let mut read_only = false;
+    let mut read_only = None;
     for (name, value) in words.pairs()? {
         if !name.eq_ignore_ascii_case("read_only") {
             return Err(Error::invalid(format!("{name} is no parameter of a LUN; there is read_only")));
         }
-        read_only = crate::attr::Kind::Bool.parse(value)?.bool();
+        if read_only.replace(crate::attr::Kind::Bool.parse(value)?.bool()).is_some() {
+            return Err(Error::invalid("read_only is given twice"));
+        }
     }
-    Ok((device, lun, read_only))
+    Ok((device, lun, read_only.unwrap_or(false)))
 }
 
 fn replace(scope: &Scope, words: &mut Words<'_>, is_silent: bool) -> Result<Vec<Change>, Error> {
@@ -215,9 +217,6 @@ fn add_device(handler: &str, words: &mut Words<'_>) -> Result<Vec<Change>, Error
     for (name, value) in words.pairs()? {
         let row = device::ATTRIBUTES.iter().find(|row| row.name.eq_ignore_ascii_case(name));
         let name = row.map_or(name, |row| row.name);
-        if parameters.iter().any(|(known, _)| known == name) {
-            return Err(Error::invalid(format!("{name} is given twice")));
-        }
         parameters.push((name.to_owned(), value.to_owned()));
     }
     Ok(vec![Change::AddDevice { handler: handler.to_owned(), name, parameters }])
