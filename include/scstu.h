@@ -21,7 +21,7 @@
  *
  *   functions passed to a call, as to scstu_list()   all, except scstu_free() with the handle of that call
  *   scstu_options.event                              all, except scstu_stop(), scstu_free()
- *   those of struct scstu_backstore_ops              scstu_complete()
+ *   those of a backstore and its attributes          scstu_complete()
  *   scstu_options.log                                nothing
  *   scstu_free_fn                                    nothing
  *
@@ -56,6 +56,16 @@
  * User kind: the target answers with it, when the initiator asks it to prove itself. @since 0.1
  */
 #define SCSTU_USER_OUTGOING 2
+
+/**
+ * scstu_backstore_ops.attribute_count: the most there may be. @since 0.1
+ */
+#define SCSTU_ATTRIBUTE_LIMIT 32
+
+/**
+ * Longest value of a declared attribute in bytes, without its NUL. @since 0.1
+ */
+#define SCSTU_VALUE_LIMIT 1024
 
 /**
  * The version of struct scstu_backstore_ops that this header describes. @since 0.1
@@ -363,6 +373,19 @@ struct scstu_open {
    * SCSTU_OPEN_... together.
    */
   uint32_t flags;
+  /**
+   * Values of what the handler declares, in the order of scstu_backstore_ops.attributes: what was given,
+   * or the default; NULL for what the device tells. NULL when it declares nothing.
+   */
+  const char *const *values;
+  /**
+   * The same as numbers, as scstu_attribute.set has them.
+   */
+  const uint64_t *numbers;
+  /**
+   * Number of both: scstu_backstore_ops.attribute_count.
+   */
+  size_t value_count;
 };
 
 /**
@@ -450,6 +473,96 @@ struct scstu_request {
    * Number of buffers.
    */
   size_t iov_count;
+};
+
+/**
+ * A parameter or an attribute that the devices of a handler have beside those of all devices. Set everything
+ * to zero, then `size` to sizeof, then what is wanted.
+ *
+ * It shows up like any other: in the tree as a file of the device, in add_device, scst.conf, scstu_plan(),
+ * scstu_save() and scstu_describe(). What an administrator writes is checked before the handler learns of
+ * it.
+ *
+ * Its memory and all strings are copied by scstu_backstore_register() and may be changed or freed then. The
+ * library keeps each list of attributes until the process ends, once for all handlers and instances that
+ * declare the same.
+ *
+ * @since 0.1
+ */
+struct scstu_attribute {
+  /**
+   * sizeof(struct scstu_attribute).
+   */
+  size_t size;
+  /**
+   * Name: a small letter, then small letters, digits and _, 64 bytes at most. No other attribute of the
+   * device may have it, also none that all devices have.
+   */
+  const char *name;
+  /**
+   * SCSTU_TYPE_BOOL, SCSTU_TYPE_NUMBER, SCSTU_TYPE_SIGNED, SCSTU_TYPE_SIZE, SCSTU_TYPE_WORD or
+   * SCSTU_TYPE_TEXT.
+   */
+  uint32_t value_type;
+  /**
+   * One of SCSTU_CREATE_ONLY (a parameter: it may be given when the device is made, and not later),
+   * SCSTU_WRITABLE (it may be given then, and set at any time; needs set), SCSTU_READABLE (the device
+   * tells it; needs get). The value of the first two can be read as well.
+   */
+  uint32_t flags;
+  /**
+   * Least value of SCSTU_TYPE_NUMBER; of SCSTU_TYPE_SIGNED, as an int64_t; 0 for all others.
+   */
+  uint64_t minimum;
+  /**
+   * Greatest value of SCSTU_TYPE_NUMBER; of SCSTU_TYPE_SIGNED, as an int64_t; most bytes of
+   * SCSTU_TYPE_TEXT, 1 to SCSTU_VALUE_LIMIT; 0 for all others.
+   */
+  uint64_t maximum;
+  /**
+   * The words of SCSTU_TYPE_WORD, each of 1 to 64 printable characters without ; = " \ # { and }; NULL for
+   * all others.
+   */
+  const char *const *words;
+  /**
+   * Number of words, 1 to 64; 0 for all other types.
+   */
+  size_t word_count;
+  /**
+   * Value when nobody has set it, as an administrator would write it ("1M" will do for a size); NULL for
+   * 0, the first word or the empty text, but for a number that cannot be 0. Of what the device tells: what
+   * is shown while it is closed, and when get fails; NULL for the empty text.
+   */
+  const char *default_value;
+  /**
+   * What it means, in one line of at most 1024 printable ASCII characters; may be NULL.
+   */
+  const char *help;
+  /**
+   * Tells the value. Called on the thread that reads it, at once with other functions of the device, also
+   * if it has no SCSTU_DISK_CONCURRENT. Must not block: whoever reads the tree waits for it. Needed with
+   * SCSTU_READABLE, else NULL.
+   *
+   * @param device the handler's own, as scstu_disk.device says
+   * @param buffer gets the value, printable ASCII with a NUL at its end
+   * @param length bytes of buffer, SCSTU_VALUE_LIMIT + 1
+   * @return 0, or a negative errno
+   */
+  int (*get)(void *device, char *buffer, size_t length);
+  /**
+   * Learns of another value, which fits; one after the other with other functions of the device unless it
+   * has SCSTU_DISK_CONCURRENT. It is called on the thread that changes the configuration, while no other
+   * change is made; a device that is closed learns of it when it is opened. When something else of the
+   * same scstu_load() fails it is called again, with the value before. Needed with SCSTU_WRITABLE, else
+   * NULL.
+   *
+   * @param device the handler's own, as scstu_disk.device says
+   * @param value its text, as scstu_get() tells it; valid during the call
+   * @param number the same as a number: 0 or 1; bytes; of SCSTU_TYPE_SIGNED an int64_t; of a word its
+   * place in words, from 0; 0 of a text
+   * @return 0, or a negative errno, with which the change fails: everything stays as it was
+   */
+  int (*set)(void *device, const char *value, uint64_t number);
 };
 
 /**
@@ -651,6 +764,14 @@ struct scstu_backstore_ops {
    * @param token the command, as scstu_request.token says it
    */
   void (*cancel)(void *device, uint64_t token);
+  /**
+   * Parameters and attributes that devices have beside those of all devices; NULL for none. Copied.
+   */
+  const struct scstu_attribute *const *attributes;
+  /**
+   * Number of attributes, 0 to SCSTU_ATTRIBUTE_LIMIT.
+   */
+  size_t attribute_count;
 };
 
 /**
@@ -1228,17 +1349,18 @@ int scstu_remove_user(struct scstu *handle, const char *target, uint32_t kind, c
 /**
  * Registers a kind of backstore. Devices of it can then be added, with the parameters filename, size,
  * blocksize, read_only, nv_cache, write_through, thin_provisioned, rotational, removable, tst, active and
- * options; it appears in the tree as handlers/NAME.
+ * options, and those that the handler declares; it appears in the tree as handlers/NAME.
  *
  * @param handle the instance
  * @param ops the functions. Copied. Its context is released also when this fails, unless it could not be
  * read because of its size, or the handle is wrong
  * @return 0, or
- * -EEXIST there is a handler of this name;
- * -EINVAL a NULL pointer, a size that cannot be, a name that cannot be, functions that do not go together;
+ * -EEXIST there is a handler of this name, or it declares an attribute that all devices have;
+ * -EINVAL a NULL pointer, a size that cannot be, a name that cannot be, functions that do not go together,
+ * an attribute that cannot be;
  * -ENOTSUP another version;
  * -E2BIG the struct is longer than the library's and not zero there;
- * -ENOSPC there are 1024 handlers;
+ * -ENOSPC there are 1024 handlers, or the process has declared 1024 different lists of attributes;
  * -EBADF, -ECHILD, -EDEADLK as scstu_start()
  *
  * Thread-safe.

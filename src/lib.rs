@@ -76,9 +76,9 @@
 //! [`limits`] has those of the protocol, [`scsi::limits`] those of one command; the others stand where they
 //! act: [`server::LOGIN_LIMIT`], [`server::sessions::SESSION_LIMIT`], [`server::pool::STUCK_AFTER`],
 //! [`server::outbox::HIGH_WATER_BYTES`], [`backstore::buffer::LARGEST`], [`backstore::ram::MAX_BYTES`],
-//! [`scsi::lun::MAX_LUN`], [`scsi::reservation::REGISTRATION_LIMIT`], [`scsi::unit_attention::LIMIT`],
-//! [`model::OBJECT_LIMIT`], [`model::NAME_LIMIT`], [`mgmt::conf::FILE_LIMIT`],
-//! [`mgmt::control::CONNECTION_LIMIT`], [`mgmt::control::LINE_LIMIT`]. The memory for command data is one
+//! [`backstore::declared::ROW_LIMIT`], [`scsi::lun::MAX_LUN`], [`scsi::reservation::REGISTRATION_LIMIT`],
+//! [`scsi::unit_attention::LIMIT`], [`model::OBJECT_LIMIT`], [`model::NAME_LIMIT`],
+//! [`mgmt::conf::FILE_LIMIT`], [`mgmt::control::CONNECTION_LIMIT`], [`mgmt::control::LINE_LIMIT`]. The memory for command data is one
 //! pool with one budget, [`server::ServerOptions::buffer_budget`].
 #![doc = include_str!("tables.md")]
 #![warn(missing_docs)]

@@ -303,6 +303,7 @@ fn programs_of_yesterday_and_tomorrow_run() {
     let yesterday = [
         ("scstu_options", "log_level"),
         ("scstu_backstore_ops", "(*write_same)"),
+        ("scstu_attribute", "(*set)"),
         ("scstu_statistics", "idle_workers"),
         ("scstu_device_statistics", "operations"),
         // Those that the library fills.

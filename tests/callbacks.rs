@@ -17,7 +17,7 @@ use common::{Folder, run};
 const KINDS: [(&str, &str); 5] = [
     ("call", "functions passed to a call, as to scstu_list()"),
     ("event", "scstu_options.event"),
-    ("ops", "those of struct scstu_backstore_ops"),
+    ("ops", "those of a backstore and its attributes"),
     ("log", "scstu_options.log"),
     ("release", "scstu_free_fn"),
 ];
@@ -50,10 +50,13 @@ fn functions(header: &str) -> BTreeSet<&str> {
     answers.filter_map(|rest| rest.split('(').next()).collect()
 }
 
-/// The functions in struct scstu_backstore_ops.
+/// The functions in struct scstu_backstore_ops and struct scstu_attribute.
 fn members(header: &str) -> BTreeSet<String> {
-    let (_, rest) = header.split_once("\nstruct scstu_backstore_ops {").unwrap();
-    let (body, _) = rest.split_once("\n};").unwrap();
+    let body = |name: &str| {
+        let (_, rest) = header.split_once(&format!("\nstruct {name} {{")).unwrap();
+        rest.split_once("\n};").unwrap().0
+    };
+    let body = body("scstu_backstore_ops").to_owned() + body("scstu_attribute");
     let name = |line: &str| Some(line.split_once("(*")?.1.split_once(')')?.0.to_owned());
     body.lines().filter_map(name).collect()
 }

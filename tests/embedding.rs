@@ -29,6 +29,23 @@ fn ten_thousand_instances_leave_nothing_behind() {
     assert!(outcome.is_good(), "{:?}\n{}", outcome.status, outcome.text);
 }
 
+/// Once more with every byte looked at.
+#[test]
+fn what_a_handler_declares_is_like_what_all_devices_have() {
+    if !has_compiler("declared attributes") {
+        return;
+    }
+    let folder = Folder::new("declared");
+    let program = compile(&installed(&folder), "tests/c/declared.c", &["-Wno-unused-function"]);
+    let outcome = run(&mut Command::new(&program), LIMIT);
+    assert!(outcome.is_good(), "{:?}\n{}", outcome.status, outcome.text);
+    if !has_valgrind("declared attributes under valgrind") {
+        return;
+    }
+    let outcome = run(&mut valgrind(&program), LIMIT * 3);
+    assert!(outcome.is_good(), "{:?}\n{}", outcome.status, outcome.text);
+}
+
 #[test]
 fn the_process_stays_the_hosts() {
     if !has_compiler("what a host keeps") {

@@ -208,13 +208,41 @@ fn readmes_commands_for_the_examples_are_right() {
 #[test]
 fn async_backstore_completes_on_threads_of_its_own() {
     let Some(path) = example("async_backstore") else { return };
-    let mut program = Program::start(Command::new(path).arg("delay_us=200 threads=4 split=1"));
+    let mut program = Program::start(Command::new(path).arg("delay_us=200; threads=4; split_buffers=1"));
     let url = url(&mut program);
     for tests in ["SCSI.Read16", "SCSI.Write16", "SCSI.CompareAndWrite", "SCSI.WriteSame16", "SCSI.Unmap"] {
         suite(&url, tests);
     }
     let said = program.end();
     assert!(said.last().is_some_and(|line| line.ends_with(" 0 failed, 0 cancelled")), "{said:?}");
+}
+
+#[test]
+fn async_backstore_is_told_its_attributes() {
+    let Some(path) = example("async_backstore") else { return };
+    let refused = run(Command::new(&path).arg("threads=17"), LIMIT);
+    assert!(!refused.is_good() && refused.text.contains("threads: \"17\" is not a number from 1 to 16"));
+    let mut program = Program::start(Command::new(path).arg("threads=3"));
+    let url = url(&mut program);
+    let mut ask = |line: &str| {
+        program.write(&format!("{line}\n"));
+        program.line()
+    };
+    assert_eq!((ask("threads"), ask("completed_commands")), ("3".into(), "0".into()));
+    assert_eq!((ask("delay_us 50"), ask("delay_us")), ("50".into(), "50".into()));
+    let refusal = ask("delay_us 10000001");
+    assert!(refusal.ends_with("delay_us: \"10000001\" is not a number from 0 to 10000000"), "{refusal}");
+    assert!(ask("threads 4").contains("cannot be written"));
+    suite(&url, "SCSI.Read16.Simple");
+    let completed: u32 = ask("completed_commands").parse().unwrap();
+    assert!(completed > 0);
+    // From now on everything fails.
+    assert_eq!(ask("fail_every 1"), "1");
+    let mut command = Command::new("iscsi-test-cu");
+    let outcome = run(command.args(["-t", "SCSI.Read16.Simple", "-s"]).arg(&url), CLIENT_LIMIT);
+    assert!(outcome.text.contains("(0x03)"), "{}", outcome.text);
+    assert_eq!(ask("fail_every 0"), "0");
+    program.end();
 }
 
 #[test]

@@ -240,6 +240,16 @@ impl Gate {
         self.counted(self.store.resize(bytes))
     }
 
+    /// [`Backstore::attribute`].
+    pub fn attribute(&self, slot: usize) -> Result<String, BlockError> {
+        self.store.attribute(slot)
+    }
+
+    /// [`Backstore::set_attribute`].
+    pub fn set_attribute(&self, slot: usize, value: &str) -> Result<(), BlockError> {
+        self.store.set_attribute(slot, value)
+    }
+
     /// [`Backstore::resync`].
     pub fn resync(&self) -> Result<Geometry, BlockError> {
         self.counted(self.store.resync())

@@ -17,6 +17,7 @@ use std::fmt;
 use crate::backstore::io::Io;
 
 pub mod buffer;
+pub mod declared;
 pub mod file;
 pub mod gate;
 pub mod io;
@@ -301,6 +302,17 @@ pub trait Backstore: Send + Sync {
 
     /// Makes the medium `bytes` long where the store has a size of its own.
     fn resize(&self, _bytes: u64) -> Result<(), BlockError> {
+        Err(BlockError::Unsupported)
+    }
+
+    /// What the device tells of an attribute that its handler declares ([`declared`]), by its place. Must not
+    /// block: whoever reads the tree waits for it.
+    fn attribute(&self, _slot: usize) -> Result<String, BlockError> {
+        Err(BlockError::Unsupported)
+    }
+
+    /// An attribute that its handler declares has another value, which fits its row.
+    fn set_attribute(&self, _slot: usize, _value: &str) -> Result<(), BlockError> {
         Err(BlockError::Unsupported)
     }
 

@@ -8,7 +8,9 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use crate::attr::{Access, Attr};
 use crate::backstore::Backstore;
+use crate::backstore::declared::Declared;
 pub use crate::backstore::file::OpenError;
 use crate::backstore::file::{FileOptions, FileStore};
 use crate::backstore::mapped::MappedStore;
@@ -54,6 +56,8 @@ pub struct OpenRequest {
     pub cfgstring: String,
     /// Unit serial number.
     pub serial: String,
+    /// Values of what the handler declares, in the order of its rows.
+    pub declared: Vec<String>,
 }
 
 /// An open medium; `None` is an empty drive.
@@ -84,6 +88,8 @@ pub struct Handler {
     pub medium: Medium,
     /// Names of the parameters that it takes when a device is added.
     pub parameters: &'static [&'static str],
+    /// Parameters and attributes that only its devices have.
+    pub declared: &'static [Attr<Declared>],
     /// What can be said of a request before anything is opened.
     pub check: fn(&OpenRequest) -> Result<(), OpenError>,
     /// Opens a medium.
@@ -103,9 +109,23 @@ impl Handler {
             help: Cow::Owned(help.into()),
             medium: Medium::Disk,
             parameters: REGISTERED_PARAMETERS,
+            declared: &[],
             check: |_| Ok(()),
             opener: Opener::Registered(Arc::new(open)),
         }
+    }
+
+    /// The same with parameters and attributes of its own. Whether they make sense is seen when the handler
+    /// is added.
+    #[must_use]
+    pub fn declaring(self, rows: &'static [Attr<Declared>]) -> Self {
+        Handler { declared: rows, ..self }
+    }
+
+    /// Names of all that a new device may be given only then, or what a handler lists.
+    pub fn parameter_names(&self) -> impl Iterator<Item = &'static str> {
+        let own = self.declared.iter().filter(|row| row.access != Access::ReadOnly).map(|row| row.name);
+        self.parameters.iter().copied().chain(own)
     }
 
     /// Opens a medium; `Ok(None)` is an empty drive.
@@ -266,6 +286,7 @@ pub static OF_TCMU_RUNNER: Handler = Handler {
     ),
     medium: Medium::Disk,
     parameters: CFGSTRING_PARAMETERS,
+    declared: &[],
     check: |_| Ok(()),
     opener: Opener::Function(|_| Err(OpenError::new(libc::ENOEXEC, "no handler is named so"))),
 };
@@ -292,6 +313,7 @@ pub static HANDLERS: &[Handler] = &[
         help: Cow::Borrowed("a CD-ROM drive whose medium is an image file"),
         medium: Medium::CdRom,
         parameters: &["filename", "tst"],
+        declared: &[],
         check: |_| Ok(()),
         opener: Opener::Function(open_cdrom),
     },
@@ -312,6 +334,7 @@ pub static HANDLERS: &[Handler] = &[
             "thin_provisioned",
             "active",
         ],
+        declared: &[],
         check: check_file,
         opener: Opener::Function(|request| open_file(&OpenRequest { o_direct: true, ..request.clone() })),
     },
@@ -333,6 +356,7 @@ pub static HANDLERS: &[Handler] = &[
             "thin_provisioned",
             "active",
         ],
+        declared: &[],
         check: check_file,
         opener: Opener::Function(open_file),
     },
@@ -341,6 +365,7 @@ pub static HANDLERS: &[Handler] = &[
         help: Cow::Borrowed("stores nothing and reads zeros, for measurements"),
         medium: Medium::Disk,
         parameters: &["size", COMMON[0], COMMON[1], COMMON[2], COMMON[3], COMMON[4], "dummy"],
+        declared: &[],
         check: |request| null_size(request).map(drop),
         opener: Opener::Function(open_null),
     },
@@ -360,6 +385,7 @@ pub static HANDLERS: &[Handler] = &[
             COMMON[4],
             "thin_provisioned",
         ],
+        declared: &[],
         check: |request| ram_size(request).map(drop),
         opener: Opener::Function(open_ram),
     },

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use libc::iovec;
 
 use crate::backstore::registry::{Handler, InUse, OpenError, OpenRequest, Opened};
+use crate::capi::attribute::{Values, declared, scstu_attribute};
 use crate::capi::commands;
 use crate::capi::disk::{Disk, Kind};
 use crate::capi::error::{Callback, From, call, within};
@@ -86,6 +87,13 @@ pub struct scstu_open {
     pub block_size: u32,
     /// SCSTU_OPEN_... together.
     pub flags: u32,
+    /// Values of what the handler declares, in the order of scstu_backstore_ops.attributes: what was given,
+    /// or the default; NULL for what the device tells. NULL when it declares nothing.
+    pub values: *const *const c_char,
+    /// The same as numbers, as scstu_attribute.set has them.
+    pub numbers: *const u64,
+    /// Number of both: scstu_backstore_ops.attribute_count.
+    pub value_count: usize,
 }
 
 /// A device that open has opened. The library sets everything to zero, and `size`; open fills the rest.
@@ -324,6 +332,10 @@ pub struct scstu_backstore_ops {
     /// @param device the handler's own, as scstu_disk.device says
     /// @param token the command, as scstu_request.token says it
     pub cancel: Option<unsafe extern "C" fn(device: *mut c_void, token: u64)>,
+    /// Parameters and attributes that devices have beside those of all devices; NULL for none. Copied.
+    pub attributes: *const *const scstu_attribute,
+    /// Number of attributes, 0 to SCSTU_ATTRIBUTE_LIMIT.
+    pub attribute_count: usize,
 }
 
 // SAFETY: repr(C), `size` first; numbers, pointers and optional functions may all be zero.
@@ -384,6 +396,8 @@ fn open(kind: &Arc<Kind>, request: &OpenRequest) -> Opened {
     ] {
         flags |= if is_set { flag } else { 0 };
     }
+    let values = Values::new(kind.attributes.rows, &request.declared);
+    let count = values.pointers.len();
     let open = scstu_open {
         size: size_of::<scstu_open>(),
         device: device.as_ptr(),
@@ -392,6 +406,9 @@ fn open(kind: &Arc<Kind>, request: &OpenRequest) -> Opened {
         bytes: request.size.unwrap_or(0),
         block_size: request.blocksize.unwrap_or(0),
         flags,
+        values: if count == 0 { std::ptr::null() } else { values.pointers.as_ptr() },
+        numbers: if count == 0 { std::ptr::null() } else { values.numbers.as_ptr() },
+        value_count: count,
     };
     // SAFETY: all zeros are valid, as `Growing` says.
     let mut disk: scstu_disk = unsafe { std::mem::zeroed() };
@@ -414,17 +431,18 @@ fn open(kind: &Arc<Kind>, request: &OpenRequest) -> Opened {
 
 /// Registers a kind of backstore. Devices of it can then be added, with the parameters filename, size,
 /// blocksize, read_only, nv_cache, write_through, thin_provisioned, rotational, removable, tst, active and
-/// options; it appears in the tree as handlers/NAME.
+/// options, and those that the handler declares; it appears in the tree as handlers/NAME.
 ///
 /// @param handle the instance
 /// @param ops the functions. Copied. Its context is released also when this fails, unless it could not be
 /// read because of its size, or the handle is wrong
 /// @return 0, or
-/// -EEXIST there is a handler of this name;
-/// -EINVAL a NULL pointer, a size that cannot be, a name that cannot be, functions that do not go together;
+/// -EEXIST there is a handler of this name, or it declares an attribute that all devices have;
+/// -EINVAL a NULL pointer, a size that cannot be, a name that cannot be, functions that do not go together,
+/// an attribute that cannot be;
 /// -ENOTSUP another version;
 /// -E2BIG the struct is longer than the library's and not zero there;
-/// -ENOSPC there are 1024 handlers;
+/// -ENOSPC there are 1024 handlers, or the process has declared 1024 different lists of attributes;
 /// -EBADF, -ECHILD, -EDEADLK as scstu_start()
 ///
 /// Thread-safe.
@@ -450,8 +468,12 @@ pub unsafe extern "C" fn scstu_backstore_register(
             check_name(name)?;
             // SAFETY: as above.
             let help = unsafe { crate::capi::text::optional(ops.help, "help") }?.unwrap_or("");
-            let kind = Arc::new(Kind { name: name.to_owned(), ops, context });
+            // SAFETY: the program vouches for what it declares.
+            let attributes = unsafe { declared(process::own_or_new(), &ops) }?;
+            let rows = attributes.rows;
+            let kind = Arc::new(Kind { name: name.to_owned(), ops, attributes, context });
             let handler = Handler::registered(name, help, move |request| open(&kind, request));
+            let handler = handler.declaring(rows);
             host.instance.register(handler).map(|()| 0)
         })
     })

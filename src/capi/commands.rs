@@ -11,7 +11,7 @@ use libc::iovec;
 use crate::backstore::BlockError;
 use crate::backstore::io::{Io, Operation, Waiter};
 use crate::capi::backstore::scstu_request;
-use crate::capi::disk::{Disk, Pieces, completed, request};
+use crate::capi::disk::{Disk, Pieces, outcome, request};
 use crate::capi::process::{self, Process};
 use crate::model::Error;
 use crate::sys::interleave::until;
@@ -195,6 +195,6 @@ pub(super) fn complete(token: u64, result: c_int) -> Result<(), Error> {
         return Err(process::of_an_ancestor());
     }
     let command = leave(process, token).ok_or_else(missing)?;
-    end(command, completed(result));
+    end(command, outcome(result));
     Ok(())
 }

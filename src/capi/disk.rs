@@ -10,6 +10,7 @@ use log::warn;
 use crate::backstore::io::{Io, Operation, Waiter};
 use crate::backstore::registry::OpenError;
 use crate::backstore::{Backstore, BlockError, Capabilities, Geometry};
+use crate::capi::attribute::Attributes;
 use crate::capi::backstore::{
     SCSTU_DISK_CONCURRENT, SCSTU_DISK_NEVER_BLOCKS, SCSTU_DISK_READ_ONLY, SCSTU_DISK_SPLIT_BUFFERS,
     SCSTU_DISK_UNMAP, SCSTU_DISK_UNMAP_READS_ZERO, SCSTU_DISK_VOLATILE_CACHE, SCSTU_MISCOMPARE,
@@ -27,6 +28,7 @@ const CLOSE_STACK_BYTES: usize = 256 << 10;
 pub(super) struct Kind {
     pub(super) name: String,
     pub(super) ops: scstu_backstore_ops,
+    pub(super) attributes: Attributes,
     pub(super) context: Context,
 }
 
@@ -62,7 +64,7 @@ pub(super) struct Disk {
 }
 
 /// What a function of the handler has answered.
-fn outcome(result: c_int) -> Result<(), BlockError> {
+pub(super) fn outcome(result: c_int) -> Result<(), BlockError> {
     match result.saturating_neg() {
         0 => Ok(()),
         libc::ENOSPC | libc::EDQUOT => Err(BlockError::NoSpace),
@@ -71,11 +73,6 @@ fn outcome(result: c_int) -> Result<(), BlockError> {
         errno if errno > 0 => Err(BlockError::Io(errno)),
         _ => Err(BlockError::Io(libc::EIO)),
     }
-}
-
-/// As [`outcome`], for what scstu_complete() is given.
-pub(super) fn completed(result: c_int) -> Result<(), BlockError> {
-    outcome(result)
 }
 
 fn writable(data: &mut [u8]) -> iovec {
@@ -408,6 +405,14 @@ impl Backstore for Disk {
         outcome(self.run(|device| unsafe { resize(device, bytes) }))?;
         self.bytes.store(bytes, Ordering::Relaxed);
         Ok(())
+    }
+
+    fn attribute(&self, slot: usize) -> Result<String, BlockError> {
+        self.kind.attributes.get(slot, self.device.0)
+    }
+
+    fn set_attribute(&self, slot: usize, value: &str) -> Result<(), BlockError> {
+        self.run(|device| self.kind.attributes.set(slot, device, value))
     }
 
     fn resync(&self) -> Result<Geometry, BlockError> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::backstore::buffer::BufferPool;
 use crate::backstore::gate::Gate;
+use crate::capi::attribute::Attributes;
 use crate::capi::backstore::{
     SCSTU_BACKSTORE_VERSION, SCSTU_DISK_CONCURRENT, SCSTU_READ, SCSTU_WRITE, scstu_backstore_ops,
     scstu_complete, scstu_disk, scstu_request,
@@ -267,7 +268,12 @@ fn ops(context: *mut c_void) -> scstu_backstore_ops {
 fn device(fake: &Arc<Fake>, openings: &Arc<Openings>, dispatch: &Arc<dyn Dispatch>) -> Arc<Device> {
     let pointer: *mut c_void = Arc::as_ptr(fake).cast_mut().cast();
     let context = Context::new(pointer, None, Some(Opening::new(openings)));
-    let kind = Arc::new(Kind { name: "fake".to_owned(), ops: ops(pointer), context });
+    let kind = Arc::new(Kind {
+        name: "fake".to_owned(),
+        ops: ops(pointer),
+        attributes: Attributes::default(),
+        context,
+    });
     let opened = scstu_disk {
         device: pointer,
         bytes: 64 * 512,

@@ -12,6 +12,7 @@
 #![allow(non_camel_case_types)] // The names are those of the header.
 
 pub mod access;
+pub mod attribute;
 pub mod backstore;
 mod commands;
 pub mod configure;

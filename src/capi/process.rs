@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering};
 
-use crate::capi::{commands, handle, log};
+use crate::capi::{attribute, commands, handle, log};
 use crate::model::Error;
 use crate::sys::process::Birthmark;
 
@@ -18,6 +18,7 @@ pub(super) struct Process {
     pub(super) handles: handle::Table,
     pub(super) commands: commands::Table,
     pub(super) sinks: log::Sinks,
+    pub(super) lists: attribute::Lists,
 }
 
 /// That of this process, or of the ancestor that last had an instance. Never freed: threads may be in it, and
@@ -41,6 +42,7 @@ fn replace(old: Option<&'static Process>) -> &'static Process {
         handles: handle::Table::default(),
         commands: commands::Table::default(),
         sinks: log::Sinks::default(),
+        lists: attribute::Lists::default(),
     }));
     let expected = old.map_or(std::ptr::null_mut(), |old| std::ptr::from_ref(old).cast_mut());
     match CURRENT.compare_exchange(expected, new, Ordering::AcqRel, Ordering::Acquire) {

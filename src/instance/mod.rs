@@ -35,6 +35,7 @@ use crate::backstore::registry::{Handler, InUse};
 use crate::mgmt::isns::client::Timing;
 use crate::mgmt::isns::registrar::Registrar;
 use crate::mgmt::tree::Tree;
+use crate::model::device::check_declared;
 use crate::model::{Change, Error, Model, Object};
 use crate::notice::Notice;
 use crate::scsi::device::{Device, Dispatch};
@@ -315,8 +316,10 @@ impl Instance {
         self.model.set_portals(self.server.addresses());
     }
 
-    /// Adds a kind of backstore. EEXIST when there is one of this name.
+    /// Adds a kind of backstore. EEXIST when there is one of this name, or it declares an attribute that all
+    /// devices have; EINVAL when what it declares cannot be.
     pub fn register(&self, handler: Handler) -> Result<(), Error> {
+        check_declared(&handler)?;
         self.model.handlers().add(handler).map_err(|error| Error::new(error.errno, error.text))
     }
 

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use crate::attr::{Access, Attr, Error};
+use crate::attr::{Access, Error};
 use crate::backstore::Capabilities;
+use crate::backstore::declared::Declared;
 use crate::backstore::gate::Gate;
 use crate::backstore::registry::{Handler, Medium, OpenRequest};
 use crate::model::effect::{Effect, Pending};
@@ -22,7 +23,9 @@ use crate::scsi::reservation::Reservations;
 use crate::scsi::sense::Sense;
 
 mod attributes;
+mod row;
 pub use attributes::ATTRIBUTES;
+pub use row::{Row, check_declared};
 
 /// Longest name of a device in bytes (SCST 1.3.2).
 pub const NAME_LIMIT: usize = 64;
@@ -56,6 +59,10 @@ pub struct DeviceConfig {
     pub pr_file_name: Option<PathBuf>,
     /// Where its state is kept.
     kept: Option<Arc<Kept>>,
+    /// What its handler declares.
+    declared: Declared,
+    /// The medium as it will be when what is pending is done.
+    gate: Weak<Gate>,
     /// Names of the attributes that somebody has set.
     pub given: BTreeSet<&'static str>,
     /// Closed because of the access state, though `active`.
@@ -145,6 +152,8 @@ impl DeviceConfig {
         DeviceConfig {
             bind_alua_state: handler.name == "vdisk_blockio",
             threads_num: handler_threads(&handler),
+            declared: Declared::new(handler.declared),
+            gate: Weak::new(),
             handler,
             open: OpenRequest { device: name.to_owned(), ..OpenRequest::default() },
             settings: Settings { identity, ..Settings::default() },
@@ -170,14 +179,14 @@ impl DeviceConfig {
     }
 
     /// The row of an attribute that this device has, and who may write it.
-    pub fn find(&self, name: &str) -> Result<(&'static Attr<DeviceConfig>, Access), Error> {
-        let has = |row: &'static Attr<DeviceConfig>| Some((row, (row.here)(self, row.access)?));
+    pub fn find(&self, name: &str) -> Result<(Row, Access), Error> {
+        let has = |row: Row| Some((row, row.access(self)?));
         if name.starts_with("dif_") {
             let text = format!("{name}: T10 protection information is not supported; leave it out");
             return Err(Error::new(libc::EOPNOTSUPP, text));
         }
-        ATTRIBUTES.iter().find(|row| row.name == name).and_then(has).ok_or_else(|| {
-            let known: Vec<&str> = ATTRIBUTES.iter().filter_map(has).map(|(row, _)| row.name).collect();
+        self.rows().find(|row| row.name() == name).and_then(has).ok_or_else(|| {
+            let known: Vec<&str> = self.rows().filter_map(has).map(|(row, _)| row.name()).collect();
             let text =
                 format!("{} has no attribute {name}; there are {}", self.handler.name, known.join(", "));
             Error::new(libc::ENOENT, text)
@@ -200,7 +209,8 @@ impl DeviceConfig {
             return Ok(None);
         }
         let serial = self.settings.identity.usn.clone();
-        let request = OpenRequest { serial, ..self.open.clone() };
+        let declared = self.declared.texts().to_vec();
+        let request = OpenRequest { serial, declared, ..self.open.clone() };
         let store = self.handler.open(&request).map_err(|error| Error::new(error.errno, error.text))?;
         Ok(store.map(|store| Arc::new(Gate::new(store))))
     }
@@ -250,6 +260,7 @@ impl DeviceConfig {
     /// The backing store of a disk opens or closes.
     fn change_medium(&mut self, gate: Option<Arc<Gate>>) {
         self.settings.thin_provisioned = self.is_thin(gate.as_deref());
+        self.gate = gate.as_ref().map_or_else(Weak::new, Arc::downgrade);
         self.after(|device| Effect::Medium { device, gate, absent: MediumState::Closed });
     }
 
@@ -380,11 +391,12 @@ impl DeviceObject {
             }
             let (row, _) = config.find(name).map_err(|error| Error::invalid(error.text))?;
             row.write(&mut config, value)?;
-            config.given.insert(row.name);
+            config.given.insert(row.name());
         }
         config.check()?;
         let gate = config.opened()?;
         config.settings.thin_provisioned = config.is_thin(gate.as_deref());
+        config.gate = gate.as_ref().map_or_else(Weak::new, Arc::downgrade);
         let is_drive = handler.medium == Medium::CdRom;
         let device_type = match (handler.medium, &gate) {
             (Medium::CdRom, _) => DeviceType::CdRom,
@@ -428,7 +440,7 @@ impl DeviceObject {
         crate::model::check_access(access, name)?;
         let before = self.config.settings.clone();
         row.write(&mut self.config, value)?;
-        self.config.given.insert(row.name);
+        self.config.given.insert(row.name());
         Ok(self.effects(&before))
     }
 
@@ -437,11 +449,11 @@ impl DeviceObject {
         let (row, access) = self.config.find(name)?;
         crate::model::check_access(access, name)?;
         let before = self.config.settings.clone();
-        let value = (row.get)(fresh);
+        let value = row.get(fresh);
         // An empty drive shows a word for nothing.
-        let value = if row.name == "filename" && value == row.default { "" } else { &value };
+        let value = if row.name() == "filename" && value == row.default() { "" } else { &value };
         row.write(&mut self.config, value)?;
-        self.config.given.remove(row.name);
+        self.config.given.remove(row.name());
         Ok(self.effects(&before))
     }
 

@@ -22,6 +22,8 @@ use crate::scsi::sense::Sense;
 pub(super) enum Effect {
     /// The backing store gets another size. May fail.
     Resize { device: Arc<Device>, bytes: u64 },
+    /// An attribute that the handler declares has another value. May fail.
+    Declared { gate: Arc<Gate>, slot: usize, name: &'static str, before: String, now: String },
     /// The size of the backing store is read again. May fail.
     Resync(Arc<Device>),
     /// The backing store is flushed: last, when nobody waits for this list any more but who has made it. May
@@ -110,6 +112,11 @@ impl Effect {
                 let before = geometry.blocks * u64::from(geometry.block_size);
                 gate.resize(*bytes).map_err(|error| store_error("size", error))?;
                 Ok(Some(Effect::Resize { device: Arc::clone(device), bytes: before }))
+            }
+            Effect::Declared { gate, slot, name, before, now } => {
+                gate.set_attribute(*slot, now).map_err(|error| store_error(name, error))?;
+                let (gate, before, now) = (Arc::clone(gate), now.clone(), before.clone());
+                Ok(Some(Effect::Declared { gate, slot: *slot, name, before, now }))
             }
             Effect::Resync(device) => {
                 let Some(gate) = device.gate() else { return Ok(None) };

@@ -211,6 +211,7 @@ fn replace(scope: &Scope, words: &mut Words<'_>, is_silent: bool) -> Result<Vec<
     Ok(vec![Change::ReplaceLun { scope: scope.clone(), lun, device, read_only, is_silent }])
 }
 
+/// Names of common attributes are taken in any case, as SCST does.
 fn add_device(handler: &str, words: &mut Words<'_>) -> Result<Vec<Change>, Error> {
     let name = words.wanted("the name of a device")?.to_owned();
     let mut parameters: Vec<(String, String)> = Vec::new();
@@ -320,7 +321,7 @@ fn told(handler: &Handler) -> Vec<&'static str> {
         Medium::Disk if is_own && has_file => "size",
         Medium::Disk | Medium::Passed => "",
     };
-    let mut told: Vec<&str> = handler.parameters.iter().copied().filter(|name| *name != hidden).collect();
+    let mut told: Vec<&str> = handler.parameter_names().filter(|name| *name != hidden).collect();
     if let Some(size) = told.iter().position(|name| *name == "size") {
         told.insert(size + 1, "size_mb");
     }

@@ -118,6 +118,8 @@ impl View<'_> {
             Object::Device(name) => {
                 let device = configuration.devices.get(name).ok_or_else(gone)?;
                 visitor.rows(device::ATTRIBUTES, &device.config);
+                let (rows, declared) = device.config.declared();
+                visitor.rows(rows, &declared);
             }
             Object::Iscsi => {
                 visitor.rows(driver::ATTRIBUTES, &configuration.driver);

@@ -139,6 +139,21 @@ int main(void)
 #endif
     ops.open = open_one;
 #ifndef OLD
+    struct scstu_attribute attribute;
+    const struct scstu_attribute *const attributes[] = { &attribute };
+
+    memset(&attribute, 0, sizeof attribute);
+    attribute.size = sizeof attribute;
+    attribute.name = "speed";
+    attribute.value_type = SCSTU_TYPE_BOOL;
+    attribute.flags = SCSTU_CREATE_ONLY;
+    ops.attributes = attributes;
+    ops.attribute_count = 1;
+#ifdef TOMORROW
+    attribute.tomorrow[3] = 1;
+    EXPECT(E2BIG, scstu_backstore_register, (handle, &ops), "scstu_attribute has");
+    attribute.tomorrow[3] = 0;
+#endif
     ops.submit = submit_one;
     ops.flush = NULL;
 #endif

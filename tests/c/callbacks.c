@@ -178,6 +178,22 @@ static int on_resize(void *device, uint64_t bytes)
     return 0;
 }
 
+static int on_get(void *device, char *buffer, size_t length)
+{
+    (void)device;
+    snprintf(buffer, length, "x");
+    go_through("ops", "get");
+    return 0;
+}
+
+static int on_set(void *device, const char *value, uint64_t number)
+{
+    (void)device;
+    TRUE(number == 1 && !strcmp(value, "1"));
+    go_through("ops", "set");
+    return 0;
+}
+
 static uint64_t kept;
 
 static int on_submit(void *device, const struct scstu_request *request)
@@ -318,9 +334,18 @@ static void of_blocking_backstores(void)
                                compare[16] = { 0x89, [13] = 1 }, flush[16] = { 0x91 },
                                unmap[16] = { 0x42, [8] = 24 };
     static const unsigned char blocks[1024], ranges[24] = { 0, 22, 0, 16, [19] = 1 };
+    static const struct scstu_attribute
+        told = { .size = sizeof told, .name = "told", .value_type = SCSTU_TYPE_TEXT, .maximum = 9,
+                 .flags = SCSTU_READABLE, .get = on_get },
+        learnt = { .size = sizeof learnt, .name = "learnt", .value_type = SCSTU_TYPE_BOOL,
+                   .flags = SCSTU_WRITABLE, .set = on_set };
+    static const struct scstu_attribute *const attributes[] = { &told, &learnt };
     struct scstu_backstore_ops ops = plain();
     struct initiator initiator;
+    char value[16];
 
+    ops.attributes = attributes;
+    ops.attribute_count = 2;
     ops.open = on_open;
     ops.close = on_close;
     ops.read = on_read;
@@ -345,6 +370,8 @@ static void of_blocking_backstores(void)
     TRUE(status_of(&initiator) == 0);
     GOOD(scstu_resync_device(own, "disk", NULL));
     GOOD(scstu_resize_device(own, "disk", 2 << 20));
+    GOOD(scstu_get(own, "devices/disk/told", value, sizeof value, NULL));
+    GOOD(scstu_set(own, "devices/disk/learnt", "1"));
     ended(&initiator);
 }
 

@@ -21,7 +21,7 @@
  *
  *   functions passed to a call, as to scstu_list()   all, except scstu_free() with the handle of that call
  *   scstu_options.event                              all, except scstu_stop(), scstu_free()
- *   those of struct scstu_backstore_ops              scstu_complete()
+ *   those of a backstore and its attributes          scstu_complete()
  *   scstu_options.log                                nothing
  *   scstu_free_fn                                    nothing
  *

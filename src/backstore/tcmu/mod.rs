@@ -58,6 +58,7 @@ fn handler(kind: &Arc<Kind>, in_use: Option<&InUse>) -> Handler {
         help: Cow::Owned(kind.help()),
         medium: if takes_blocks { Medium::Disk } else { Medium::Passed },
         parameters: CFGSTRING_PARAMETERS,
+        declared: &[],
         check: |_| Ok(()),
         opener: Opener::Registered(Arc::new(move |request| open::open(&own, request, in_use.clone()))),
     }
@@ -85,6 +86,7 @@ pub fn unloaded(library: &Path) -> Option<Handler> {
         // Both that are known by another name take commands as they are.
         medium: if other.is_some() { Medium::Passed } else { Medium::Disk },
         parameters: CFGSTRING_PARAMETERS,
+        declared: &[],
         check: |_| Ok(()),
         opener: Opener::Library(library.to_owned()),
     })

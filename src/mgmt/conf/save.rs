@@ -13,7 +13,7 @@ use std::path::Path;
 use crate::attr::{Access, Attr};
 use crate::mgmt::conf::parse::Node;
 use crate::mgmt::conf::write;
-use crate::model::device::{ATTRIBUTES, DeviceObject};
+use crate::model::device::{DeviceObject, Row};
 use crate::model::device_group::{DeviceGroup, GROUP_ATTRIBUTES, MEMBER_ATTRIBUTES, Member, TargetGroup};
 use crate::model::store::{DirectoryStore, FileStore, Files};
 use crate::model::target::{
@@ -74,14 +74,17 @@ fn handlers(configuration: &Configuration) -> Vec<Node> {
 /// What can be given only when the device is made is saved too, but for the size of a file: the file has it.
 fn device(name: &str, object: &DeviceObject) -> Node {
     let config = &object.config;
-    let is_saved = |row: &&Attr<_>| match (row.here)(config, row.access) {
+    let handler = &object.handler;
+    let is_saved = |row: &Row| match row.access(config) {
         Some(Access::ReadWrite) => row.is_key(config),
         Some(Access::CreateOnly) => {
-            row.is_key(config) && row.name != "size" && object.handler.parameters.contains(&row.name)
+            row.is_key(config)
+                && row.name() != "size"
+                && handler.parameter_names().any(|name| name == row.name())
         }
         _ => false,
     };
-    let saved = ATTRIBUTES.iter().filter(is_saved).map(|row| Node::line(row.name, [&(row.get)(config)]));
+    let saved = config.rows().filter(is_saved).map(|row| Node::line(row.name(), [&row.get(config)]));
     Node::section("DEVICE", [name], sorted(saved.collect()))
 }
 

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::attr::{Access, Attr};
+use crate::attr::Access;
 use crate::mgmt::conf::parse::{Node, parse};
 use crate::mgmt::conf::plan::{Mode, Planner, When, line, unknown, value};
 use crate::mgmt::conf::{Error, Place};
-use crate::model::device::{ATTRIBUTES, DeviceObject};
+use crate::model::device::{DeviceObject, Row};
 use crate::model::{Change, Object};
 
 /// Which line of a new device an error is about: its text begins with the attribute's name, or says that
@@ -92,16 +92,19 @@ impl Planner<'_> {
                 .config
                 .find(&attribute.name)
                 .map_err(|error| Error { errno: error.errno, ..attribute.wrong(error.text) })?;
-            let before = (row.get)(&now.config);
+            let before = row.get(&now.config);
             let value = value(attribute)?;
-            if access == Access::WriteOnly {
-                return Err(attribute.wrong(format!("{} is an order and no setting", row.name)));
+            if access == Access::ReadOnly && matches!(row, Row::Declared(..)) {
+                return Err(attribute.wrong(format!("{} can be read only", row.name())));
             }
-            if !access.is_writable() && is_another(row.kind, &before, value) {
+            if access == Access::WriteOnly {
+                return Err(attribute.wrong(format!("{} is an order and no setting", row.name())));
+            }
+            if !access.is_writable() && is_another(row.kind(), &before, value) {
                 let name = &now.device.name();
                 return Ok(Some(attribute.wrong(format!(
                     "{} of device {name} is {before} and can be set only when the device is made",
-                    row.name
+                    row.name()
                 ))));
             }
         }
@@ -116,16 +119,16 @@ impl Planner<'_> {
     fn first_fixed_left_out(&self, node: &Node, now: &Arc<DeviceObject>) -> Option<Error> {
         let name = now.device.name();
         let fresh = self.model.fresh_device(&self.now, &now.handler, name);
-        let is_other = |row: &&Attr<_>| {
-            (row.here)(&now.config, row.access) == Some(Access::CreateOnly)
-                && row.name != "size"
-                && now.handler.parameters.contains(&row.name)
+        let is_other = |row: &Row| {
+            row.access(&now.config) == Some(Access::CreateOnly)
+                && row.name() != "size"
+                && now.handler.parameter_names().any(|name| name == row.name())
                 && row.is_key(&now.config)
-                && (row.get)(&now.config) != (row.get)(&fresh)
-                && !node.children().iter().any(|child| child.name == row.name)
+                && row.get(&now.config) != row.get(&fresh)
+                && !node.children().iter().any(|child| child.name == row.name())
         };
-        let row = ATTRIBUTES.iter().find(is_other)?;
-        Some(node.wrong(format!("{} of device {name} is not at its default, and fixed", row.name)))
+        let row = now.config.rows().find(is_other)?;
+        Some(node.wrong(format!("{} of device {name} is not at its default, and fixed", row.name())))
     }
 
     fn change_device(&mut self, name: &str, node: &Node, now: &Arc<DeviceObject>) -> Result<(), Error> {
@@ -134,21 +137,21 @@ impl Planner<'_> {
         let is_disk = now.handler.medium == crate::backstore::registry::Medium::Disk;
         for attribute in node.children() {
             let Ok((row, access)) = now.config.find(&attribute.name) else { continue };
-            let before = (row.get)(&now.config);
+            let before = row.get(&now.config);
             let value = value(attribute)?;
-            if !access.is_writable() || !is_another(row.kind, &before, value) {
+            if !access.is_writable() || !is_another(row.kind(), &before, value) {
                 continue;
             }
-            row.kind.parse(value).map_err(|e| Error {
+            row.kind().parse(value).map_err(|e| Error {
                 errno: e.errno,
-                ..attribute.wrong(format!("{}: {}", row.name, e.text))
+                ..attribute.wrong(format!("{}: {}", row.name(), e.text))
             })?;
             // The file of a disk is exchanged while it is closed.
-            let is_exchange = row.name == "filename" && is_disk && now.config.active;
+            let is_exchange = row.name() == "filename" && is_disk && now.config.active;
             if is_exchange {
                 self.push(When::InOrder, Some(attribute.place), set("active", "0"), Some("1"));
             }
-            self.push(When::InOrder, Some(attribute.place), set(row.name, value), Some(&before));
+            self.push(When::InOrder, Some(attribute.place), set(row.name(), value), Some(&before));
             if is_exchange {
                 self.push(When::InOrder, Some(attribute.place), set("active", "1"), Some("0"));
             }

@@ -5,7 +5,7 @@ use crate::backstore::registry::Medium;
 use crate::mgmt::conf::plan::targets::{lun_key, membership_key, target_key};
 use crate::mgmt::conf::plan::values::first_word;
 use crate::mgmt::conf::plan::{Planner, When};
-use crate::model::device::{ATTRIBUTES, DeviceObject};
+use crate::model::device::DeviceObject;
 use crate::model::device_group::{MEMBER_ATTRIBUTES, Member};
 use crate::model::target::{
     CORE_ATTRIBUTES, GROUP_ATTRIBUTES, ISCSI_ATTRIBUTES, Map, TargetObject, map_rows,
@@ -61,11 +61,16 @@ impl Planner<'_> {
         let object = Object::Device(name.to_owned());
         let fresh = self.model.fresh_device(&self.now, &own.handler, name);
         let is_disk = own.handler.medium == Medium::Disk;
-        for row in ATTRIBUTES {
-            let is_open = (row.here)(&own.config, row.access) == Some(Access::ReadWrite);
-            let is_data = row.name == "size" || (row.name == "filename" && is_disk);
-            if is_open && !is_data && row.is_key(&own.config) && !self.mentions(&object, row.name) {
-                self.reset(&object, row, &own.config, &(row.get)(&fresh));
+        for row in own.config.rows() {
+            let is_open = row.access(&own.config) == Some(Access::ReadWrite);
+            let is_data = row.name() == "size" || (row.name() == "filename" && is_disk);
+            let is_mentioned = || self.mentions(&object, row.name());
+            if !is_open || is_data || !row.is_key(&own.config) || is_mentioned() {
+                continue;
+            }
+            let (value, default) = (row.get(&own.config), row.get(&fresh));
+            if row.can_restore(&default) {
+                self.put_back(&object, row.name(), &value, &default);
             }
         }
     }
@@ -79,11 +84,16 @@ impl Planner<'_> {
 
     /// A default that nobody can write is none that can be gone back to.
     fn reset<T>(&mut self, object: &Object, row: &Attr<T>, own: &T, default: &str) {
-        let value = (row.get)(own);
-        if value == default || !row.can_restore(default) {
+        if row.can_restore(default) {
+            self.put_back(object, row.name, &(row.get)(own), default);
+        }
+    }
+
+    fn put_back(&mut self, object: &Object, attribute: &str, value: &str, default: &str) {
+        if value == default {
             return;
         }
-        let change = Change::Reset { object: object.clone(), attribute: row.name.to_owned() };
+        let change = Change::Reset { object: object.clone(), attribute: attribute.to_owned() };
         self.push(
             When::First,
             None,
