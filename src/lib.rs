@@ -78,8 +78,8 @@
 //! [`server::outbox::HIGH_WATER_BYTES`], [`backstore::buffer::LARGEST`], [`backstore::ram::MAX_BYTES`],
 //! [`backstore::declared::ROW_LIMIT`], [`scsi::lun::MAX_LUN`], [`scsi::reservation::REGISTRATION_LIMIT`],
 //! [`scsi::unit_attention::LIMIT`], [`model::OBJECT_LIMIT`], [`model::NAME_LIMIT`],
-//! [`mgmt::conf::FILE_LIMIT`], [`mgmt::control::CONNECTION_LIMIT`], [`mgmt::control::LINE_LIMIT`]. The memory for command data is one
-//! pool with one budget, [`server::ServerOptions::buffer_budget`].
+//! [`mgmt::conf::FILE_LIMIT`], [`mgmt::control::CONNECTION_LIMIT`], [`mgmt::control::LINE_LIMIT`]. The memory
+//! for command data is one pool with one budget, [`server::ServerOptions::buffer_budget`].
 #![doc = include_str!("tables.md")]
 #![warn(missing_docs)]
 
