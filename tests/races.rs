@@ -7,7 +7,7 @@ mod initiator;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Barrier, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -241,4 +241,69 @@ fn completions_race_aborts_stop_and_free_and_every_command_ends_once() {
     assert_eq!(read(&counts.completed), read(&counts.submitted), "a command that never ended, or twice");
     assert_eq!(read(&counts.strangers), 0, "a buffer that was not there any more");
     assert!(read(&counts.submitted) > 500 && read(&counts.cancelled) > 0, "nothing raced");
+}
+
+/// Two threads do something at once, over and over; `check` sees what each was answered.
+fn at_once<T: Send>(rounds: u64, act: impl Fn(u64, usize) -> T + Sync, check: impl Fn(u64, [T; 2])) {
+    for round in 0..rounds {
+        let together = Barrier::new(2);
+        let run = |side: usize| {
+            together.wait();
+            act(round, side)
+        };
+        let answers = thread::scope(|scope| {
+            let other = scope.spawn(|| run(1));
+            [run(0), other.join().unwrap()]
+        });
+        check(round, answers);
+    }
+}
+
+/// Of two outgoing users that are added at once, one is there and the other is refused; secrets of the two
+/// directions that are added at once are never the same.
+#[test]
+fn users_that_are_added_at_once_know_of_each_other() {
+    let instance = Instance::new(InstanceOptions::default()).unwrap();
+    instance.add_target(TARGET).unwrap();
+    let outgoing =
+        |_: u64, side: usize| instance.add_outgoing_user(TARGET, ["a", "b"][side], "twelvesecrets");
+    at_once(2000, outgoing, |round, answers| {
+        let errors: Vec<i32> =
+            answers.iter().filter_map(|answer| Some(answer.as_ref().err()?.errno)).collect();
+        assert_eq!(errors, [libc::EEXIST], "round {round}: {answers:?}");
+        let winner = if answers[0].is_ok() { "a" } else { "b" };
+        instance.remove_outgoing_user(TARGET, winner).unwrap();
+    });
+    let both = |_: u64, side: usize| match side {
+        0 => instance.add_outgoing_user(TARGET, "out", "twelvesecrets"),
+        _ => instance.add_incoming_user(TARGET, "in", "twelvesecrets"),
+    };
+    at_once(2000, both, |round, answers| {
+        let errors: Vec<i32> =
+            answers.iter().filter_map(|answer| Some(answer.as_ref().err()?.errno)).collect();
+        assert_eq!(errors, [libc::EINVAL], "round {round}: {answers:?}");
+        let _ = instance.remove_outgoing_user(TARGET, "out");
+        let _ = instance.remove_incoming_user(TARGET, "in");
+    });
+}
+
+/// A device that is mapped and taken out at once is the one or the other.
+#[test]
+fn a_device_that_is_mapped_stays() {
+    let instance = Instance::new(InstanceOptions::default()).unwrap();
+    instance.add_target(TARGET).unwrap();
+    let act = |_: u64, side: usize| match side {
+        0 => instance.add_lun(TARGET, None, 0, "disk", false),
+        _ => instance.remove_device("disk"),
+    };
+    instance.add_device("vdisk_nullio", "disk", &[]).unwrap();
+    at_once(2000, act, |round, answers| {
+        let errors: Vec<i32> =
+            answers.iter().filter_map(|answer| Some(answer.as_ref().err()?.errno)).collect();
+        assert_eq!(errors.len(), 1, "round {round}: {answers:?}");
+        match answers[0] {
+            Ok(()) => instance.remove_lun(TARGET, None, 0).unwrap(),
+            Err(_) => instance.add_device("vdisk_nullio", "disk", &[]).unwrap(),
+        }
+    });
 }

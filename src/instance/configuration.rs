@@ -22,7 +22,7 @@
 use crate::instance::Instance;
 use crate::iscsi::account::{Account, Accounts, Secret};
 use crate::mgmt::conf::{self, Mode, Plan};
-use crate::model::{COPY_MANAGER_TARGET, Change, Error, Object, Scope};
+use crate::model::{COPY_MANAGER_TARGET, Change, Configuration, Error, Object, Scope};
 use crate::names::IscsiName;
 
 /// Longest name of a CHAP user in bytes: what a text value may have (RFC 7143 6.1).
@@ -66,15 +66,18 @@ impl Instance {
     /// Takes a device out. EBUSY while it is mapped.
     pub fn remove_device(&self, name: &str) -> Result<(), Error> {
         self.device(name)?;
-        let configuration = self.model.configuration();
-        let exports = configuration.devices.get(name).map(|object| object.exports.values());
-        let mut mapped =
-            exports.into_iter().flatten().filter(|(scope, _)| scope.target != COPY_MANAGER_TARGET);
-        if let Some((scope, lun)) = mapped.next() {
-            let text = format!("device {name} is LUN {lun} of {}", scope.target);
-            return Err(Error::new(libc::EBUSY, text));
-        }
-        self.apply(&Change::RemoveDevice(name.to_owned()))
+        self.apply_if(&Change::RemoveDevice(name.to_owned()), |configuration| {
+            let exports = configuration.devices.get(name).map(|object| object.exports.values());
+            let mut mapped =
+                exports.into_iter().flatten().filter(|(scope, _)| scope.target != COPY_MANAGER_TARGET);
+            match mapped.next() {
+                Some((scope, lun)) => {
+                    let text = format!("device {name} is LUN {lun} of {}", scope.target);
+                    Err(Error::new(libc::EBUSY, text))
+                }
+                None => Ok(()),
+            }
+        })
     }
 
     /// Makes a device `bytes` long and tells its initiators.
@@ -184,22 +187,24 @@ impl Instance {
     /// Adds a name and secret (12 to 255 bytes) with which initiators must log in to a target. EEXIST when
     /// there is one of this name, EINVAL when the target proves itself with the same secret.
     pub fn add_incoming_user(&self, target: &str, user: &str, secret: &str) -> Result<(), Error> {
-        let accounts = self.accounts(target)?;
-        if accounts.incoming.iter().any(|known| known.name == user) {
-            return Err(Error::new(libc::EEXIST, format!("target {target} has an incoming user {user}")));
-        }
-        self.add_user(target, "IncomingUser", (user, secret), accounts.outgoing.iter())
+        self.add_user(target, "IncomingUser", (user, secret), |accounts| {
+            if accounts.incoming.iter().any(|known| known.name == user) {
+                return Err(Error::new(libc::EEXIST, format!("target {target} has an incoming user {user}")));
+            }
+            check_secret((user, secret), accounts.outgoing.iter())
+        })
     }
 
     /// Adds the name and secret with which a target answers initiators that ask it to authenticate itself.
     /// EEXIST when it has one, EINVAL when initiators log in with the same secret.
     pub fn add_outgoing_user(&self, target: &str, user: &str, secret: &str) -> Result<(), Error> {
-        let accounts = self.accounts(target)?;
-        if let Some(known) = &accounts.outgoing {
-            let text = format!("target {target} has an outgoing user, {}; take it out first", known.name);
-            return Err(Error::new(libc::EEXIST, text));
-        }
-        self.add_user(target, "OutgoingUser", (user, secret), accounts.incoming.iter())
+        self.add_user(target, "OutgoingUser", (user, secret), |accounts| {
+            if let Some(known) = &accounts.outgoing {
+                let text = format!("target {target} has an outgoing user, {}; take it out first", known.name);
+                return Err(Error::new(libc::EEXIST, text));
+            }
+            check_secret((user, secret), accounts.incoming.iter())
+        })
     }
 
     /// Takes a user of [`Instance::add_incoming_user`] out.
@@ -233,40 +238,57 @@ impl Instance {
         }
     }
 
-    fn accounts(&self, target: &str) -> Result<Accounts, Error> {
-        self.has(target, None)?;
-        let configuration = self.model.configuration();
-        Ok(configuration.target(target).map(|target| target.accounts.clone()).unwrap_or_default())
+    /// Carries out a change if the configuration is as `condition` wants it, in one step.
+    fn apply_if(
+        &self,
+        change: &Change,
+        condition: impl FnOnce(&Configuration) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.own(|| self.model.apply_if(change, condition))
     }
 
-    fn add_user<'a>(
+    /// Adds a user unless `condition` has something against it. The check and the change are one step: of two
+    /// who add at once, one learns of the other.
+    fn add_user(
         &self,
         target: &str,
         attribute: &str,
         (user, secret): (&str, &str),
-        mut others: impl Iterator<Item = &'a Account>,
+        condition: impl FnOnce(&Accounts) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let is_odd = |c: char| c.is_whitespace() || c.is_control();
-        if user.is_empty() || user.len() > USER_LIMIT || user.contains(is_odd) {
-            let text = format!("\"{user}\" is no user name: 1 to {USER_LIMIT} bytes without blanks");
-            return Err(Error::invalid(text));
-        }
-        // The attribute is a line of words: what it would change is refused.
-        if secret.starts_with(is_odd) || secret.ends_with(is_odd) || secret.contains(char::is_control) {
-            return Err(Error::invalid(format!(
-                "the secret of {user} has blanks at its ends or control characters, which are not kept"
-            )));
-        }
-        // RFC 7143 9.2.1, 12.1.4: who knows the secret of one direction must not be able to play the other.
-        if others.any(|other| other.secret == Secret::new(secret)) {
-            return Err(Error::invalid(format!(
-                "the secret of {user} is that of the other direction; they must differ (RFC 7143 9.2.1)"
-            )));
-        }
-        self.apply(&Change::AddValue {
+        self.has(target, None)?;
+        let change = Change::AddValue {
             object: Object::Target(target.to_owned()),
             attribute: attribute.to_owned(),
             value: format!("{user} {secret}"),
+        };
+        self.apply_if(&change, |configuration| {
+            configuration.target(target).map_or(Ok(()), |target| condition(&target.accounts))
         })
     }
+}
+
+/// Whether a user can be added beside `others`, those of the other direction.
+fn check_secret<'a>(
+    (user, secret): (&str, &str),
+    mut others: impl Iterator<Item = &'a Account>,
+) -> Result<(), Error> {
+    let is_odd = |c: char| c.is_whitespace() || c.is_control();
+    if user.is_empty() || user.len() > USER_LIMIT || user.contains(is_odd) {
+        let text = format!("\"{user}\" is no user name: 1 to {USER_LIMIT} bytes without blanks");
+        return Err(Error::invalid(text));
+    }
+    // The attribute is a line of words: what it would change is refused.
+    if secret.starts_with(is_odd) || secret.ends_with(is_odd) || secret.contains(char::is_control) {
+        return Err(Error::invalid(format!(
+            "the secret of {user} has blanks at its ends or control characters, which are not kept"
+        )));
+    }
+    // RFC 7143 9.2.1, 12.1.4: who knows the secret of one direction must not be able to play the other.
+    if others.any(|other| other.secret == Secret::new(secret)) {
+        return Err(Error::invalid(format!(
+            "the secret of {user} is that of the other direction; they must differ (RFC 7143 9.2.1)"
+        )));
+    }
+    Ok(())
 }

@@ -30,7 +30,7 @@ impl PortGroupControl for Control {
         };
         let changes: Option<Vec<Change>> = states.iter().map(change).collect();
         let changes = changes.ok_or(ControlFailed)?;
-        model.apply_because(&changes, Cause::Explicit { nexus }).map_err(|(_, error)| {
+        model.apply_because(&changes, Cause::Explicit { nexus }, |_| Ok(())).map_err(|(_, error)| {
             log::warn!("SET TARGET PORT GROUPS for device {device} failed: {error}");
             ControlFailed
         })

@@ -299,7 +299,18 @@ impl Model {
     /// Carries out a list of changes as one: all, or none with the place of the one that is wrong. Sessions
     /// are looked at once, when all are made. May be called from any thread.
     pub fn apply_all(&self, changes: &[Change]) -> Result<(), (usize, Error)> {
-        self.apply_because(changes, Cause::Implicit)
+        self.apply_because(changes, Cause::Implicit, |_| Ok(()))
+    }
+
+    /// The same, if the configuration is as `condition` wants it: in one step, so that nobody changes it in
+    /// between.
+    pub fn apply_if(
+        &self,
+        change: &Change,
+        condition: impl FnOnce(&Configuration) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let changes = std::slice::from_ref(change);
+        self.apply_because(changes, Cause::Implicit, condition).map_err(|(_, error)| error)
     }
 
     /// Whether the list could be carried out: backstores are opened, and closed again.
@@ -342,8 +353,13 @@ impl Model {
         Ok((batch, marks))
     }
 
-    fn apply_because(&self, changes: &[Change], cause: Cause) -> Result<(), (usize, Error)> {
-        let later = self.make(changes, cause)?;
+    fn apply_because(
+        &self,
+        changes: &[Change],
+        cause: Cause,
+        condition: impl FnOnce(&Configuration) -> Result<(), Error>,
+    ) -> Result<(), (usize, Error)> {
+        let later = self.make(changes, cause, condition)?;
         // Not as the writer: what has begun may take its time, and a medium may hang.
         for (at, holds, level, limit) in later.holding {
             holds.wait(&level, limit).map_err(|error| (at, error))?;
@@ -354,8 +370,14 @@ impl Model {
         Ok(())
     }
 
-    fn make(&self, changes: &[Change], cause: Cause) -> Result<Later, (usize, Error)> {
+    fn make(
+        &self,
+        changes: &[Change],
+        cause: Cause,
+        condition: impl FnOnce(&Configuration) -> Result<(), Error>,
+    ) -> Result<Later, (usize, Error)> {
         let _writing = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        condition(&self.configuration()).map_err(|error| (0, error))?;
         let (mut batch, marks) = self.prepare(Batch::new(self, &self.configuration()), changes)?;
         let last = changes.len().saturating_sub(1);
         let groups = batch.regrouped();
