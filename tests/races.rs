@@ -267,7 +267,7 @@ fn users_that_are_added_at_once_know_of_each_other() {
     instance.add_target(TARGET).unwrap();
     let outgoing =
         |_: u64, side: usize| instance.add_outgoing_user(TARGET, ["a", "b"][side], "twelvesecrets");
-    at_once(2000, outgoing, |round, answers| {
+    at_once(10_000, outgoing, |round, answers| {
         let errors: Vec<i32> =
             answers.iter().filter_map(|answer| Some(answer.as_ref().err()?.errno)).collect();
         assert_eq!(errors, [libc::EEXIST], "round {round}: {answers:?}");
@@ -278,7 +278,7 @@ fn users_that_are_added_at_once_know_of_each_other() {
         0 => instance.add_outgoing_user(TARGET, "out", "twelvesecrets"),
         _ => instance.add_incoming_user(TARGET, "in", "twelvesecrets"),
     };
-    at_once(2000, both, |round, answers| {
+    at_once(10_000, both, |round, answers| {
         let errors: Vec<i32> =
             answers.iter().filter_map(|answer| Some(answer.as_ref().err()?.errno)).collect();
         assert_eq!(errors, [libc::EINVAL], "round {round}: {answers:?}");
@@ -297,7 +297,7 @@ fn a_device_that_is_mapped_stays() {
         _ => instance.remove_device("disk"),
     };
     instance.add_device("vdisk_nullio", "disk", &[]).unwrap();
-    at_once(2000, act, |round, answers| {
+    at_once(60_000, act, |round, answers| {
         let errors: Vec<i32> =
             answers.iter().filter_map(|answer| Some(answer.as_ref().err()?.errno)).collect();
         assert_eq!(errors.len(), 1, "round {round}: {answers:?}");

@@ -68,7 +68,7 @@ struct Shard {
 unsafe impl Send for Shard {}
 
 /// Commands are spread over so many locks.
-const SHARDS: usize = 8;
+pub(super) const SHARDS: usize = 8;
 const SHARD_BITS: u32 = SHARDS.ilog2();
 
 /// The commands that are out in a process.
@@ -92,13 +92,29 @@ struct Place {
 }
 
 const SLOT_BITS: u32 = 24 - SHARD_BITS;
+/// Most commands of a process in one shard, so 16,777,216 in all: what a token can tell apart. One more is
+/// answered BUSY.
+const SLOT_LIMIT: usize = 1 << SLOT_BITS;
+
+#[cfg(test)]
+thread_local! {
+    /// Stands in for [`SLOT_LIMIT`].
+    pub(super) static TEST_LIMIT: Cell<usize> = const { Cell::new(SLOT_LIMIT) };
+}
+
+fn slot_limit() -> usize {
+    #[cfg(test)]
+    return TEST_LIMIT.get();
+    #[cfg(not(test))]
+    SLOT_LIMIT
+}
 
 impl Place {
     #[allow(clippy::cast_possible_truncation)] // That is what takes the parts out.
     fn of(token: u64) -> Place {
         Place {
             shard: token as usize & (SHARDS - 1),
-            slot: (token >> SHARD_BITS) as usize & ((1 << SLOT_BITS) - 1),
+            slot: (token >> SHARD_BITS) as usize & (SLOT_LIMIT - 1),
             depth: (token >> 24) as u8,
             generation: (token >> 32) as u32,
         }
@@ -110,19 +126,27 @@ impl Place {
     }
 }
 
-/// Enters a command. The request stays where it is until the command is completed.
+/// A shard that has room, and its number; none when all are full.
+fn roomy(process: &Process) -> Option<(usize, MutexGuard<'_, Shard>)> {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let first = NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS;
+    let shards = (0..SHARDS).map(|step| (first + step) % SHARDS);
+    let mut locked = shards.map(|number| (number, shard(process, number)));
+    locked.find(|(_, shard)| shard.slots.len() - shard.free.len() < slot_limit())
+}
+
+/// Enters a command. The request stays where it is until the command is completed. Gives the work back where
+/// there is no room for it.
 pub(super) fn enter(
     work: Work,
     disk: Arc<Disk>,
     operation: Operation,
     offset: u64,
     length: u64,
-) -> (u64, *const scstu_request) {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
+) -> Result<(u64, *const scstu_request), Work> {
     let process = process::here();
-    let number = NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS;
     let pieces = Pieces::of(work.data(), disk.splits);
-    let mut shard = shard(process, number);
+    let Some((number, mut shard)) = roomy(process) else { return Err(work) };
     let at = shard.free.pop().map_or(shard.slots.len(), |at| usize::try_from(at).unwrap_or(0));
     if at == shard.slots.len() {
         // Filled below.
@@ -136,7 +160,7 @@ pub(super) fn enter(
     slot.pieces = pieces;
     slot.request = request(token, operation, (offset, length), &slot.pieces);
     slot.command = Some((work, disk));
-    (token, &raw const slot.request)
+    Ok((token, &raw const slot.request))
 }
 
 /// Takes a command out; `None` when it was completed before, or never was one.

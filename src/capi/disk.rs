@@ -198,7 +198,13 @@ impl Disk {
             work.end(Err(BlockError::Gone));
             return None;
         };
-        let (token, request) = commands::enter(work, own, operation, offset, length);
+        let (token, request) = match commands::enter(work, own, operation, offset, length) {
+            Ok(entered) => entered,
+            Err(work) => {
+                work.end(Err(BlockError::Busy));
+                return None;
+            }
+        };
         // SAFETY: the program gave function and device; the request stays until it is completed.
         let result = self.run(|device| unsafe { submit(device, request) });
         if result != 0 {

@@ -22,10 +22,12 @@ use crate::scsi::execute::{self, Started};
 use crate::scsi::lun::{AddressingMethod, LunField};
 use crate::scsi::nexus::{LunEntry, LunMap, NewNexus, Nexus, TargetPort, TransportId};
 use crate::scsi::task::{Command, Completion, Reply, Task};
-use crate::scsi::{FunctionResult, TaskAttribute, TaskManagementFunction, target};
+use crate::scsi::{FunctionResult, Status, TaskAttribute, TaskManagementFunction, target};
 use crate::sys::interleave::explorer::{EVERY, Scenario, Work, explore, rest};
 use crate::sys::interleave::{point, until};
 use crate::sys::thread::spawn;
+
+mod room;
 
 /// Shards of the table of commands are shared by all tests of the process.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -198,12 +200,16 @@ unsafe extern "C" fn close(device: *mut c_void) {
 struct Replies {
     fake: Arc<Fake>,
     ended: Mutex<Vec<u32>>,
+    busy: Mutex<Vec<u32>>,
     functions: Mutex<Vec<FunctionResult>>,
 }
 
 impl Reply for Replies {
     fn task_done(&self, done: Completion) {
         self.ended.lock().unwrap().push(done.tag);
+        if done.status == Status::BUSY {
+            self.busy.lock().unwrap().push(done.tag);
+        }
     }
 
     fn task_dropped(&self, tag: u32, _is_immediate: bool) {
@@ -317,8 +323,8 @@ impl World {
             absent: pseudo(DeviceType::Absent, None, &dispatch),
             well_known: pseudo(DeviceType::WellKnown, None, &dispatch),
         });
-        let replies =
-            Replies { fake: Arc::clone(&fake), ended: Mutex::default(), functions: Mutex::default() };
+        let (ended, busy, functions) = Default::default();
+        let replies = Replies { fake: Arc::clone(&fake), ended, busy, functions };
         let world = World { fake, openings, device, nexus, replies: Arc::new(replies) };
         // Takes the first unit attention.
         assert!(world.admit(0, &[0; 6], 0).is_none());
