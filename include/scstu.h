@@ -590,7 +590,8 @@ struct scstu_attribute {
  * FUA with READ adds a flush before, and UNMAP or WRITE SAME after, where writes are to be durable although
  * the device has a volatile cache. Requests of one command come one after the other, and commands that
  * touch the same blocks are held back until it is over; an error ends it, and so does an abort, after the
- * request that is out.
+ * request that is out. 16777216 requests may be out in a process; commands beyond them are answered with
+ * BUSY.
  *
  * Two functions come before submit where they are there, called on a worker that waits: write_same, unless
  * blocks are to be freed, and compare_and_write. What is not a plain command of an initiator waits too, on

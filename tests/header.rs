@@ -40,7 +40,7 @@ fn generated() -> String {
     let mut builder = cbindgen::Builder::new().with_config(config);
     let mut files: Vec<_> = fs::read_dir(source).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
-    for file in files.iter().filter(|file| !file.ends_with("mod.rs")) {
+    for file in files.iter().filter(|file| file.is_file() && !file.ends_with("mod.rs")) {
         builder = builder.with_src(file);
     }
     let mut bytes = Vec::new();
