@@ -18,8 +18,11 @@ use common::{Folder, is_installed, run, say, skip};
 
 const CLIENT_LIMIT: Duration = Duration::from_secs(120);
 
+/// Where they are built, in a folder that is not there before.
+const BUILT: &str = "made/by/make";
+
 /// The examples, built once for all tests with `make` and `pkg-config`, as a reader would build them.
-fn built() -> Option<&'static PathBuf> {
+fn built() -> Option<PathBuf> {
     static FOLDER: OnceLock<Option<Folder>> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
         if !has_compiler("C examples") {
@@ -32,14 +35,16 @@ fn built() -> Option<&'static PathBuf> {
         let folder = Folder::new("examples");
         let place = installed(&folder);
         let mut make = Command::new("make");
-        make.arg("-C").arg(tree().join("c-examples")).arg(format!("OUT={}", place.display()));
+        // Make makes this place.
+        let out = folder.file(BUILT);
+        make.arg("-C").arg(tree().join("c-examples")).arg(format!("OUT={}", out.display()));
         make.env("PKG_CONFIG_PATH", &place).env("CFLAGS", "-O1 -g -Wall -Wextra -Werror");
         make.env("LDFLAGS", format!("-Wl,-rpath,{}", place.display()));
         let outcome = run(&mut make, LIMIT * 2);
         assert!(outcome.is_good(), "{}", outcome.text);
         Some(folder)
     });
-    folder.as_ref().map(|folder| &folder.0)
+    folder.as_ref().map(|folder| folder.file(BUILT))
 }
 
 /// An example with what it needs; none when it cannot run here.
@@ -112,9 +117,17 @@ fn ram_backstore_does_all_that_its_functions_do() {
 #[test]
 fn a_c_backstore_is_measured_beside_the_built_in_one() {
     let Some(path) = example("ram_backstore") else { return };
-    let mut bench = Command::new(env!("CARGO_BIN_EXE_scstu-bench"));
-    bench.args(["embed", "--rounds", "1", "--time", "0.1", "--program"]).arg(path);
-    let outcome = run(&mut bench, CLIENT_LIMIT);
+    let measured = |at_least: &str| {
+        let mut bench = Command::new(env!("CARGO_BIN_EXE_scstu-bench"));
+        bench.args(["embed", "--rounds", "1", "--time", "0.1", "--at-least", at_least, "--program"]);
+        run(bench.arg(&path), CLIENT_LIMIT)
+    };
+    let refused = measured("0");
+    assert!(!refused.is_good() && refused.text.contains("--at-least 0 is no positive"), "{}", refused.text);
+    let below = measured("1000");
+    assert_eq!(below.status.and_then(|status| status.code()), Some(1), "{}", below.text);
+    assert!(below.text.contains("below 1000 of vdisk_ram: 512 at depth 1: "), "{}", below.text);
+    let outcome = measured("0.001");
     assert!(outcome.is_good(), "{}", outcome.text);
     let rows: Vec<&str> = outcome.text.lines().filter(|line| line.contains(", depth ")).collect();
     assert_eq!(rows.len(), 4, "{}", outcome.text);

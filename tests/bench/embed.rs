@@ -23,6 +23,8 @@ pub struct Options {
     pub time: String,
     /// Processor of the target and processor of the load.
     pub processors: Option<(String, String)>,
+    /// Least part of the built-in one's rate that the one in C which never blocks must reach in each load.
+    pub at_least: Option<f64>,
 }
 
 /// Values by load, unit and figure.
@@ -102,10 +104,26 @@ fn table(figures: &Figures) -> String {
     text
 }
 
-/// Measures and tells.
-pub fn embed(options: &Options) -> io::Result<()> {
+/// The loads in which the backstore in C that never blocks is below a part of the built-in one.
+fn below(figures: &Figures, at_least: f64) -> Vec<String> {
+    let rate = |load, unit| figures.get(&(load, unit, "iops")).and_then(|all| median(all)).unwrap_or(0.0);
+    let part = |load| rate(load, 0) / rate(load, 1);
+    let loads = LOADS.iter().enumerate().filter(|(load, _)| {
+        // What is no number is not enough.
+        part(*load).partial_cmp(&at_least).is_none_or(|order| order.is_lt())
+    });
+    loads.map(|(load, (size, depth))| format!("{size} at depth {depth}: {:.3}", part(load))).collect()
+}
+
+/// Measures and tells; answers whether it was enough.
+pub fn embed(options: &Options) -> io::Result<bool> {
     let (child, url) = start(options)?;
     let figures = measure(options, (child.0.id(), &url))?;
     print!("{}", table(&figures));
-    Ok(())
+    let Some(at_least) = options.at_least else { return Ok(true) };
+    let below = below(&figures, at_least);
+    if !below.is_empty() {
+        eprintln!("scstu-bench: below {at_least} of vdisk_ram: {}", below.join(", "));
+    }
+    Ok(below.is_empty())
 }

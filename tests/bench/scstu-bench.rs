@@ -62,6 +62,8 @@ Comparisons:
       --cpus T,L         processors of the targets and of the load
       --file-folder DIR  where the file that is read and written goes
       --program FILE     of embed: the example ram_backstore
+      --at-least PART    of embed: exit status 1 if the backstore in C that never blocks has less than this
+                         part (such as 0.9) of vdisk_ram's median rate in one of the loads
       --netns            in a network namespace of its own, with TCP reno (as root)
       --out DIR          table, raw results and charts go there
 
@@ -237,21 +239,28 @@ fn pair(parser: &mut lexopt::Parser) -> io::Result<Option<(String, String)>> {
 
 fn embed_command(mut parser: lexopt::Parser) -> io::Result<ExitCode> {
     use lexopt::prelude::*;
-    let mut options = embed::Options { program: None, rounds: 5, time: "0.5".to_owned(), processors: None };
+    let mut options =
+        embed::Options { program: None, rounds: 5, time: "0.5".to_owned(), processors: None, at_least: None };
     while let Some(argument) = parser.next().map_err(usage)? {
         match argument {
             Long("program") => options.program = Some(parser.value().map_err(usage)?.into()),
             Long("rounds") => options.rounds = number(&mut parser)?,
             Long("time") => options.time = number::<f64>(&mut parser)?.to_string(),
             Long("cpus") => options.processors = pair(&mut parser)?,
+            Long("at-least") => {
+                let part: f64 = number(&mut parser)?;
+                if !part.is_finite() || part <= 0.0 {
+                    return Err(session::bad(format!("--at-least {part} is no positive number")));
+                }
+                options.at_least = Some(part);
+            }
             other => return Err(usage(other.unexpected())),
         }
     }
     if options.rounds == 0 {
         return Err(session::bad("--rounds is at least 1"));
     }
-    embed::embed(&options)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(if embed::embed(&options)? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn echo_command(mut parser: lexopt::Parser) -> io::Result<ExitCode> {
