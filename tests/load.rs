@@ -120,6 +120,32 @@ fn every_way_to_send_and_to_wait_carries_the_data() {
 }
 
 #[test]
+fn a_load_spreads_over_units_and_targets() {
+    let targets: String = (0..3)
+        .map(|at| {
+            format!("TARGET {TARGET}.{at} {{\nenabled 1\nLUN 0 null{at}\nLUN 1 null0\nLUN 2 null1\n}}\n")
+        })
+        .collect();
+    let devices: String = (0..3).map(|at| format!("DEVICE null{at} {{\nsize 64M\n}}\n")).collect();
+    let conf =
+        format!("HANDLER vdisk_nullio {{\n{devices}}}\nTARGET_DRIVER iscsi {{\nenabled 1\n{targets}}}\n");
+    let daemon = Daemon::start("load-many", &conf);
+    let pid = daemon.pid().to_string();
+    let common = ["--commands", "300", "--sessions", "3", "--targets", "3", "--json", "--size", "64k"];
+    for more in [&["--luns", "3"][..], &["--rw", "write", "--luns", "2"], &["--drain", "64M", "--pid", &pid]]
+    {
+        let url = daemon.url(&format!("{TARGET}."), 0);
+        let outcome = bench(&[&[url.as_str()], &common[..], more].concat());
+        assert!(outcome.is_good() && number(&outcome.text, "commands") > 0.0, "{more:?}: {}", outcome.text);
+    }
+    // One unit more than the target has; one target more than there is.
+    let four = bench(&[&daemon.url(&format!("{TARGET}.1"), 0), "--luns", "4", "--commands", "100", "--json"]);
+    assert!(!four.is_good() && number(&four.text, "failed") > 0.0, "{}", four.text);
+    let four = bench(&[&daemon.url(&format!("{TARGET}."), 0), "--targets", "4", "--sessions", "4"]);
+    assert!(!four.is_good(), "{}", four.text);
+}
+
+#[test]
 fn data_that_changes_behind_the_target_is_called_wrong() {
     let folder = Folder::new("load-wrong");
     let daemon = daemon(&folder);

@@ -6,62 +6,18 @@ use std::fmt::Write;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use crate::peers::{Medium, Peer, Settings, start};
-use crate::place::{self, Folder, median};
+use crate::calls;
+use crate::cells::{Cell, Medium, cells};
+use crate::peers::{Peer, Settings, start};
+use crate::place::{self, Folder, Running, median};
 use crate::plot::{Axis, Series, chart};
 use crate::session::bad;
 
 /// Bytes of the file that is read and written.
 const FILE_BYTES: u64 = 256 << 20;
-
-/// A load.
-#[derive(Clone, Debug)]
-pub struct Cell {
-    pub name: String,
-    medium: Medium,
-    size: &'static str,
-    depth: usize,
-    is_read: bool,
-    /// More words for the load generator.
-    more: &'static [&'static str],
-}
-
-/// What is measured unless cells are named.
-fn cells() -> Vec<Cell> {
-    let cell = |medium, size: &'static str, depth: usize, is_read: bool| Cell {
-        name: format!(
-            "{} {size} {} qd{depth}",
-            if medium == Medium::Null { "null" } else { "file" },
-            if is_read { "read" } else { "write" }
-        ),
-        medium,
-        size,
-        depth,
-        is_read,
-        more: &[],
-    };
-    let mut cells: Vec<Cell> =
-        [1, 2, 4, 8, 16, 32, 64, 128].map(|depth| cell(Medium::Null, "512", depth, true)).into();
-    for is_read in [true, false] {
-        for (size, depth) in [("4k", 32), ("64k", 8), ("1M", 4)] {
-            cells.push(cell(Medium::File, size, depth, is_read));
-        }
-    }
-    for (size, depth, is_read) in [("4k", 32, true), ("64k", 8, true), ("64k", 8, false)] {
-        let plain = cell(Medium::File, size, depth, is_read);
-        cells.push(Cell { name: format!("{} digests", plain.name), more: &["--digests", "both"], ..plain });
-    }
-    for (sessions, more) in [
-        ("4", &["--sessions", "4"][..]),
-        ("64", &["--sessions", "64"][..]),
-        ("1000", &["--sessions", "1000"][..]),
-    ] {
-        let one = cell(Medium::Null, "512", if sessions == "4" { 8 } else { 1 }, true);
-        cells.push(Cell { name: format!("{} x{sessions}", one.name), more, ..one });
-    }
-    cells
-}
 
 /// How to compare.
 pub struct Options {
@@ -75,6 +31,10 @@ pub struct Options {
     /// Folder of the file; the system's for temporary files without.
     pub file_folder: Option<PathBuf>,
     pub out: Option<PathBuf>,
+    /// SPDK's `iscsi_tgt`, where it is not on the path.
+    pub spdk: Option<PathBuf>,
+    /// How long each sample waits for a machine that does nothing else.
+    pub quiet: Duration,
 }
 
 /// Values of one cell of one peer, by the name of the figure.
@@ -83,7 +43,18 @@ type Figures = BTreeMap<&'static str, Vec<f64>>;
 const FIGURES: [&str; 7] =
     ["target_cpu_us", "target_switches", "iops", "p50_us", "p99_us", "client_cpu_us", "fairness"];
 
+/// System calls of the target for a command.
+const CALLS: &str = "target_calls";
+
+impl Options {
+    fn load_processor(&self) -> Option<&str> {
+        self.processors.as_ref().map(|(_, load)| load.as_str())
+    }
+}
+
 struct Comparison {
+    /// This program.
+    own: PathBuf,
     peers: Vec<Peer>,
     cells: Vec<Cell>,
     figures: BTreeMap<(usize, usize), Figures>,
@@ -94,34 +65,52 @@ impl Comparison {
         median(self.figures.get(&(cell, peer))?.get(figure)?)
     }
 
+    /// The words for one load on one peer, and the process that it is on.
+    fn load(&self, cell: &Cell, peer: usize, options: &Options) -> Option<(Command, Option<u32>)> {
+        let (pid, url) = self.peers[peer].unit(cell.medium)?;
+        let mut command = place::command(&self.own, None, options.load_processor());
+        let depth = cell.depth.to_string();
+        command.args([url, "--json", "--region", "256M", "--size", cell.size, "--depth", &depth]);
+        command.args(["--rw", cell.rw]).args(cell.more);
+        if let Some(pid) = pid {
+            command.args(["--pid", &pid.to_string()]);
+        }
+        Some((command, *pid))
+    }
+
+    /// The load beside the one that is measured.
+    fn neighbour(&self, cell: &Cell, peer: usize, options: &Options) -> io::Result<Option<Running>> {
+        let unit = self.peers[peer].unit(Medium::File).filter(|_| !cell.neighbour.is_empty());
+        let Some((_, url)) = unit else { return Ok(None) };
+        let mut command = place::command(&self.own, None, options.load_processor());
+        command.args([url, "--region", "256M", "--time", "3600"]).args(&cell.neighbour);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        Ok(Some(Running(command.spawn()?)))
+    }
+
+    /// One sample, `None` where the peer does not have that unit.
+    fn sample(&self, cell: &Cell, peer: usize, options: &Options) -> io::Result<Option<String>> {
+        let Some((mut command, _)) = self.load(cell, peer, options) else { return Ok(None) };
+        place::settle(options.quiet);
+        let _awake = self.peers[peer].awake()?;
+        let _neighbour = self.neighbour(cell, peer, options)?;
+        place::output(command.args(["--time", &options.time])).map(Some)
+    }
+
     fn measure(&mut self, options: &Options) -> io::Result<()> {
-        let own = std::env::current_exe()?;
-        let processor = options.processors.as_ref().map(|(_, load)| load.as_str());
         let mut failed = Vec::new();
         for round in 0..options.rounds {
-            for (number, cell) in self.cells.iter().enumerate() {
+            for number in 0..self.cells.len() {
+                let cell = self.cells[number].clone();
                 place::say(&format!("round {} of {}: {}", round + 1, options.rounds, cell.name));
                 for turn in 0..self.peers.len() {
                     let at = (turn + round) % self.peers.len();
-                    let Some((pid, url)) = self.peers[at].unit(cell.medium) else { continue };
                     if failed.contains(&(number, at)) {
                         continue;
                     }
-                    let mut command = place::command(&own, None, processor);
-                    let depth = cell.depth.to_string();
-                    command.args([url, "--json", "--region", "256M", "--size", cell.size, "--depth", &depth]);
-                    command.args([
-                        "--time",
-                        &options.time,
-                        "--rw",
-                        if cell.is_read { "read" } else { "write" },
-                    ]);
-                    command.args(cell.more);
-                    if let Some(pid) = pid {
-                        command.args(["--pid", &pid.to_string()]);
-                    }
-                    match place::output(&mut command) {
-                        Ok(json) => {
+                    match self.sample(&cell, at, options) {
+                        Ok(None) => {}
+                        Ok(Some(json)) => {
                             let figures = self.figures.entry((number, at)).or_default();
                             for figure in FIGURES {
                                 figures.entry(figure).or_default().extend(place::number(&json, figure));
@@ -138,8 +127,40 @@ impl Comparison {
         Ok(())
     }
 
+    /// Counts system calls, in a round of its own that nobody times.
+    fn count_calls(&mut self, options: &Options, folder: &Path) -> io::Result<()> {
+        let Err(error) = calls::probe(folder) else {
+            place::say("system calls");
+            for number in 0..self.cells.len() {
+                for at in 0..self.peers.len() {
+                    self.count_calls_of(number, at, options, folder)?;
+                }
+            }
+            return Ok(());
+        };
+        place::say(&format!("system calls are not counted: {error}"));
+        Ok(())
+    }
+
+    fn count_calls_of(&mut self, cell: usize, peer: usize, options: &Options, out: &Path) -> io::Result<()> {
+        let Some(iops) = self.middle(cell, peer, "iops") else { return Ok(()) };
+        let sessions = self.cells[cell].sessions();
+        let Some((mut load, Some(pid))) = self.load(&self.cells[cell], peer, options) else { return Ok(()) };
+        // About a third of a second of it, and enough for logins not to count.
+        let third: usize = format!("{:.0}", iops / 3.0).parse().unwrap_or(0);
+        let each = (third / sessions).clamp(2000 / sessions + 20, 100_000);
+        load.args(["--commands", &each.to_string()]);
+        let awake = self.peers[peer].awake()?;
+        let neighbour = self.neighbour(&self.cells[cell], peer, options)?;
+        let count = calls::count(pid, &load, out);
+        drop((awake, neighbour));
+        let each = count? / (each * sessions) as f64;
+        self.figures.entry((cell, peer)).or_default().insert(CALLS, vec![each]);
+        Ok(())
+    }
+
     /// Microseconds of CPU for a command with the ratio to the first peer, thousands of commands a second,
-    /// median latency and switches.
+    /// latencies, context switches and system calls, and the share of the session that had least.
     fn table(&self) -> String {
         let mut text = String::from("| load |");
         for peer in &self.peers {
@@ -161,8 +182,14 @@ impl Comparison {
                     (Some(cpu), _) => format!("{cpu:.2} us"),
                     (None, _) => "-".to_owned(),
                 };
-                let switches = get("target_switches").map_or(String::new(), |n| format!(" {n:.2} cs"));
-                let _ = write!(text, " {cpu} {:.1}k p50 {p50:.0}{switches} |", iops / 1000.0);
+                let latency = format!("p50 {p50:.0} p99 {:.0}", get("p99_us").unwrap_or(0.0));
+                let _ = write!(text, " {cpu} {:.1}k {latency}", iops / 1000.0);
+                for (figure, unit) in [("target_switches", "cs"), (CALLS, "sc")] {
+                    text += &get(figure).map_or(String::new(), |n| format!(" {n:.2} {unit}"));
+                }
+                let least = get("fairness").filter(|_| cell.sessions() > 1);
+                text += &least.map_or(String::new(), |least| format!(" least {least:.2}"));
+                text += " |";
             }
         }
         text + "\n"
@@ -183,7 +210,7 @@ impl Comparison {
     fn lines(&self, pick: impl Fn(&Cell, &dyn Fn(&str) -> Option<f64>) -> Option<(f64, f64)>) -> Vec<Series> {
         let line = |(at, peer): (usize, &Peer)| {
             let point = |(number, cell): (usize, &Cell)| {
-                pick(cell, &|figure| self.middle(number, at, figure)).filter(|_| cell.more.is_empty())
+                pick(cell, &|figure| self.middle(number, at, figure)).filter(|_| cell.is_plain())
             };
             let points: Vec<_> = self.cells.iter().enumerate().filter_map(point).collect();
             Series { name: peer.name.clone(), points, is_dashed: false }
@@ -201,7 +228,7 @@ impl Comparison {
         let load = self.lines(|cell, get| Some((get("iops").filter(|_| is_null(cell))?, get("p50_us")?)));
         let size = self.lines(|cell, get| {
             let bytes = crate::bytes(cell.size)? as f64;
-            Some((bytes, get("target_cpu_us").filter(|_| !is_null(cell) && cell.is_read)?))
+            Some((bytes, get("target_cpu_us").filter(|_| !is_null(cell) && cell.rw == "read")?))
         });
         let charts = [
             (
@@ -241,9 +268,23 @@ pub fn compare(options: &Options) -> io::Result<()> {
     outcome
 }
 
+/// The cells of these names, and those whose name has such a word in it where no cell has it for a name.
+fn wanted(only: &[String]) -> Vec<Cell> {
+    let all = cells();
+    let is_name = |word: &String| all.iter().any(|cell| cell.name == *word);
+    let has = |cell: &Cell, word: &String| {
+        if is_name(word) { cell.name == *word } else { cell.name.contains(word.as_str()) }
+    };
+    let is_wanted = |cell: &&Cell| only.is_empty() || only.iter().any(|word| has(cell, word));
+    all.iter().filter(is_wanted).cloned().collect()
+}
+
 fn compare_on(options: &Options, folder: &Folder, file: &Path) -> io::Result<()> {
     let processor = options.processors.as_ref().map(|(target, _)| target.as_str());
-    let settings = Settings { folder: &folder.0, file, processor };
+    let cells = wanted(&options.only);
+    let needs_many = cells.iter().any(|cell| matches!(cell.medium, Medium::Units | Medium::Targets));
+    let spdk = options.spdk.as_deref();
+    let settings = Settings { folder: &folder.0, file, processor, spdk, needs_many };
     let mut peers = Vec::new();
     for name in &options.peers {
         match start(name, &settings) {
@@ -251,14 +292,13 @@ fn compare_on(options: &Options, folder: &Folder, file: &Path) -> io::Result<()>
             Err(error) => place::say(&format!("without {name}: {error}")),
         }
     }
-    let wanted =
-        |cell: &Cell| options.only.is_empty() || options.only.iter().any(|part| cell.name.contains(part));
-    let cells: Vec<Cell> = cells().into_iter().filter(wanted).collect();
     if peers.is_empty() || cells.is_empty() {
         return Err(bad("nothing to compare"));
     }
-    let mut comparison = Comparison { peers, cells, figures: BTreeMap::new() };
+    let own = std::env::current_exe()?;
+    let mut comparison = Comparison { own, peers, cells, figures: BTreeMap::new() };
     comparison.measure(options)?;
+    comparison.count_calls(options, folder.0.as_path())?;
     print!("{}", comparison.table());
     if let Some(out) = &options.out {
         fs::create_dir_all(out)?;

@@ -29,9 +29,17 @@ pub struct Load {
     /// Commands of each session, instead of a time.
     pub commands: Option<u64>,
     pub verify: bool,
-    /// Bytes of the unit that are used, from its beginning.
+    /// Where on the unit they begin that are used.
+    pub offset: u64,
+    /// Bytes of the unit that are used.
     pub region: u64,
     pub seed: u64,
+    /// Units that the commands of each session are spread over, from the LUN of `place` on.
+    pub luns: u16,
+    /// Session K goes to the target whose name ends in K modulo this number.
+    pub targets: Option<usize>,
+    /// Bytes a second that a session takes from its socket, at most.
+    pub drain: Option<u64>,
     /// Process whose CPU time is told.
     pub pid: Option<u32>,
 }
@@ -113,8 +121,12 @@ impl Load {
             time: Duration::from_secs(2),
             commands: None,
             verify: false,
+            offset: 0,
             region: 1 << 30,
             seed: 1,
+            luns: 1,
+            targets: None,
+            drain: None,
             pid: None,
         }
     }
@@ -123,7 +135,17 @@ impl Load {
     pub fn run(&self) -> io::Result<Report> {
         let mut sessions = Vec::new();
         for number in 0..self.sessions {
-            let mut session = Session::open(&self.place, number)?;
+            let mut place = self.place.clone();
+            if let Some(targets) = self.targets {
+                place.target += &(number % targets).to_string();
+            }
+            let mut session = Session::open(&place, number)?;
+            // Those behind the first only have to become ready; they are taken to be alike.
+            for at in (1..self.luns).rev() {
+                session.turn_to(place.lun.saturating_add(at));
+                session.await_ready()?;
+            }
+            session.turn_to(place.lun);
             let unit = session.unit()?;
             sessions.push((session, unit));
         }

@@ -4,36 +4,46 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::place::{self, Running};
+use crate::cells::{MANY, Medium};
+use crate::place::{self, Awake, Running};
 use crate::session::bad;
+use crate::spdk;
 
-const NAME: &str = "iqn.2026-01.org.scstu:bench";
-
-/// Where the load of a cell goes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Medium {
-    /// Nothing is stored.
-    Null,
-    /// A file in the page cache.
-    File,
-}
+pub const NAME: &str = "iqn.2026-01.org.scstu:bench";
 
 /// A target that runs.
 pub struct Peer {
     pub name: String,
-    /// Process and URL by medium.
-    null: Option<(Option<u32>, String)>,
-    file: Option<(Option<u32>, String)>,
-    _running: Vec<Running>,
+    /// What serves each medium.
+    units: Vec<(Medium, Unit)>,
+    /// Whether it keeps its processor busy while it has nothing to do.
+    never_sleeps: bool,
+    running: Vec<Running>,
 }
 
+/// Process and URL of a unit.
+type Unit = (Option<u32>, String);
+
 impl Peer {
+    pub fn new(name: &str, units: Vec<(Medium, Unit)>, running: Vec<Running>) -> Self {
+        Peer { name: name.to_owned(), units, never_sleeps: false, running }
+    }
+
+    /// A peer that would take a processor from the others in their turn: it is held back in theirs.
+    pub fn that_never_sleeps(self) -> io::Result<Self> {
+        self.running.iter().try_for_each(Running::hold)?;
+        Ok(Peer { never_sleeps: true, ..self })
+    }
+
+    /// Lets it run until the answer is dropped.
+    pub fn awake(&self) -> io::Result<Vec<Awake<'_>>> {
+        let held = self.running.iter().filter(|_| self.never_sleeps);
+        held.map(Running::awake).collect()
+    }
+
     /// Process and URL that serve a medium.
-    pub fn unit(&self, medium: Medium) -> Option<&(Option<u32>, String)> {
-        match medium {
-            Medium::Null => self.null.as_ref(),
-            Medium::File => self.file.as_ref(),
-        }
+    pub fn unit(&self, medium: Medium) -> Option<&Unit> {
+        self.units.iter().find(|(served, _)| *served == medium).map(|(_, unit)| unit)
     }
 }
 
@@ -42,25 +52,33 @@ pub struct Settings<'a> {
     pub folder: &'a Path,
     pub file: &'a Path,
     pub processor: Option<&'a str>,
+    /// SPDK's `iscsi_tgt`, where it is not on the path.
+    pub spdk: Option<&'a Path>,
+    /// Whether there is a load on many units or targets.
+    pub needs_many: bool,
 }
 
-/// Starts the peer of this name: `echo`, `echo-sendfile`, `scstu`, `scstu+ATTRIBUTE=VALUE,...`, `tgt`,
-/// `istgt`, or `NAME=URL` for one that runs already, `@PID` behind it for its process.
+/// Starts the peer of this name: `echo`, `echo-sendfile`, `scstu`, `scstu+ATTRIBUTE=VALUE+...`, `tgt`,
+/// `istgt`, `spdk`, or `NAME=URL` for one that runs already, `@PID` behind it for its process.
 pub fn start(name: &str, settings: &Settings<'_>) -> io::Result<Peer> {
     match name {
         "echo" => echo(name, settings, false),
         "echo-sendfile" => echo(name, settings, true),
         "tgt" => tgt(settings),
         "istgt" => istgt(settings),
+        "spdk" => spdk::start(settings),
         _ if name == "scstu" || name.starts_with("scstu+") => scstu(name, settings),
         _ => match name.split_once('=') {
             Some((name, url)) => {
                 let (url, pid) =
                     url.split_once('@').map_or((url, None), |(url, pid)| (url, pid.parse().ok()));
-                let unit = Some((pid, url.to_owned()));
-                Ok(Peer { name: name.to_owned(), null: unit.clone(), file: unit, _running: Vec::new() })
+                let unit = (pid, url.to_owned());
+                let units = [Medium::Null, Medium::File].map(|medium| (medium, unit.clone()));
+                Ok(Peer::new(name, units.into(), Vec::new()))
             }
-            None => Err(bad(format!("no peer {name}: echo, echo-sendfile, scstu, tgt, istgt, or NAME=URL"))),
+            None => {
+                Err(bad(format!("no peer {name}: echo, echo-sendfile, scstu, tgt, istgt, spdk, or NAME=URL")))
+            }
         },
     }
 }
@@ -82,7 +100,7 @@ pub fn prepare(names: &[String]) {
 fn echo(name: &str, settings: &Settings<'_>, sendfile: bool) -> io::Result<Peer> {
     let own = std::env::current_exe()?;
     let mut running = Vec::new();
-    let mut unit = |file: bool| -> io::Result<Option<(Option<u32>, String)>> {
+    let mut unit = |file: bool| -> io::Result<Unit> {
         let mut command = place::command(&own, None, settings.processor);
         command.arg("echo");
         if file {
@@ -94,36 +112,98 @@ fn echo(name: &str, settings: &Settings<'_>, sendfile: bool) -> io::Result<Peer>
         let (child, address) = place::start(command)?;
         let unit = (Some(child.0.id()), format!("iscsi://{address}/any/0"));
         running.push(child);
-        Ok(Some(unit))
+        Ok(unit)
     };
-    let (null, file) = (if sendfile { None } else { unit(false)? }, unit(true)?);
-    Ok(Peer { name: name.to_owned(), null, file, _running: running })
+    let mut units = vec![(Medium::File, unit(true)?)];
+    if !sendfile {
+        let null = unit(false)?;
+        units.extend([Medium::Null, Medium::Units, Medium::Targets].map(|medium| (medium, null.clone())));
+    }
+    Ok(Peer::new(name, units, running))
+}
+
+/// What `scstu+NAME=VALUE+...` says: attributes of the device with the file, attributes of the target, and how
+/// many workers the daemon has.
+#[derive(Default)]
+struct Words {
+    device: String,
+    target: String,
+    workers: Option<String>,
+}
+
+/// The attributes of `vdisk_fileio` that a comparison may set; any other name is one of the target.
+const OF_THE_DEVICE: [&str; 4] = ["o_direct", "write_through", "nv_cache", "blocksize"];
+
+fn words(name: &str) -> io::Result<Words> {
+    let mut words = Words::default();
+    for word in name.split('+').skip(1) {
+        let wrong = || bad(format!("\"{word}\" of peer {name} is not ATTRIBUTE=VALUE"));
+        let (attribute, value) = word.split_once('=').ok_or_else(wrong)?;
+        let line = format!("{attribute} {value}\n");
+        match attribute {
+            "workers" => words.workers = Some(value.to_owned()),
+            _ if OF_THE_DEVICE.contains(&attribute) => words.device += &line,
+            _ => words.target += &line,
+        }
+    }
+    Ok(words)
 }
 
 fn scstu(name: &str, settings: &Settings<'_>) -> io::Result<Peer> {
+    let words = words(name)?;
+    let folder = settings.folder.join(name.replace(['+', '='], "-"));
+    let file = settings.file.display();
+    let text = format!(
+        "HANDLER vdisk_nullio {{\nDEVICE null {{\nsize 1G\n}}\n}}\n\
+         HANDLER vdisk_fileio {{\nDEVICE file {{\nfilename {file}\n{}}}\n}}\n\
+         TARGET_DRIVER iscsi {{\nenabled 1\nTARGET {NAME} {{\n{}\
+         HeaderDigest None,CRC32C\nDataDigest None,CRC32C\nLUN 0 null\nLUN 1 file\nenabled 1\n}}\n}}\n",
+        words.device, words.target
+    );
+    let (child, address) = scstud(&folder, &text, &words, settings)?;
+    let unit = |lun| (Some(child.0.id()), format!("iscsi://{address}/{NAME}/{lun}"));
+    let mut units = vec![(Medium::Null, unit(0)), (Medium::File, unit(1))];
+    let mut running = vec![child];
+    if settings.needs_many {
+        let (child, address) = scstud(&folder.join("many"), &many(&words.target), &words, settings)?;
+        let unit = |target| (Some(child.0.id()), format!("iscsi://{address}/{target}/0"));
+        units.push((Medium::Units, unit(format!("{NAME}.units"))));
+        units.push((Medium::Targets, unit(format!("{NAME}."))));
+        running.push(child);
+    }
+    Ok(Peer::new(name, units, running))
+}
+
+/// A configuration with many units in one target, and many targets.
+fn many(attributes: &str) -> String {
+    let devices: String = (0..MANY).map(|at| format!("DEVICE null{at} {{\nsize 1G\n}}\n")).collect();
+    let luns: String = (0..MANY).map(|at| format!("LUN {at} null{at}\n")).collect();
+    let target =
+        |name: String, luns: &str| format!("TARGET {NAME}.{name} {{\n{attributes}{luns}enabled 1\n}}\n");
+    let targets: String = (0..MANY).map(|at| target(at.to_string(), &format!("LUN 0 null{at}\n"))).collect();
+    let units = target("units".to_owned(), &luns);
+    format!("HANDLER vdisk_nullio {{\n{devices}}}\nTARGET_DRIVER iscsi {{\nenabled 1\n{units}{targets}}}\n")
+}
+
+/// Starts the daemon with a configuration.
+fn scstud(
+    folder: &Path,
+    conf: &str,
+    words: &Words,
+    settings: &Settings<'_>,
+) -> io::Result<(Running, String)> {
     let program = place::find("scstud").ok_or_else(|| bad("no scstud beside this program or on the path"))?;
-    let attributes = name.strip_prefix("scstu+").unwrap_or("").replace('=', " ").replace(',', "\n");
-    let folder = settings.folder.join(name.replace(['+', '=', ','], "-"));
-    fs::create_dir_all(&folder)?;
-    let conf = folder.join("scst.conf");
-    fs::write(
-        &conf,
-        format!(
-            "HANDLER vdisk_nullio {{\nDEVICE null {{\nsize 1G\n}}\n}}\n\
-             HANDLER vdisk_fileio {{\nDEVICE file {{\nfilename {}\n}}\n}}\n\
-             TARGET_DRIVER iscsi {{\nenabled 1\nTARGET {NAME} {{\n{attributes}\n\
-             HeaderDigest None,CRC32C\nDataDigest None,CRC32C\nLUN 0 null\nLUN 1 file\nenabled 1\n}}\n}}\n",
-            settings.file.display()
-        ),
-    )?;
+    fs::create_dir_all(folder)?;
+    let path = folder.join("scst.conf");
+    fs::write(&path, conf)?;
     let mut command = place::command(&program, None, settings.processor);
-    command.arg("-c").arg(conf).arg("--state-dir").arg(folder.join("state"));
-    let (child, address) = place::start({
-        command.args(["--portal", "127.0.0.1:0", "--log-level", "warn"]);
-        command
-    })?;
-    let unit = |lun| Some((Some(child.0.id()), format!("iscsi://{address}/{NAME}/{lun}")));
-    Ok(Peer { name: name.to_owned(), null: unit(0), file: unit(1), _running: vec![child] })
+    command.arg("-c").arg(path).arg("--state-dir").arg(folder.join("state"));
+    command.arg("--socket").arg(folder.join("socket"));
+    if let Some(workers) = &words.workers {
+        command.args(["--workers", workers]);
+    }
+    command.args(["--portal", "127.0.0.1:0", "--log-level", "error"]);
+    place::start(command)
 }
 
 /// Finds a program, or installs the package of a distribution that has it, where that is allowed.
@@ -163,8 +243,8 @@ fn tgt(settings: &Settings<'_>) -> io::Result<Peer> {
             place::say(&format!("tgt: {error}"));
         }
     }
-    let unit = |lun| Some((Some(child.0.id()), format!("iscsi://{address}/{NAME}/{lun}")));
-    Ok(Peer { name: "tgt".to_owned(), null: unit(1), file: unit(2), _running: vec![child] })
+    let unit = |lun| (Some(child.0.id()), format!("iscsi://{address}/{NAME}/{lun}"));
+    Ok(Peer::new("tgt", vec![(Medium::Null, unit(1)), (Medium::File, unit(2))], vec![child]))
 }
 
 fn istgt(settings: &Settings<'_>) -> io::Result<Peer> {
@@ -178,7 +258,7 @@ fn istgt(settings: &Settings<'_>) -> io::Result<Peer> {
          MediaDirectory {shown}\nLogFacility \"local7\"\nTimeout 30\nNopInInterval 20\n\
          DiscoveryAuthMethod Auto\nMaxSessions 64\nMaxConnections 4\nMaxOutstandingR2T 16\nMaxR2T 32\n\
          FirstBurstLength 262144\nMaxBurstLength 1048576\nMaxRecvDataSegmentLength 262144\n\
-         InitialR2T No\nImmediateData Yes\n[UnitControl]\nAuthMethod Auto\n\
+         InitialR2T Yes\nImmediateData Yes\n[UnitControl]\nAuthMethod Auto\n\
          Portal UC1 127.0.0.1:{control}\nNetmask 127.0.0.1\n[PortalGroup1]\nPortal DA1 127.0.0.1:{port}\n\
          [InitiatorGroup1]\nInitiatorName \"ALL\"\nNetmask 127.0.0.1\n\
          [LogicalUnit1]\nTargetName bench\nMapping PortalGroup1 InitiatorGroup1\nAuthMethod Auto\n\
@@ -192,6 +272,6 @@ fn istgt(settings: &Settings<'_>) -> io::Result<Peer> {
     let child = Running(command.stdout(quiet()).stderr(quiet()).spawn()?);
     let address = format!("127.0.0.1:{port}");
     place::await_listener(&address)?;
-    let unit = Some((Some(child.0.id()), format!("iscsi://{address}/iqn.2026-01.org.scstu:bench/0")));
-    Ok(Peer { name: "istgt".to_owned(), null: None, file: unit, _running: vec![child] })
+    let unit = (Some(child.0.id()), format!("iscsi://{address}/iqn.2026-01.org.scstu:bench/0"));
+    Ok(Peer::new("istgt", vec![(Medium::File, unit)], vec![child]))
 }

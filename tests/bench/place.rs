@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::session::bad;
 
 /// How long a program may take to listen.
-const START: Duration = Duration::from_secs(20);
+pub const START: Duration = Duration::from_secs(20);
 
 /// Ends a program when it is dropped.
 pub struct Running(pub Child);
@@ -18,6 +18,32 @@ impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+impl Running {
+    fn signal(&self, signal: &str) -> io::Result<()> {
+        output(Command::new("kill").arg(signal).arg(self.0.id().to_string())).map(|_| ())
+    }
+
+    /// Keeps it from running.
+    pub fn hold(&self) -> io::Result<()> {
+        self.signal("-STOP")
+    }
+
+    /// Lets a program that is held back run, until the answer is dropped.
+    pub fn awake(&self) -> io::Result<Awake<'_>> {
+        self.signal("-CONT")?;
+        Ok(Awake(self))
+    }
+}
+
+/// Holds a program back when it is dropped.
+pub struct Awake<'a>(&'a Running);
+
+impl Drop for Awake<'_> {
+    fn drop(&mut self) {
+        let _ = self.0.hold();
     }
 }
 
@@ -97,6 +123,27 @@ pub fn again_in_namespace() -> io::Result<ExitCode> {
     })();
     let _ = run(&format!("ip netns del {space}"));
     Ok(if outcome?.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Clock ticks that all processors together have been idle, and have been there.
+fn idle_ticks() -> (u64, u64) {
+    let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let line = text.lines().next().unwrap_or_default();
+    let ticks: Vec<u64> = line.split_whitespace().skip(1).filter_map(|word| word.parse().ok()).collect();
+    (ticks.iter().skip(3).take(2).sum(), ticks.iter().take(8).sum())
+}
+
+/// Waits, at most for `limit`, until the machine has had nothing else to do for a moment.
+pub fn settle(limit: Duration) {
+    let until = Instant::now() + limit;
+    while Instant::now() < until {
+        let before = idle_ticks();
+        std::thread::sleep(Duration::from_millis(200));
+        let after = idle_ticks();
+        if (after.0 - before.0) as f64 >= 0.95 * (after.1 - before.1) as f64 {
+            return;
+        }
+    }
 }
 
 /// Waits until something listens.

@@ -9,6 +9,8 @@ use crate::session::{Unit, bad};
 #[derive(Clone, Copy, Debug)]
 pub struct Next {
     pub is_read: bool,
+    /// Which unit, counted from the first.
+    pub unit: u16,
     /// Byte offset on the unit.
     pub offset: u64,
     chunk: usize,
@@ -26,6 +28,7 @@ pub struct Plan {
     random: u64,
     is_random: bool,
     read_percent: u64,
+    units: u16,
     position: usize,
     verify: bool,
     generations: Vec<u32>,
@@ -38,13 +41,14 @@ pub struct Plan {
 impl Plan {
     pub fn new(load: &Load, unit: Unit, number: usize) -> io::Result<Self> {
         let size = load.size as u64;
-        if size % u64::from(unit.block_size) != 0 || size == 0 {
+        if size % u64::from(unit.block_size) != 0 || size == 0 || load.offset % size != 0 {
             return Err(bad(format!(
-                "size {size} is not a multiple of the {} bytes of a block",
+                "size {size} is not a multiple of the {} bytes of a block, or the offset not one of the size",
                 unit.block_size
             )));
         }
-        let bytes = load.region.min(unit.blocks.saturating_mul(u64::from(unit.block_size)));
+        let bytes = unit.blocks.saturating_mul(u64::from(unit.block_size)).saturating_sub(load.offset);
+        let bytes = load.region.min(bytes);
         let share = if load.verify { bytes / load.sessions as u64 } else { bytes };
         let chunks = usize::try_from(share / size).unwrap_or(usize::MAX);
         if chunks < if load.verify { 2 * load.depth } else { 1 } {
@@ -52,13 +56,14 @@ impl Plan {
         }
         let tracked = if load.verify { chunks } else { 0 };
         Ok(Plan {
-            base: if load.verify { number as u64 * chunks as u64 * size } else { 0 },
+            base: load.offset + if load.verify { number as u64 * chunks as u64 * size } else { 0 },
             size,
             seed: load.seed,
             chunks,
             random: load.seed ^ (number as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15),
             is_random: load.is_random,
             read_percent: u64::from(load.read_percent),
+            units: load.luns,
             position: if load.is_random { 0 } else { number % chunks },
             verify: load.verify,
             generations: vec![0; tracked],
@@ -99,11 +104,12 @@ impl Plan {
             self.out += 1;
         }
         let generation = self.generations.get(chunk).map_or(0, |now| now + u32::from(!is_read));
-        Some(self.at(chunk, is_read, generation))
+        let unit = if self.units > 1 { self.draw() % u64::from(self.units) } else { 0 };
+        Some(Next { unit: u16::try_from(unit).unwrap_or(0), ..self.at(chunk, is_read, generation) })
     }
 
     fn at(&self, chunk: usize, is_read: bool, generation: u32) -> Next {
-        Next { is_read, offset: self.base + chunk as u64 * self.size, chunk, generation }
+        Next { is_read, unit: 0, offset: self.base + chunk as u64 * self.size, chunk, generation }
     }
 
     fn sweep(&mut self) -> Option<Next> {

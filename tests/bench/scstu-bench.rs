@@ -8,6 +8,8 @@ use std::time::Duration;
 use echo::Echo;
 use load::Load;
 
+mod calls;
+mod cells;
 mod compare;
 mod echo;
 mod embed;
@@ -21,6 +23,7 @@ mod plan;
 mod plot;
 mod process;
 mod session;
+mod spdk;
 mod worker;
 
 const HELP: &str = "\
@@ -37,9 +40,12 @@ A load:
       --rw WHAT          read, write, or the percentage of reads (default read)
       --sequential       one command behind the other, not at random
       --sessions N       sessions, each with a thread of its own (default 1)
+      --luns N           commands go at random to N units, from LUN on (default 1)
+      --targets N        session K goes to the target whose name is TARGET with K modulo N behind it
+      --drain BYTES      take no more than so much a second from the socket
       --time SECONDS     how long to measure (default 2), after --warm-up SECONDS (0.3)
       --commands N       so many commands of each session, instead of a time
-      --region BYTES     use this much of the unit (default 1G)
+      --region BYTES     use this much of the unit (default 1G), from --offset BYTES on (0)
       --no-batch         every command in a send call of its own, as most initiators do it
       --digests WHAT     header, data or both
       --verify           write what can be told apart, and compare what is read, at the end all of it
@@ -54,13 +60,16 @@ The ceiling:
       --bytes BYTES      size without a file (default 1G)
 
 Comparisons:
-      --peers LIST       of echo, echo-sendfile, scstu, scstu+ATTRIBUTE=VALUE, tgt, istgt, and NAME=URL@PID
-                         for a target that runs already; ratios are to the first
+      --peers LIST       of echo, echo-sendfile, scstu, scstu+ATTRIBUTE=VALUE+..., tgt, istgt, spdk, and
+                         NAME=URL@PID for a target that runs already; ratios are to the first; attributes
+                         of the target, o_direct and its like of the device, and workers of the daemon
                          (default echo,scstu,tgt,istgt; what is missing is installed where that is allowed)
-      --only LIST        loads whose name has one of these words; all without
+      --only LIST        loads of these names, or with these words in their names; all without
       --rounds N         rounds (default 5), each load for --time SECONDS (0.5) at a time
+      --quiet SECONDS    each sample waits so long at most until the machine does nothing else
       --cpus T,L         processors of the targets and of the load
       --file-folder DIR  where the file that is read and written goes
+      --spdk FILE        SPDK's iscsi_tgt, where it is not on the path
       --program FILE     of embed: the example ram_backstore
       --at-least PART    of embed: exit status 1 if the backstore in C that never blocks has less than this
                          part (such as 0.9) of vdisk_ram's median rate in one of the loads
@@ -150,9 +159,13 @@ fn load_command(url: &str, mut parser: lexopt::Parser) -> io::Result<ExitCode> {
             Long("commands") => load.commands = Some(number(&mut parser)?),
             Long("warm-up") => load.warm_up = seconds(&mut parser)?,
             Long("region") => load.region = size(&mut parser)?,
+            Long("offset") => load.offset = size(&mut parser)?,
             Long("seed") => load.seed = number(&mut parser)?,
             Long("pid") => load.pid = Some(number(&mut parser)?),
             Long("sequential") => load.is_random = false,
+            Long("luns") => load.luns = number(&mut parser)?,
+            Long("targets") => load.targets = Some(number(&mut parser)?),
+            Long("drain") => load.drain = Some(size(&mut parser)?),
             Long("no-batch") => load.batch = false,
             Long("verify") => load.verify = true,
             Long("json") => as_json = true,
@@ -170,6 +183,12 @@ fn load_command(url: &str, mut parser: lexopt::Parser) -> io::Result<ExitCode> {
     }
     if load.depth == 0 || load.sessions == 0 || load.size == 0 || load.size > 16 << 20 {
         return Err(session::bad("--depth and --sessions are at least 1, --size is at most 16M"));
+    }
+    if load.luns == 0 || load.targets == Some(0) || load.drain == Some(0) {
+        return Err(session::bad("--luns, --targets and --drain are at least 1"));
+    }
+    if load.luns > 1 && load.verify {
+        return Err(session::bad("--verify goes with one unit only"));
     }
     let report = load.run()?;
     println!("{}", if as_json { report.json() } else { report.text() });
@@ -199,6 +218,8 @@ fn side_by_side(is_paper: bool, mut parser: lexopt::Parser) -> io::Result<ExitCo
         processors: None,
         file_folder: None,
         out: None,
+        spdk: None,
+        quiet: Duration::ZERO,
     };
     let mut in_namespace = false;
     while let Some(argument) = parser.next().map_err(usage)? {
@@ -208,6 +229,8 @@ fn side_by_side(is_paper: bool, mut parser: lexopt::Parser) -> io::Result<ExitCo
             Long("file-folder") if !is_paper => {
                 options.file_folder = Some(parser.value().map_err(usage)?.into());
             }
+            Long("spdk") if !is_paper => options.spdk = Some(parser.value().map_err(usage)?.into()),
+            Long("quiet") if !is_paper => options.quiet = seconds(&mut parser)?,
             Long("netns") if !is_paper => in_namespace = true,
             Long("rounds") => options.rounds = number(&mut parser)?,
             Long("time") => options.time = number::<f64>(&mut parser)?.to_string(),

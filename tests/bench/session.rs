@@ -201,13 +201,24 @@ impl Session {
         }
     }
 
-    /// Waits until the unit is ready, past its unit attentions, and asks for its size.
-    pub fn unit(&mut self) -> io::Result<Unit> {
+    /// Which unit is asked from here on.
+    pub fn turn_to(&mut self, lun: u16) {
+        self.lun = pdu::lun_field(lun);
+    }
+
+    /// Waits until the unit is ready, past its unit attentions.
+    pub fn await_ready(&mut self) -> io::Result<()> {
         for _ in 0..16 {
             if self.ask([0; 16], 0)?.0 == 0 {
                 break;
             }
         }
+        Ok(())
+    }
+
+    /// Waits until the unit is ready, and asks for its size.
+    pub fn unit(&mut self) -> io::Result<Unit> {
+        self.await_ready()?;
         let mut capacity = [0; 16];
         capacity[0] = 0x9e;
         capacity[1] = 0x10;

@@ -20,6 +20,8 @@ use crate::session::{Session, Unit, bad};
 
 /// Bytes that one receive call takes.
 const ROOM: usize = 512 << 10;
+/// Bytes that one receive call takes where they are to be taken slowly.
+const SIP: usize = 64 << 10;
 /// Slices given to one send call.
 const SLICES: usize = 256;
 /// How long the target may be silent while commands are out.
@@ -187,7 +189,7 @@ impl<'a> Worker<'a> {
         let is_final = immediate == unsolicited;
         let flags = if is_final { 0x80 } else { 0 } | if next.is_read { 0x40 } else { 0x20 };
         let cdb = pdu::cdb(&transfer);
-        let header = pdu::command(flags, self.session.lun, &cdb, transfer.bytes, self.numbers(slot));
+        let header = pdu::command(flags, self.lun(&next), &cdb, transfer.bytes, self.numbers(slot));
         self.session.cmd_sn = self.session.cmd_sn.wrapping_add(1);
         let state = &mut self.slots[slot];
         state.next = Some(next);
@@ -198,13 +200,22 @@ impl<'a> Worker<'a> {
         self.data_out(slot, pdu::NO_TAG, immediate, unsolicited - immediate);
     }
 
+    fn lun(&self, next: &Next) -> [u8; 8] {
+        if next.unit == 0 {
+            self.session.lun
+        } else {
+            pdu::lun_field(self.load.place.lun.saturating_add(next.unit))
+        }
+    }
+
     /// A sequence of Data-Out PDUs.
     fn data_out(&mut self, slot: usize, tag: u32, start: usize, length: usize) {
         let (mut at, end, mut data_sn) = (start, start + length, 0);
         while at < end {
             let part = (end - at).min(self.session.agreed.segment);
             let tags = (u32::try_from(slot).unwrap_or(0), tag);
-            let lun = if tag == pdu::NO_TAG { [0; 8] } else { self.session.lun };
+            let command = self.slots[slot].next.filter(|_| tag != pdu::NO_TAG);
+            let lun = command.map_or([0; 8], |next| self.lun(&next));
             let header = pdu::data_out(at + part == end, lun, tags, data_sn, at);
             self.push(header, slot, at, part);
             at += part;
@@ -297,8 +308,13 @@ impl<'a> Worker<'a> {
         self.input.copy_within(self.start..self.end, 0);
         self.end -= self.start;
         self.start = 0;
-        let mut room = [IoSliceMut::new(&mut self.input[self.end..])];
+        let room = self.input.len() - self.end;
+        let room = if self.load.drain.is_some() { room.min(SIP) } else { room };
+        let mut room = [IoSliceMut::new(&mut self.input[self.end..self.end + room])];
         let count = socket::receive(self.session.stream.as_fd(), &mut room, true)?;
+        if let Some(rate) = self.load.drain {
+            std::thread::sleep(Duration::from_secs_f64(count as f64 / rate as f64));
+        }
         if count == 0 {
             return Err(bad("the target has closed the connection"));
         }
