@@ -2,11 +2,14 @@
 //!
 //! A recycled [`Buffer`] still holds what was in it: whoever sends bytes to an initiator has written them
 //! first (the length of a reply counts bytes written, never the buffer's length).
+//!
+//! A thread that uses many small buffers may keep some to itself ([`crate::backstore::spare`]).
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::backstore::spare;
 use crate::sys::AlignedMemory;
 
 pub use crate::sys::ALIGNMENT;
@@ -22,15 +25,21 @@ const KEPT_BYTES_PER_CLASS: usize = 8 << 20;
 
 /// Memory for the data of one command: aligned, initialised, given back to its pool when dropped.
 pub struct Buffer {
-    memory: Option<AlignedMemory>,
+    held: Option<Held>,
     length: usize,
-    pool: Option<Arc<Inner>>,
+}
+
+/// Memory, and where it belongs. The reference stays with it while it waits to be used again: to count it is
+/// an atomic operation, to move it is not.
+pub(super) struct Held {
+    memory: AlignedMemory,
+    pub(super) pool: Arc<Inner>,
 }
 
 impl Buffer {
     /// A buffer without memory, for commands without data.
     pub const fn empty() -> Self {
-        Buffer { memory: None, length: 0, pool: None }
+        Buffer { held: None, length: 0 }
     }
 
     /// Shortens the visible length; never grows it.
@@ -44,8 +53,8 @@ impl Deref for Buffer {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        match &self.memory {
-            Some(memory) => &memory[..self.length],
+        match &self.held {
+            Some(held) => &held.memory[..self.length],
             None => &[],
         }
     }
@@ -54,8 +63,8 @@ impl Deref for Buffer {
 impl DerefMut for Buffer {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
-        match &mut self.memory {
-            Some(memory) => &mut memory[..self.length],
+        match &mut self.held {
+            Some(held) => &mut held.memory[..self.length],
             None => &mut [],
         }
     }
@@ -68,10 +77,26 @@ impl fmt::Debug for Buffer {
 }
 
 impl Drop for Buffer {
+    #[inline]
     fn drop(&mut self) {
-        if let (Some(memory), Some(pool)) = (self.memory.take(), self.pool.take()) {
-            pool.put(memory);
+        if let Some(held) = self.held.take() {
+            held.give_back();
         }
+    }
+}
+
+impl Held {
+    #[inline(never)]
+    fn give_back(self) {
+        if let Some(held) = spare::put(self) {
+            let pool = Arc::clone(&held.pool);
+            pool.put(std::iter::once(held), 0);
+        }
+    }
+
+    /// Whether it is of the smallest class.
+    pub(super) fn is_small(&self) -> bool {
+        self.memory.len() == SMALLEST
     }
 }
 
@@ -95,7 +120,7 @@ pub struct ClassFigures {
 /// The buffers of one size, and what was counted of them.
 #[derive(Default)]
 struct Class {
-    idle: Vec<AlignedMemory>,
+    idle: Vec<Held>,
     figures: ClassFigures,
 }
 
@@ -106,9 +131,11 @@ struct Stock {
     in_use: usize,
     refused: u64,
     classes: [Class; CLASSES],
+    /// Nobody can ask any more: what comes back is not kept.
+    is_closed: bool,
 }
 
-struct Inner {
+pub(super) struct Inner {
     budget: usize,
     stock: Mutex<Stock>,
 }
@@ -118,25 +145,31 @@ impl Inner {
         self.stock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn put(&self, memory: AlignedMemory) {
-        // The memory of a class has the class's size, a power of two.
-        let class = (memory.len() / SMALLEST).trailing_zeros() as usize;
+    /// Takes back what is no longer used. `served` small ones were handed out of what a thread keeps.
+    pub(super) fn put(&self, all: impl Iterator<Item = Held>, served: u64) {
+        // Giving memory back to the system is no work for the lock.
+        let mut released = Vec::new();
         let mut stock = self.stock();
-        stock.in_use = stock.in_use.saturating_sub(memory.len());
-        let own = &mut stock.classes[class];
-        own.figures.out = own.figures.out.saturating_sub(1);
-        if (own.idle.len() + 1) << class <= KEPT_BYTES_PER_CLASS / SMALLEST {
-            own.idle.push(memory);
-        } else {
-            own.figures.released += 1;
-            // Giving it back to the system is no work for the lock.
-            drop(stock);
-            drop(memory);
+        stock.served(served);
+        for held in all {
+            // The memory of a class has the class's size, a power of two.
+            let class = (held.memory.len() / SMALLEST).trailing_zeros() as usize;
+            stock.in_use = stock.in_use.saturating_sub(held.memory.len());
+            let is_closed = stock.is_closed;
+            let own = &mut stock.classes[class];
+            own.figures.out = own.figures.out.saturating_sub(1);
+            if !is_closed && (own.idle.len() + 1) << class <= KEPT_BYTES_PER_CLASS / SMALLEST {
+                own.idle.push(held);
+            } else {
+                own.figures.released += 1;
+                released.push(held);
+            }
         }
+        drop(stock);
     }
 
     /// Counts a buffer of this class as out, if the budget lets it; what waits to be used again, if anything.
-    fn take(&self, class: usize) -> Option<Option<AlignedMemory>> {
+    fn take(&self, class: usize) -> Option<Option<Held>> {
         let mut stock = self.stock();
         let in_use = stock.in_use.saturating_add(SMALLEST << class);
         if in_use > self.budget {
@@ -151,6 +184,35 @@ impl Inner {
         own.figures.hits += u64::from(recycled.is_some());
         Some(recycled)
     }
+
+    /// Moves up to `count` buffers of the smallest class that wait to be used again to `spare`, where they
+    /// count as out; not while memory is scarce. `served` as in [`Inner::put`].
+    pub(super) fn take_small(&self, spare: &mut Vec<Held>, count: usize, served: u64) {
+        let mut stock = self.stock();
+        stock.served(served);
+        let affordable = (self.budget / 2).saturating_sub(stock.in_use) / SMALLEST;
+        let own = &mut stock.classes[0];
+        let count = count.min(affordable).min(own.idle.len());
+        let first = own.idle.len() - count;
+        spare.extend(own.idle.drain(first..));
+        own.figures.out += count as u64;
+        stock.in_use += count * SMALLEST;
+    }
+
+    fn close(&self) {
+        let mut stock = self.stock();
+        stock.is_closed = true;
+        let idle = stock.classes.each_mut().map(|class| std::mem::take(&mut class.idle));
+        drop(stock);
+        drop(idle);
+    }
+}
+
+impl Stock {
+    fn served(&mut self, number: u64) {
+        self.classes[0].figures.total += number;
+        self.classes[0].figures.hits += number;
+    }
 }
 
 fn class_of(length: usize) -> usize {
@@ -163,13 +225,25 @@ fn class_of(length: usize) -> usize {
 /// Hands out buffers until the budget is used up. Cheap to clone; all clones share one budget.
 #[derive(Clone)]
 pub struct BufferPool {
+    handle: Arc<Handle>,
+}
+
+/// What the clones of a pool share. What waits to be used again refers to the pool; when the last clone goes,
+/// it goes too.
+struct Handle {
     inner: Arc<Inner>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.inner.close();
+    }
 }
 
 impl BufferPool {
     /// A pool that never has more than `budget` bytes out at once.
     pub fn new(budget: usize) -> Self {
-        BufferPool { inner: Arc::new(Inner { budget, stock: Mutex::default() }) }
+        BufferPool { handle: Arc::new(Handle { inner: Arc::new(Inner { budget, stock: Mutex::default() }) }) }
     }
 
     /// A buffer of exactly `length` visible bytes of unspecified content, or `None` when the budget is used
@@ -182,23 +256,32 @@ impl BufferPool {
             return None;
         }
         let class = class_of(length);
-        let memory = self.inner.take(class)?.unwrap_or_else(|| AlignedMemory::zeroed(SMALLEST << class));
-        Some(Buffer { memory: Some(memory), length, pool: Some(Arc::clone(&self.inner)) })
+        let inner = &self.handle.inner;
+        if class == 0 {
+            if let Some(held) = spare::take(inner) {
+                return Some(Buffer { held: Some(held), length });
+            }
+        }
+        let held = inner.take(class)?.unwrap_or_else(|| Held {
+            memory: AlignedMemory::zeroed(SMALLEST << class),
+            pool: Arc::clone(inner),
+        });
+        Some(Buffer { held: Some(held), length })
     }
 
     /// Bytes out at the moment.
     pub fn in_use(&self) -> usize {
-        self.inner.stock().in_use
+        self.handle.inner.stock().in_use
     }
 
     /// How often a buffer was refused because the budget was used up.
     pub fn refused(&self) -> u64 {
-        self.inner.stock().refused
+        self.handle.inner.stock().refused
     }
 
     /// What was counted of each size class, smallest first.
     pub fn figures(&self) -> Vec<ClassFigures> {
-        let stock = self.inner.stock();
+        let stock = self.handle.inner.stock();
         let figures = |(class, own): (usize, &Class)| ClassFigures {
             bytes: SMALLEST << class,
             idle: own.idle.len() as u64,
@@ -209,7 +292,7 @@ impl BufferPool {
 
     /// Counts from zero again; what is out and what is kept stays so.
     pub fn reset_figures(&self) {
-        let mut stock = self.inner.stock();
+        let mut stock = self.handle.inner.stock();
         stock.refused = 0;
         for own in &mut stock.classes {
             own.figures = ClassFigures { out: own.figures.out, ..ClassFigures::default() };
@@ -218,7 +301,7 @@ impl BufferPool {
 
     /// The limit given to [`BufferPool::new`].
     pub fn budget(&self) -> usize {
-        self.inner.budget
+        self.handle.inner.budget
     }
 }
 

@@ -26,6 +26,7 @@ pub mod null;
 pub mod ram;
 pub mod registry;
 pub mod space;
+pub mod spare;
 pub mod tcmu;
 
 /// Size and shape of the medium. Lengths in logical blocks unless the name says bytes.

@@ -3,7 +3,8 @@
 
 use std::time::Instant;
 
-use crate::iscsi::session::{CommandWindow, LiveTags};
+use crate::iscsi::session::CommandWindow;
+use crate::iscsi::tags::LiveTags;
 use crate::iscsi::turn::{Early, Turns};
 use crate::scsi::{FunctionResult, TaskManagementFunction};
 use crate::wire::request::TaskManagementRequest;

@@ -26,6 +26,7 @@ pub mod queue;
 
 pub mod frame;
 pub mod session;
+pub mod tags;
 pub mod turn;
 
 pub mod manage;

@@ -1,14 +1,9 @@
-//! What the receiving and the sending side of a session share: the command window and the live tags.
+//! The command window, which the receiving and the sending side of a session share.
 //!
 //! Kept apart from the connection, so that a session may have several.
 
-use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
-use crate::bytes::number_map::NumberMap;
-use crate::limits::MAX_IMMEDIATE_COMMANDS;
 use crate::wire::serial::{is_before, is_within};
 
 /// ExpCmdSN and MaxCmdSN (RFC 7143 4.2.2.1). Every non-immediate command takes a place when it is accepted
@@ -135,81 +130,6 @@ impl CommandWindow {
     }
 }
 
-/// Initiator task tags in use (RFC 7143 11.2.1.8: unique in the session while the task lives).
-#[derive(Debug, Default)]
-pub struct LiveTags {
-    table: Mutex<Table>,
-}
-
-#[derive(Debug, Default)]
-struct Table {
-    tags: NumberMap<u32, Live>,
-    immediate: u32,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Live {
-    is_immediate: bool,
-    since: Instant,
-}
-
-/// Why a tag was not taken.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum TagError {
-    /// A task with it is in progress: Reject 07h.
-    InUse,
-    /// Too many immediate commands: Reject 06h.
-    TooManyImmediate,
-}
-
-impl LiveTags {
-    fn table(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes a tag for a new task that came at `now`.
-    pub fn take(&self, tag: u32, is_immediate: bool, now: Instant) -> Result<(), TagError> {
-        let mut table = self.table();
-        if is_immediate && table.immediate >= MAX_IMMEDIATE_COMMANDS {
-            return Err(TagError::TooManyImmediate);
-        }
-        match table.tags.entry(tag) {
-            Entry::Occupied(_) => return Err(TagError::InUse),
-            Entry::Vacant(vacant) => vacant.insert(Live { is_immediate, since: now }),
-        };
-        table.immediate += u32::from(is_immediate);
-        Ok(())
-    }
-
-    /// The task is over.
-    pub fn free(&self, tag: u32) {
-        let mut table = self.table();
-        if table.tags.remove(&tag).is_some_and(|live| live.is_immediate) {
-            table.immediate -= 1;
-        }
-    }
-
-    /// Whether a task with this tag is in progress.
-    pub fn contains(&self, tag: u32) -> bool {
-        self.table().tags.contains_key(&tag)
-    }
-
-    /// Tag and time of the oldest task in progress.
-    pub fn oldest(&self) -> Option<(u32, Instant)> {
-        self.table().tags.iter().map(|(tag, live)| (*tag, live.since)).min_by_key(|(_, since)| *since)
-    }
-
-    /// Number of tasks in progress.
-    pub fn len(&self) -> usize {
-        self.table().tags.len()
-    }
-
-    /// Whether no task is in progress.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -241,21 +161,5 @@ mod tests {
         window.accept();
         window.release();
         assert!(!window.owes_update(), "an answer is due");
-    }
-
-    #[test]
-    fn rfc7143_tags_are_unique_while_they_live() {
-        let tags = LiveTags::default();
-        let now = Instant::now();
-        assert_eq!(tags.take(7, false, now), Ok(()));
-        assert_eq!(tags.take(7, false, now), Err(TagError::InUse));
-        assert_eq!(tags.oldest(), Some((7, now)));
-        tags.free(7);
-        assert_eq!(tags.take(7, true, now), Ok(()));
-        for tag in 100..100 + MAX_IMMEDIATE_COMMANDS - 1 {
-            assert_eq!(tags.take(tag, true, now), Ok(()));
-        }
-        assert_eq!(tags.take(1, true, now), Err(TagError::TooManyImmediate));
-        assert_eq!(tags.take(1, false, now), Ok(()));
     }
 }

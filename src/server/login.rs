@@ -16,7 +16,8 @@ use crate::iscsi::key::KeyId;
 use crate::iscsi::login::{Agreed, Login, LoginAnswer, LoginContext, LoginStep, Next, SessionRequest};
 use crate::iscsi::login_error::LoginStatus;
 use crate::iscsi::send::Sender;
-use crate::iscsi::session::{CommandWindow, LiveTags};
+use crate::iscsi::session::CommandWindow;
+use crate::iscsi::tags::LiveTags;
 use crate::notice::Notice;
 use crate::scsi::nexus::{NewNexus, Nexus, TargetPort, TransportId};
 use crate::server::Shared;
@@ -190,7 +191,7 @@ impl Serving<'_> {
         // A login is immediate: the first command has the login's own CmdSN.
         let window = Arc::new(CommandWindow::new(cmd_sn, agreed.ours[KeyId::QueuedCommands]));
         let max_cmd_sn = window.max_cmd_sn();
-        let tags = Arc::new(LiveTags::default());
+        let tags = Arc::new(LiveTags::new(self.now));
         let sender = Sender::new(&parameters, Arc::clone(&window), phase.stat_sn.wrapping_add(1));
         let setting = Setting::of(agreed.ours[KeyId::Nagle]);
         let coalesces = setting == Setting::Coalesce;

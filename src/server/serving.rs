@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
 
+use crate::backstore::spare;
 use crate::iscsi::action::{Action, Disposition};
 use crate::iscsi::command::command;
 use crate::iscsi::directory::Query;
@@ -150,6 +151,7 @@ impl<'a> Serving<'a> {
 
     /// The life of the connection.
     pub(super) fn run(mut self) {
+        let _keeping = spare::keep();
         let served = catch_unwind(AssertUnwindSafe(|| self.serve()));
         let end = match served {
             Ok(Ok(())) => End::Logout,

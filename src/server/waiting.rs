@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use crate::backstore::spare;
 use crate::iscsi::error::ProtocolError;
 use crate::iscsi::key::KeyId;
 use crate::server::connection::{Connection, FullFeature};
@@ -86,6 +87,7 @@ impl Serving<'_> {
     }
 
     fn sleep_until_input(&mut self, connection: &Connection, full: &FullFeature) -> Result<(), End> {
+        spare::give_back();
         if !self.spin.is_on() {
             return self.wait_for_input(connection, full);
         }

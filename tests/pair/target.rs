@@ -12,7 +12,8 @@ use scstu::iscsi::parameters::Parameters;
 use scstu::iscsi::queue::Queue;
 use scstu::iscsi::receive::Receiver;
 use scstu::iscsi::send::{Outgoing, Sender};
-use scstu::iscsi::session::{CommandWindow, LiveTags};
+use scstu::iscsi::session::CommandWindow;
+use scstu::iscsi::tags::LiveTags;
 use scstu::scsi::device::{DeviceType, Dispatch};
 use scstu::scsi::lun::{AddressingMethod, LunField};
 use scstu::scsi::nexus::{LunEntry, LunMap, NewNexus, Nexus, TargetPort, TransportId};
@@ -95,7 +96,7 @@ impl Target {
         let ready = Arc::new(Ready::default());
         let dispatch: Arc<dyn Dispatch> = ready.clone();
         let window = Arc::new(CommandWindow::new(cmd_sn, depth));
-        let tags = Arc::new(LiveTags::default());
+        let tags = Arc::new(LiveTags::new(now));
         let sender = Sender::new(parameters, Arc::clone(&window), stat_sn);
         let sending = Mutex::new((sender, Queue::new()));
         let answers = Arc::new(Answers { sending, window: Arc::clone(&window), tags: Arc::clone(&tags) });

@@ -135,7 +135,7 @@ impl Shell {
     fn new(parameters: Parameters) -> Self {
         let start = Instant::now();
         let window = Arc::new(CommandWindow::new(FIRST_CMD_SN, DEPTH));
-        let tags = Arc::new(LiveTags::default());
+        let tags = Arc::new(LiveTags::new(start));
         let digests = Digests { header: parameters.header_digest, data: parameters.data_digest };
         let mut receiver = Receiver::new(start + Duration::from_secs(15));
         receiver.enter_full_feature(parameters, Arc::clone(&window), Arc::clone(&tags), start);
