@@ -42,7 +42,7 @@
 //! # The way of a READ
 //! 1. [`server::serving`]: the connection's thread gets bytes, many requests with one system call.
 //! 2. [`iscsi::receive::Receiver`] cuts them into PDUs (`want`, `got`), checks digests and the order of
-//!    CmdSN, and answers [`iscsi::action::Action::Command`].
+//!    CmdSN, and has the command ([`iscsi::receive::Receiver::command`]).
 //! 3. [`scsi::target::admit`] finds the row in `scsi::ops`, checks the CDB's bits, reservations, unit
 //!    attentions, readiness and the range of blocks, and puts a [`scsi::task::Task`] into the unit's task
 //!    set, where one that needs no data and no other thread begins at once.

@@ -15,7 +15,7 @@ const LIMIT: usize = 64;
 const AT_ONCE: usize = 16;
 
 thread_local! {
-    static SPARE: RefCell<Spare> = const { RefCell::new(Spare { is_kept: false, held: Vec::new(), served: 0 }) };
+    static SPARE: RefCell<Spare> = const { RefCell::new(Spare::NONE) };
 }
 
 /// Buffers of the smallest class, of one pool. The pool counts them as out.
@@ -27,6 +27,8 @@ struct Spare {
 }
 
 impl Spare {
+    const NONE: Spare = Spare { is_kept: false, held: Vec::new(), served: 0 };
+
     fn give_back(&mut self, count: usize) {
         let first = self.held.len().saturating_sub(count);
         let Some(pool) = self.held.get(first).map(|held| Arc::clone(&held.pool)) else { return };

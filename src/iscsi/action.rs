@@ -3,15 +3,13 @@
 use crate::backstore::buffer::Buffer;
 use crate::iscsi::send::Outgoing;
 use crate::scsi::sense::Sense;
-use crate::wire::request::{LoginRequest, LogoutRequest, ScsiCommand, TaskManagementRequest, TextRequest};
+use crate::wire::request::{LoginRequest, LogoutRequest, TaskManagementRequest, TextRequest};
 
 /// What the shell is to do, in order.
 #[derive(Debug)]
 pub enum Action<T> {
     /// A Login Request and its text.
     Login(LoginRequest, Vec<u8>),
-    /// A SCSI command whose turn has come: admit it, then `Receiver::accept`.
-    Command(ScsiCommand),
     /// The data of a command is here: the first `length` bytes of `buffer`.
     Execute {
         /// The shell's name for it.

@@ -31,6 +31,8 @@ struct Entry {
     data: Data,
     tail: [u8; 3 + digest::LENGTH],
     tail_length: u8,
+    /// All bytes.
+    length: usize,
 }
 
 /// Memory of a command put in with [`Queue::hold`].
@@ -79,6 +81,7 @@ impl Queue {
     }
 
     /// Takes a command's memory, for data segments that [`Queue::push_shared`] names.
+    #[inline]
     pub fn hold(&mut self, buffer: Buffer) -> Held {
         match self.free.pop() {
             Some(slot) => {
@@ -101,6 +104,7 @@ impl Queue {
 
     /// A PDU whose data segment is `length` bytes of `held` from `start`; with `last`, the memory goes back
     /// behind it.
+    #[inline]
     pub fn push_shared(
         &mut self,
         header: Header,
@@ -115,6 +119,7 @@ impl Queue {
         self.append(header, Data::Shared { slot: held.0, start, length, last }, tail, digests);
     }
 
+    #[inline]
     fn append(&mut self, mut header: Header, data: Data, tail: ([u8; 7], usize), digests: Digests) {
         let data_length = match &data {
             Data::None => 0,
@@ -129,31 +134,34 @@ impl Queue {
             head[LENGTH..].copy_from_slice(&digest::digest(&[&header]));
             head_length += digest::LENGTH;
         }
-        self.bytes += head_length + data_length + tail.1;
+        let length = head_length + data_length + tail.1;
+        self.bytes += length;
         let (head_length, tail_length) = (small(head_length), small(tail.1));
-        self.entries.push_back(Entry { head, head_length, data, tail: tail.0, tail_length });
+        self.entries.push_back(Entry { head, head_length, data, tail: tail.0, tail_length, length });
     }
 
     /// Fills `slices` with what is to be sent next; answers how many were filled.
     pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        let mut filled = 0;
+        let mut free = slices.iter_mut();
         let mut skip = self.sent;
         for entry in &self.entries {
             for part in self.parts(entry) {
-                let skipped = skip.min(part.len());
-                skip -= skipped;
-                let part = &part[skipped..];
+                let part = if skip == 0 {
+                    part
+                } else {
+                    let (skipped, rest) = part.split_at(skip.min(part.len()));
+                    skip -= skipped.len();
+                    rest
+                };
                 if part.is_empty() {
                     continue;
                 }
-                if filled == slices.len() {
-                    return filled;
-                }
-                slices[filled] = IoSlice::new(part);
-                filled += 1;
+                let Some(slice) = free.next() else { return slices.len() };
+                *slice = IoSlice::new(part);
             }
         }
-        filled
+        let unused = free.len();
+        slices.len() - unused
     }
 
     fn parts<'a>(&'a self, entry: &'a Entry) -> [&'a [u8]; 3] {
@@ -173,11 +181,10 @@ impl Queue {
         self.bytes -= count.min(self.bytes);
         self.sent += count;
         while let Some(entry) = self.entries.front() {
-            let length: usize = self.parts(entry).iter().map(|part| part.len()).sum();
-            if self.sent < length {
+            if self.sent < entry.length {
                 return;
             }
-            self.sent -= length;
+            self.sent -= entry.length;
             if let Data::Shared { slot, last: true, .. } = entry.data {
                 self.held[slot] = None;
                 self.free.push(slot);
@@ -192,6 +199,7 @@ fn small(length: usize) -> u8 {
 }
 
 /// Padding and data digest behind a data segment (RFC 7143 11.2.3: none behind an empty one).
+#[inline]
 fn tail(data: &[u8], digests: Digests) -> ([u8; 7], usize) {
     let mut tail = [0; 7];
     if data.is_empty() {

@@ -3,13 +3,14 @@
 //! ```text
 //!  want() -> where the next bytes go      got(n) -> what they meant
 //!
-//!  header --> its turn? --yes--> SCSI command: [Action::Command, accept()] --> data --> whole: Execute, R2T
+//!  header --> its turn? --yes--> SCSI command: [command(), accept()] --> data --> whole: Execute, R2T
 //!                |               Data-Out: into the memory of its command  --> data --> whole: Execute, R2T
 //!                |               other: kept                               --> data --> whole: its action
 //!                no --> kept until replay()
 //! ```
-//! A SCSI command is reported when its header is complete and its turn has come, before its data: the shell
-//! answers with [`Receiver::accept`] before it asks for more, so that immediate data lands where it belongs.
+//! A SCSI command is there ([`Receiver::command`]) when its header is complete and its turn has come, before
+//! its data: the shell answers with [`Receiver::accept`] before it asks for more, so that immediate data
+//! lands where it belongs.
 //! PDUs that come before their turn (CmdSN) are kept whole and taken up by [`Receiver::replay`].
 //!
 //! Invariant: the actions do not depend on how the bytes were cut.
@@ -28,7 +29,7 @@ use crate::iscsi::queue::Digests;
 use crate::iscsi::send::Outgoing;
 use crate::iscsi::session::{Arrival, CommandWindow};
 use crate::iscsi::silence::Silence;
-use crate::iscsi::tags::{LiveTags, TagError};
+use crate::iscsi::tags::{LiveTags, Stamp, TagError};
 use crate::iscsi::transfer::{Landing, Transfer};
 use crate::iscsi::turn::{Early, Turns};
 use crate::limits::{DISCARD_BYTES, MAX_CONTROL_SEGMENT, MAX_LOGIN_SEGMENT};
@@ -53,10 +54,7 @@ enum Pending {
 /// A SCSI command that [`Receiver::accept`] is awaited for.
 #[derive(Debug)]
 struct Awaited {
-    lun: [u8; 8],
-    itt: u32,
-    expected: usize,
-    is_final: bool,
+    command: ScsiCommand,
     /// Its immediate data, when it was kept until its turn.
     kept: Option<Vec<u8>>,
 }
@@ -66,6 +64,8 @@ struct FullFeature {
     parameters: Parameters,
     window: Arc<CommandWindow>,
     tags: Arc<LiveTags>,
+    /// Now, for them.
+    stamp: Stamp,
     silence: Silence,
     /// How long the data of a command may stop.
     response_timeout: Duration,
@@ -121,7 +121,8 @@ impl<T> Receiver<T> {
         self.frame.set_digests(Digests { header: header_digest, data: data_digest });
         let silence = Silence::new(nop_in_interval, nop_in_timeout, now);
         let response_timeout = Duration::from_secs(u64::from(parameters.response_timeout));
-        self.full = Some(FullFeature { parameters, window, tags, silence, response_timeout });
+        let stamp = tags.stamp(now);
+        self.full = Some(FullFeature { parameters, window, tags, stamp, silence, response_timeout });
     }
 
     /// Where the next bytes go; never empty. [`Receiver::got`] says how many came.
@@ -144,7 +145,9 @@ impl<T> Receiver<T> {
     ) -> Result<(), ProtocolError> {
         self.now = now;
         if let Some(full) = &mut self.full {
-            full.silence.input(now);
+            if full.silence.input(now) {
+                full.stamp = full.tags.stamp(now);
+            }
         }
         if let Some(filled) = self.frame.data_filled() {
             let left = self.frame.data_length() - filled;
@@ -163,6 +166,9 @@ impl<T> Receiver<T> {
         self.current = self.frame.bhs();
         self.check_length()?;
         match Request::parse(&self.current, self.frame.segments()) {
+            Ok(Request::ScsiCommand(command)) if self.full.is_some() => {
+                self.sort_command(command, actions)?
+            }
             Ok(request) => self.sort(request, actions)?,
             Err(ahs::BadSegments) => {
                 self.skip_number(actions);
@@ -213,6 +219,25 @@ impl<T> Receiver<T> {
         Ok(())
     }
 
+    /// As [`Receiver::sort`], for what comes most.
+    #[inline]
+    fn sort_command(
+        &mut self,
+        command: ScsiCommand,
+        actions: &mut Vec<Action<T>>,
+    ) -> Result<(), ProtocolError> {
+        if !command.is_immediate {
+            let Some(full) = &self.full else { return Ok(()) };
+            match full.window.judge(command.cmd_sn) {
+                Arrival::Now => self.take_number(actions),
+                Arrival::Early => return self.keep(Request::ScsiCommand(command)),
+                Arrival::Ignored => return Ok(()),
+            }
+        }
+        self.await_command(command, None, actions);
+        Ok(())
+    }
+
     /// The expected CmdSN has come.
     fn take_number(&self, actions: &mut Vec<Action<T>>) {
         let Some(full) = &self.full else { return };
@@ -255,7 +280,7 @@ impl<T> Receiver<T> {
     fn deliver(&mut self, request: Request, kept: Option<Vec<u8>>, actions: &mut Vec<Action<T>>) {
         let Some(full) = &self.full else { return };
         if let Request::ScsiCommand(command) = request {
-            return self.command(command, kept, actions);
+            return self.await_command(command, kept, actions);
         }
         if !self.current.is_immediate() {
             full.window.release();
@@ -266,7 +291,8 @@ impl<T> Receiver<T> {
         }
     }
 
-    fn command(&mut self, command: ScsiCommand, kept: Option<Vec<u8>>, actions: &mut Vec<Action<T>>) {
+    #[inline]
+    fn await_command(&mut self, command: ScsiCommand, kept: Option<Vec<u8>>, actions: &mut Vec<Action<T>>) {
         let Some(full) = &self.full else { return };
         let itt = command.initiator_task_tag;
         let refused = if full.parameters.is_discovery {
@@ -274,7 +300,7 @@ impl<T> Receiver<T> {
         } else if itt == RESERVED_TAG {
             Some(reason::INVALID_PDU_FIELD)
         } else {
-            match full.tags.take(itt, command.is_immediate, self.now) {
+            match full.tags.take(itt, command.is_immediate, full.stamp) {
                 Ok(()) => None,
                 Err(TagError::InUse) => Some(reason::TASK_IN_PROGRESS),
                 Err(TagError::TooManyImmediate) => Some(reason::TOO_MANY_IMMEDIATE_COMMANDS),
@@ -286,14 +312,14 @@ impl<T> Receiver<T> {
             }
             return self.reject(reason, actions);
         }
-        self.awaited = Some(Awaited {
-            lun: command.lun,
-            itt,
-            expected: command.expected_data_transfer_length as usize,
-            is_final: command.is_final,
-            kept,
-        });
-        actions.push(Action::Command(command));
+        self.awaited = Some(Awaited { command, kept });
+    }
+
+    /// A SCSI command whose turn has come: admit it, then [`Receiver::accept`]. Nothing else may be done
+    /// before but the actions that are out.
+    #[inline]
+    pub fn command(&self) -> Option<&ScsiCommand> {
+        self.awaited.as_ref().map(|awaited| &awaited.command)
     }
 
     /// A request that is acted on when it is whole: as much of its data is kept as can matter.
@@ -310,7 +336,7 @@ impl<T> Receiver<T> {
         self.pending = Pending::Act { request, data };
     }
 
-    /// Answers [`Action::Command`]. To be called before [`Receiver::want`].
+    /// Says what becomes of the data of [`Receiver::command`]. To be called before [`Receiver::want`].
     pub fn accept(&mut self, disposition: Disposition<T>, actions: &mut Vec<Action<T>>) {
         let Some(awaited) = self.awaited.take() else { return };
         // A kept PDU has had its data already; the frame is between PDUs then.
@@ -325,7 +351,9 @@ impl<T> Receiver<T> {
 
     fn fetch(&mut self, awaited: Awaited, token: T, memory: (Buffer, usize), actions: &mut Vec<Action<T>>) {
         let Some(full) = &self.full else { return };
-        let Awaited { lun, itt, expected, is_final, kept } = awaited;
+        let Awaited { command, kept } = awaited;
+        let ScsiCommand { lun, initiator_task_tag: itt, is_final, .. } = command;
+        let expected = command.expected_data_transfer_length as usize;
         if kept.is_some() && !is_final {
             // Unsolicited data cannot have come in order either; it was discarded.
             return actions.push(Action::Fail { token, sense: Sense::PROTOCOL_SERVICE_CRC_ERROR });

@@ -40,10 +40,10 @@ impl Silence {
         self.timeout = Duration::from_secs(u64::from(timeout));
     }
 
-    /// The initiator has sent something.
+    /// The initiator has sent something. Whether that is news: of what came together only the first is.
     #[inline]
-    pub fn input(&mut self, now: Instant) {
-        self.last_input = now;
+    pub fn input(&mut self, now: Instant) -> bool {
+        std::mem::replace(&mut self.last_input, now) != now
     }
 
     /// A NOP-Out answers the NOP-In with this target transfer tag.

@@ -26,7 +26,7 @@ const IMMEDIATE: u64 = 1 << 33;
 struct Place {
     /// 0, or [`TAKEN`] with the tag.
     word: AtomicU64,
-    /// When the task came, as [`LiveTags::time`] has it.
+    /// When the task came, a [`Stamp`].
     since: AtomicU64,
 }
 
@@ -53,6 +53,10 @@ struct Live {
     is_immediate: bool,
     since: u64,
 }
+
+/// A time: seconds since the first task in the upper half, nanoseconds in the lower.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stamp(u64);
 
 /// Why a tag was not taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -86,21 +90,21 @@ impl LiveTags {
         Some(self.others.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Seconds above, nanoseconds below: in order, and without a division.
-    fn time(&self, at: Instant) -> u64 {
+    /// A time as [`LiveTags::take`] wants it; one is good for all commands that come together.
+    pub fn stamp(&self, at: Instant) -> Stamp {
         let since = at.saturating_duration_since(self.begun);
-        since.as_secs() << 32 | u64::from(since.subsec_nanos())
+        // In order, and without a division.
+        Stamp(since.as_secs() << 32 | u64::from(since.subsec_nanos()))
     }
 
-    /// Takes a tag for a new task that came at `now`. By one thread at a time.
-    pub fn take(&self, tag: u32, is_immediate: bool, now: Instant) -> Result<(), TagError> {
+    /// Takes a tag for a new task that came at `since`. By one thread at a time.
+    pub fn take(&self, tag: u32, is_immediate: bool, Stamp(since): Stamp) -> Result<(), TagError> {
         if is_immediate && self.immediate.load(Ordering::Acquire) >= MAX_IMMEDIATE_COMMANDS {
             return Err(TagError::TooManyImmediate);
         }
         if self.contains(tag) {
             return Err(TagError::InUse);
         }
-        let since = self.time(now);
         let free = self.set(tag).iter().find(|place| place.word.load(Ordering::Acquire) == 0);
         if let Some(place) = free {
             place.since.store(since, Ordering::Relaxed);
@@ -181,16 +185,16 @@ mod tests {
     fn rfc7143_tags_are_unique_while_they_live() {
         let now = Instant::now();
         let tags = LiveTags::new(now);
-        assert_eq!(tags.take(7, false, now), Ok(()));
-        assert_eq!(tags.take(7, false, now), Err(TagError::InUse));
+        assert_eq!(tags.take(7, false, tags.stamp(now)), Ok(()));
+        assert_eq!(tags.take(7, false, tags.stamp(now)), Err(TagError::InUse));
         assert_eq!(tags.oldest(), Some((7, now)));
         tags.free(7);
-        assert_eq!(tags.take(7, true, now), Ok(()));
+        assert_eq!(tags.take(7, true, tags.stamp(now)), Ok(()));
         for tag in 100..100 + MAX_IMMEDIATE_COMMANDS - 1 {
-            assert_eq!(tags.take(tag, true, now), Ok(()));
+            assert_eq!(tags.take(tag, true, tags.stamp(now)), Ok(()));
         }
-        assert_eq!(tags.take(1, true, now), Err(TagError::TooManyImmediate));
-        assert_eq!(tags.take(1, false, now), Ok(()));
+        assert_eq!(tags.take(1, true, tags.stamp(now)), Err(TagError::TooManyImmediate));
+        assert_eq!(tags.take(1, false, tags.stamp(now)), Ok(()));
     }
 
     #[test]
@@ -202,16 +206,16 @@ mod tests {
         let same_set: Vec<u32> = (0..20).map(|i| 7 + i * 32).collect();
         for (index, tag) in same_set.iter().enumerate() {
             let at = if index == 0 { now } else { later };
-            assert_eq!(tags.take(*tag, index == 9, at), Ok(()));
+            assert_eq!(tags.take(*tag, index == 9, tags.stamp(at)), Ok(()));
         }
         for tag in &same_set {
-            assert_eq!(tags.take(*tag, false, now), Err(TagError::InUse));
+            assert_eq!(tags.take(*tag, false, tags.stamp(now)), Err(TagError::InUse));
         }
         assert_eq!((tags.len(), tags.oldest()), (20, Some((7, now))));
         tags.free(7);
         assert_eq!(tags.oldest().map(|(_, since)| since), Some(later));
         // Its place is another's now: a tag that was elsewhere is still found there.
-        assert_eq!(tags.take(7, false, later), Ok(()));
+        assert_eq!(tags.take(7, false, tags.stamp(later)), Ok(()));
         for tag in same_set.iter().rev() {
             assert!(tags.contains(*tag));
             tags.free(*tag);
@@ -219,7 +223,7 @@ mod tests {
         }
         assert!(tags.is_empty());
         for tag in 0..MAX_IMMEDIATE_COMMANDS {
-            assert_eq!(tags.take(tag, true, now), Ok(()), "the immediate one was counted down");
+            assert_eq!(tags.take(tag, true, tags.stamp(now)), Ok(()), "the immediate one was counted down");
         }
     }
 
@@ -237,7 +241,7 @@ mod tests {
             for round in 0..200u32 {
                 for tag in 0..256u32 {
                     let tag = tag * (round % 7 + 1);
-                    while tags.take(tag, false, now) == Err(TagError::InUse) {
+                    while tags.take(tag, false, tags.stamp(now)) == Err(TagError::InUse) {
                         std::thread::yield_now();
                     }
                     give.send(tag).unwrap();

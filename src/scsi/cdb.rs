@@ -69,6 +69,11 @@ impl Cdb {
     #[inline]
     pub fn get(&self, field: Field) -> u64 {
         let at = usize::from(field.at);
+        if let Some(eight) = self.bytes[at..].first_chunk::<8>() {
+            let unused = 64 - u32::from(field.length) * 8;
+            let mask = u64::from(field.mask) << 56 | u64::MAX >> 8;
+            return (u64::from_be_bytes(*eight) & mask) >> unused;
+        }
         let mut value = u64::from(self.bytes[at] & field.mask);
         for byte in &self.bytes[at + 1..at + usize::from(field.length)] {
             value = value << 8 | u64::from(*byte);
@@ -104,6 +109,21 @@ mod tests {
         let cdb = Cdb::new(&[0x08, 0xff, 0x12, 0x34, 0x00, 0x00]);
         assert_eq!(cdb.get(masked(1, 3, 0x1f)), 0x1f1234);
         assert_eq!(cdb.get(field(4, 1)), 0);
+        let all: Vec<u8> = (0x91..=0xb0).collect();
+        for at in 0..32u8 {
+            for length in 1..=(32 - at).min(8) {
+                let first = at as usize..(at + length) as usize;
+                let expected =
+                    Cdb::new(&all).bytes[first].iter().fold(0, |value, byte| value << 8 | u64::from(*byte));
+                assert_eq!(Cdb::new(&all).get(field(at, length)), expected, "{length} bytes at {at}");
+                let top = 0x7fu64 << (8 * (length - 1)) | ((1u64 << (8 * (length - 1))) - 1);
+                assert_eq!(
+                    Cdb::new(&all).get(masked(at, length, 0x7f)),
+                    expected & top,
+                    "{length} masked at {at}"
+                );
+            }
+        }
         assert_eq!(Cdb::new(&[0x9e, 0xf0]).service_action(), 0x10);
     }
 }

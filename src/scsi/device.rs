@@ -3,7 +3,7 @@
 //! Lock order: target port groups, `state`, an I_T_L nexus's unit attentions, a transport's queue. Nothing
 //! that can block is called with `state` held.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError, Weak};
 
 use crate::backstore::gate::Gate;
@@ -200,8 +200,10 @@ pub struct Device {
     pub(crate) faulted: AtomicBool,
     /// What holds back commands for the administrator.
     pub(crate) held: Mutex<Weak<Claim>>,
-    /// Tasks that are out of the task set and not answered yet; grows with `state` held only.
-    pub(crate) answering: AtomicU32,
+    /// Tasks that have left the task set, and those of them that are answered: equal when nobody is between
+    /// the two. `leaving` is written with `state` held only.
+    pub(crate) leaving: AtomicU64,
+    pub(crate) answered: AtomicU64,
 }
 
 /// What a new device is made of.
@@ -295,7 +297,8 @@ impl Device {
             ports: Mutex::default(),
             held: Mutex::default(),
             faulted: AtomicBool::new(false),
-            answering: AtomicU32::new(0),
+            leaving: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
         });
         device.refresh_operations();
         device

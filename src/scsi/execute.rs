@@ -327,7 +327,7 @@ fn end(task: &mut Task, outcome: Result<(), Failure>, enabled: &mut Vec<Task>) {
     let (id, is_counted) = (task.id.take(), std::mem::take(&mut task.is_counted));
     let owed = {
         let mut state = task.itl.device.state();
-        task.itl.device.answering.fetch_add(1, Ordering::Relaxed);
+        add(&task.itl.device.leaving, 1);
         if is_counted {
             task.itl.counters.over();
         }
@@ -338,7 +338,7 @@ fn end(task: &mut Task, outcome: Result<(), Failure>, enabled: &mut Vec<Task>) {
         tell(&task.itl.device, sense);
     }
     settle(task, owed, outcome);
-    task.itl.device.answering.fetch_sub(1, Ordering::Release);
+    task.itl.device.answered.fetch_add(1, Ordering::Release);
 }
 
 /// Gives the initiator what it is owed for a task that is out of the task set.
@@ -347,8 +347,8 @@ pub(crate) fn settle(task: &mut Task, owed: Owed, outcome: Result<(), Failure>) 
         Owed::Answer => answer(task, outcome),
         Owed::TaskAborted => answer(task, Err(Failure::Status(Status::TASK_ABORTED))),
         Owed::Nothing => {
-            if let Some(reply) = task.reply.take() {
-                reply.task_dropped(task.tag, task.is_immediate);
+            if !std::mem::replace(&mut task.is_answered, true) {
+                task.reply.task_dropped(task.tag, task.is_immediate);
             }
         }
     }
@@ -408,7 +408,9 @@ fn count_unaligned(task: &Task, counter: &AtomicU64) {
 }
 
 fn answer(task: &mut Task, outcome: Result<(), Failure>) {
-    let Some(reply) = task.reply.take() else { return };
+    if std::mem::replace(&mut task.is_answered, true) {
+        return;
+    }
     if let Err(failure) = &outcome {
         task.itl.counters.failed(failure);
     }
@@ -422,7 +424,7 @@ fn answer(task: &mut Task, outcome: Result<(), Failure>) {
     };
     let good = status == Status::GOOD;
     let data_in = std::mem::replace(&mut task.data_in, Buffer::empty());
-    reply.task_done(Completion {
+    task.reply.task_done(Completion {
         tag: task.tag,
         status,
         sense,
@@ -439,10 +441,10 @@ fn answer(task: &mut Task, outcome: Result<(), Failure>) {
 /// What every task does when it goes. One that was not answered and not aborted is a bug of ours: the
 /// initiator still gets an answer.
 pub(crate) fn gone(task: &mut Task) {
-    let is_over = task.reply.is_none() && task.id.is_none();
-    if is_over && !task.is_counted {
+    if task.is_over() {
         return;
     }
+    let is_answered = task.is_answered && task.id.is_none();
     let device = Arc::clone(&task.itl.device);
     let mut enabled = Vec::new();
     let owed = {
@@ -452,7 +454,7 @@ pub(crate) fn gone(task: &mut Task) {
         }
         task.id.take().map_or(Owed::Answer, |id| state.tasks.remove(id, &mut enabled))
     };
-    if is_over {
+    if is_answered {
         return;
     }
     settle(task, owed, Err(Failure::Sense(Sense::INTERNAL_TARGET_FAILURE)));

@@ -11,6 +11,7 @@ pub mod claim;
 pub(crate) mod copy;
 pub mod counters;
 pub mod device;
+pub mod entrance;
 pub mod execute;
 pub mod latency;
 pub mod limits;

@@ -85,33 +85,6 @@ pub struct TargetPort {
     pub relative_identifier: u16,
 }
 
-/// The unit that a transport's thread has used last: most commands go to the same one.
-///
-/// It is remembered weakly, so that a connection that is idle keeps no unit that was taken away.
-#[derive(Default)]
-pub struct RecentUnit {
-    changes: u64,
-    field: LunField,
-    itl: Weak<Itl>,
-}
-
-impl RecentUnit {
-    /// The I_T_L nexus of a LUN field, as the nexus has it now.
-    #[inline]
-    pub fn find(&mut self, nexus: &Nexus, field: LunField) -> Arc<Itl> {
-        // Read before the map is: a change meanwhile makes the next command look again.
-        let changes = nexus.view_changes.load(Ordering::Acquire);
-        if field == self.field && changes == self.changes {
-            if let Some(itl) = self.itl.upgrade() {
-                return itl;
-            }
-        }
-        let itl = nexus.itl(field);
-        *self = RecentUnit { changes, field, itl: Arc::downgrade(&itl) };
-        itl
-    }
-}
-
 /// What a nexus sees at the moment, and the I_T_L nexuses made so far (at first use).
 struct View {
     map: Arc<LunMap>,
@@ -191,6 +164,11 @@ impl Nexus {
             changes: Mutex::new(()),
             left: Mutex::default(),
         })
+    }
+
+    /// Changes whenever [`Nexus::itl`] may answer otherwise than before.
+    pub(crate) fn view_changes(&self) -> u64 {
+        self.view_changes.load(Ordering::Acquire)
     }
 
     /// The units seen at the moment.

@@ -27,60 +27,86 @@ pub struct Refused(pub Completion);
 ///
 /// A refusal costs no data phase. On success fetch [`Task::data_out_length`] bytes, give them to
 /// [`Task::set_data_out`], then [`execute::start`] it.
+///
+/// A thread that admits one command after the other does so by an [`crate::scsi::entrance::Entrance`].
 pub fn admit(nexus: &Arc<Nexus>, command: &Command, reply: &Arc<dyn Reply>) -> Result<Task, Refused> {
-    admit_to(nexus.itl(command.lun), nexus, command, reply)
-}
-
-/// As [`admit`], for a unit that [`crate::scsi::nexus::RecentUnit`] has found.
-pub fn admit_to(
-    itl: Arc<Itl>,
-    nexus: &Arc<Nexus>,
-    command: &Command,
-    reply: &Arc<dyn Reply>,
-) -> Result<Task, Refused> {
-    let checked = check(&itl, command, nexus.buffers.budget());
-    match checked {
-        Ok(admitted) => Ok(Task {
-            nexus: Arc::clone(nexus),
-            row: admitted.row,
-            cdb: command.cdb,
-            tag: command.tag,
-            expected_in: command.expected_in,
-            expected_out: command.expected_out,
-            is_immediate: command.is_immediate,
-            transfer: admitted.transfer,
-            extent: admitted.extent,
-            id: admitted.id,
-            gate: admitted.gate,
-            block_size: admitted.block_size,
-            data_out: Buffer::empty(),
-            data_out_length: 0,
-            data_in: Buffer::empty(),
-            data_in_length: 0,
-            reply: Some(Arc::clone(reply)),
-            has_begun: admitted.has_begun,
-            is_counted: true,
-            is_carried_out: false,
-            is_queued: false,
-            times: None,
-            progress: 0,
-            itl,
-        }),
+    let itl = nexus.itl(command.lun);
+    let mut gate = None;
+    match check(&itl, &mut gate, command, nexus.buffers.budget()) {
+        Ok(admitted) => Ok(task((nexus, itl, gate, reply), command, admitted)),
         Err(failure) => Err(Refused(refusal(&itl, command, failure))),
     }
 }
 
-struct Admitted {
+/// What a task refers to.
+type References<'a> = (&'a Arc<Nexus>, Arc<Itl>, Option<Arc<Gate>>, &'a Arc<dyn Reply>);
+
+/// A task of a command that was admitted.
+pub(crate) fn task((nexus, itl, gate, reply): References<'_>, command: &Command, admitted: Admitted) -> Task {
+    Task {
+        nexus: Arc::clone(nexus),
+        itl,
+        gate,
+        reply: Arc::clone(reply),
+        row: admitted.row,
+        cdb: command.cdb,
+        tag: command.tag,
+        expected_in: command.expected_in,
+        expected_out: command.expected_out,
+        is_immediate: command.is_immediate,
+        transfer: admitted.transfer,
+        extent: admitted.extent,
+        id: admitted.id,
+        block_size: admitted.block_size,
+        data_out: Buffer::empty(),
+        data_out_length: 0,
+        data_in: Buffer::empty(),
+        data_in_length: 0,
+        is_answered: false,
+        has_begun: admitted.has_begun,
+        is_counted: true,
+        is_carried_out: false,
+        is_queued: false,
+        times: None,
+        progress: 0,
+    }
+}
+
+/// Makes a task that is over one of another command of the same unit and nexus: what it refers to stays.
+#[inline]
+pub(crate) fn renew(task: &mut Task, command: &Command, admitted: Admitted) {
+    task.row = admitted.row;
+    task.cdb = command.cdb;
+    task.tag = command.tag;
+    task.expected_in = command.expected_in;
+    task.expected_out = command.expected_out;
+    task.is_immediate = command.is_immediate;
+    task.transfer = admitted.transfer;
+    task.extent = admitted.extent;
+    task.id = admitted.id;
+    task.block_size = admitted.block_size;
+    task.data_out_length = 0;
+    task.data_in_length = 0;
+    task.is_answered = false;
+    task.has_begun = admitted.has_begun;
+    task.is_counted = true;
+    task.is_carried_out = false;
+    task.is_queued = false;
+    task.times = None;
+    task.progress = 0;
+}
+
+/// What admission has found.
+pub(crate) struct Admitted {
     row: &'static OpCode,
     extent: Extent,
     transfer: Transfer,
     id: Option<TaskId>,
     has_begun: bool,
-    gate: Option<Arc<Gate>>,
     block_size: u32,
 }
 
-fn refusal(itl: &Itl, command: &Command, failure: Failure) -> Completion {
+pub(crate) fn refusal(itl: &Itl, command: &Command, failure: Failure) -> Completion {
     itl.counters.failed(&failure);
     let (status, sense) = match failure {
         Failure::Sense(sense) => {
@@ -106,7 +132,15 @@ fn refusal(itl: &Itl, command: &Command, failure: Failure) -> Completion {
 /// The checks, in order (SAM-5, 5.3.3; SPC-4, 4.5 and 5.9): the unit, the operation code, the reserved bits,
 /// the state of the path, reservations, unit attention, readiness, the LBA range, write protection, room in
 /// the task set.
-fn check(itl: &Arc<Itl>, command: &Command, budget: usize) -> Result<Admitted, Failure> {
+///
+/// `gate` becomes that of the unit, whatever it was.
+#[inline]
+pub(crate) fn check(
+    itl: &Itl,
+    gate: &mut Option<Arc<Gate>>,
+    command: &Command,
+    budget: usize,
+) -> Result<Admitted, Failure> {
     let device = &itl.device;
     let row = row_of(device, command)?;
     row.check_bits(&command.cdb)?;
@@ -139,7 +173,9 @@ fn check(itl: &Arc<Itl>, command: &Command, budget: usize) -> Result<Admitted, F
     if held > 0 && held.saturating_add(bytes) > unit_share(budget) {
         return Err(Failure::Status(Status::TASK_SET_FULL));
     }
-    let gate = state.gate.clone();
+    if !is_same(gate, &state.gate) {
+        gate.clone_from(&state.gate);
+    }
     let id = match device.device_type() {
         DeviceType::Absent | DeviceType::WellKnown => None,
         _ => Some(insert(&mut state, itl, command, row, (extent, bytes))),
@@ -148,7 +184,15 @@ fn check(itl: &Arc<Itl>, command: &Command, budget: usize) -> Result<Admitted, F
     // What needs no data and no other thread is begun at once: the next lock would find nothing else.
     let here = bytes == 0 && execute::place(row, gate.as_deref(), transfer.data_in) != Inline::No;
     let has_begun = here && id.is_some_and(|id| state.tasks.begin(id, false) == Some(true));
-    Ok(Admitted { row, extent, transfer, id, has_begun, gate, block_size })
+    Ok(Admitted { row, extent, transfer, id, has_begun, block_size })
+}
+
+/// Whether both are the same gate: to look is cheaper than to count another reference.
+fn is_same(one: &Option<Arc<Gate>>, other: &Option<Arc<Gate>>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        (one, other) => one.is_none() && other.is_none(),
+    }
 }
 
 /// Bytes that the command moves.
@@ -214,6 +258,7 @@ fn check_ready(state: &State, row: &OpCode) -> Result<(), Failure> {
 
 /// The blocks touched. The range is checked before the zero-length shortcut: no blocks at an address beyond
 /// the medium is out of range too (SBC-3, 4.5).
+#[inline]
 fn extent_of(row: &OpCode, command: &Command, state: &State) -> Result<Extent, Failure> {
     let Medium::Blocks { lba, count, .. } = row.medium else {
         let whole = matches!(row.medium, Medium::Whole(_));
@@ -239,6 +284,7 @@ fn extent_of(row: &OpCode, command: &Command, state: &State) -> Result<Extent, F
     }
 }
 
+#[inline]
 fn insert(
     state: &mut State,
     itl: &Itl,
@@ -410,7 +456,9 @@ fn await_answers(device: &Device) {
     const LOOKS: u32 = 5000;
     const PAUSE: Duration = Duration::from_micros(20);
     for _ in 0..LOOKS {
-        if device.answering.load(Ordering::Acquire) == 0 {
+        // Read first: it never exceeds the other.
+        let answered = device.answered.load(Ordering::Acquire);
+        if device.leaving.load(Ordering::Acquire) == answered {
             return;
         }
         device.dispatcher().rest(PAUSE);

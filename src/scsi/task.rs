@@ -176,7 +176,9 @@ pub struct Task {
     pub(crate) data_out_length: usize,
     pub(crate) data_in: Buffer,
     pub(crate) data_in_length: u32,
-    pub(crate) reply: Option<Arc<dyn Reply>>,
+    pub(crate) reply: Arc<dyn Reply>,
+    /// The initiator has what it is owed.
+    pub(crate) is_answered: bool,
     /// The task set has let it run already, when it was admitted.
     pub(crate) has_begun: bool,
     /// It counts as in flight.
@@ -238,14 +240,19 @@ impl Task {
         }
     }
 
+    /// Whether it is out of the task set, and answered.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_answered && self.id.is_none() && !self.is_counted
+    }
+
     /// The name of the command, for logs.
     pub fn name(&self) -> &'static str {
         self.row.name
     }
 
     /// Where the answer goes.
-    pub fn reply(&self) -> Option<&Arc<dyn Reply>> {
-        self.reply.as_ref()
+    pub fn reply(&self) -> &Arc<dyn Reply> {
+        &self.reply
     }
 }
 

@@ -344,8 +344,8 @@ impl Shared {
         worker.lane = key;
         worker.busy_since = Some(now);
         let has_more = lane.is_quick() && !lane.queue.is_empty();
-        if let Some(reply) = task.reply().filter(|_| has_more) {
-            worker.held.hold(reply, now);
+        if has_more {
+            worker.held.hold(task.reply(), now);
         }
         if !worker.held.is_empty() {
             self.watch_closely(schedule);

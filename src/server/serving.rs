@@ -20,11 +20,12 @@ use crate::iscsi::send::Outgoing;
 use crate::limits::MAX_PENDING_FUNCTIONS;
 use crate::names::IscsiName;
 use crate::notice::Notice;
-use crate::scsi::execute::Here;
+use crate::scsi::entrance::Entrance;
+use crate::scsi::execute::{Here, Inline};
 use crate::scsi::lun::LunField;
 use crate::scsi::management::PendingFunction;
-use crate::scsi::nexus::{Nexus, RecentUnit};
-use crate::scsi::task::{Failure, Reply, Task};
+use crate::scsi::nexus::Nexus;
+use crate::scsi::task::{Command, Failure, Reply, Task};
 use crate::scsi::{Status, execute, target};
 use crate::server::Shared;
 use crate::server::connection::Connection;
@@ -32,7 +33,7 @@ use crate::server::input::Input;
 use crate::server::nagle::Nagle;
 use crate::server::sessions::{CloseReason, Closer, Session};
 use crate::server::spin::Spin;
-use crate::wire::request::{LogoutRequest, ScsiCommand, TaskManagementRequest, TextRequest};
+use crate::wire::request::{LogoutRequest, TaskManagementRequest, TextRequest};
 use crate::wire::response::TextResponse;
 
 /// How long a task management function may wait for writes that cannot be cancelled before it is answered
@@ -111,7 +112,7 @@ pub(super) struct Serving<'a> {
     pub(super) spin: Spin,
     pub(super) timeout: Option<Duration>,
     pub(super) blocked_since: Option<Instant>,
-    recent_unit: RecentUnit,
+    pub(super) entrance: Entrance,
     is_over: bool,
 }
 
@@ -144,7 +145,7 @@ impl<'a> Serving<'a> {
             spin: Spin::default(),
             timeout: None,
             blocked_since: None,
-            recent_unit: RecentUnit::default(),
+            entrance: Entrance::default(),
             is_over: false,
         }
     }
@@ -189,8 +190,7 @@ impl<'a> Serving<'a> {
 
     pub(super) fn perform_all(&mut self) -> Result<(), End> {
         loop {
-            let mut index = 0;
-            while index < self.actions.len() {
+            while !self.actions.is_empty() {
                 let mut actions = std::mem::take(&mut self.actions);
                 for action in actions.drain(..) {
                     self.perform(action)?;
@@ -199,23 +199,25 @@ impl<'a> Serving<'a> {
                 if self.actions.is_empty() {
                     self.actions = actions;
                 }
-                index = 0;
             }
-            if self.is_over || !self.receiver.replay(&mut self.actions) {
+            if self.is_over {
+                return Ok(());
+            }
+            if let Some(pdu) = self.receiver.command() {
+                let command = command(pdu);
+                self.command(&command)?;
+            } else if !self.receiver.replay(&mut self.actions) {
                 return Ok(());
             }
         }
     }
 
-    /// Inlined, as what it calls for a command: an action is large, and is not moved where it need not be.
-    #[inline(always)]
     fn perform(&mut self, action: Action<Task>) -> Result<(), End> {
         if self.is_over {
             return Ok(());
         }
         match action {
             Action::Login(request, text) => self.login(&request, &text),
-            Action::Command(command) => self.command(&command),
             Action::Execute { mut token, buffer, length } => {
                 token.set_data_out(buffer, length);
                 self.start(token);
@@ -245,10 +247,10 @@ impl<'a> Serving<'a> {
     }
 
     /// Admits a SCSI command and tells the receiver what becomes of its data.
-    fn command(&mut self, pdu: &ScsiCommand) -> Result<(), End> {
+    #[inline(always)]
+    fn command(&mut self, command: &Command) -> Result<(), End> {
         let nexus = self.established.as_ref().and_then(|e| e.nexus.as_ref());
         let Some(nexus) = nexus else { return Err(End::Protocol(ProtocolError::LoginAgain)) };
-        let command = command(pdu);
         let swallows = match nexus.black_hole() {
             0 => false,
             1 | 2 => true,
@@ -259,61 +261,76 @@ impl<'a> Serving<'a> {
             self.receiver.accept(Disposition::Discard, &mut self.actions);
             return Ok(());
         }
-        let itl = self.recent_unit.find(nexus, command.lun);
-        let mut task = match target::admit_to(itl, nexus, &command, &self.reply) {
-            Ok(task) => task,
-            Err(refused) => {
-                self.reply.task_done(refused.0);
-                self.receiver.accept(Disposition::Discard, &mut self.actions);
-                return Ok(());
-            }
-        };
+        if let Err(refused) = self.entrance.admit(nexus, command, &self.reply) {
+            self.reply.task_done(refused.0);
+            self.receiver.accept(Disposition::Discard, &mut self.actions);
+            return Ok(());
+        }
+        let Some(task) = self.entrance.task() else { return Ok(()) };
         if self.shared.totals.measures(self.now) || nexus.is_measured() {
             task.set_received(self.now);
         }
         let length = task.data_out_length();
         if length == 0 {
             self.receiver.accept(Disposition::Discard, &mut self.actions);
-            self.start(task);
+            self.start_admitted();
             return Ok(());
         }
-        match nexus.buffers.get(length) {
+        let buffer = nexus.buffers.get(length);
+        let Some(token) = self.entrance.take() else { return Ok(()) };
+        match buffer {
             Some(buffer) => {
-                let fetch = Disposition::Fetch { token: task, buffer, length };
+                let fetch = Disposition::Fetch { token, buffer, length };
                 self.receiver.accept(fetch, &mut self.actions);
             }
             None => {
-                target::fail(task, Failure::Status(Status::BUSY));
+                target::fail(token, Failure::Status(Status::BUSY));
                 self.receiver.accept(Disposition::Discard, &mut self.actions);
             }
         }
         Ok(())
     }
 
-    /// Runs a task here when that cannot block, else gives it to the workers.
+    /// Runs the task just admitted here, where it lies, when that cannot block.
+    #[inline(always)]
+    fn start_admitted(&mut self) {
+        let Some(task) = self.entrance.task() else { return };
+        let ran = run_here(task, &mut self.now);
+        if ran == Ran::Done {
+            return self.entrance.clear();
+        }
+        if let Some(task) = self.entrance.take() {
+            self.go_on(task, ran);
+        }
+    }
+
+    /// Runs a task here when that cannot block.
     #[inline(always)]
     fn start(&mut self, mut task: Task) {
-        let inline = execute::inline(&task);
-        if inline == execute::Inline::No || !execute::starts(&task) {
-            let execute::Started::Run(started) = execute::start(task) else { return };
-            if inline == execute::Inline::No {
-                return self.shared.pool.submit(started);
-            }
-            task = started;
+        match run_here(&mut task, &mut self.now) {
+            Ran::Done => self.entrance.keep(task),
+            ran => self.go_on(task, ran),
         }
-        if task.is_measured() {
-            self.now = Instant::now();
-            task.set_started(self.now);
-        }
-        let may_block = inline == execute::Inline::Freely;
-        match execute::execute_here(&mut task, may_block) {
-            Here::Done => {}
-            Here::Undone => self.shared.pool.submit(task),
-            Here::Elsewhere => {
-                if let Some(undone) = execute::execute(task, may_block) {
-                    self.shared.pool.submit(undone);
+    }
+
+    /// What [`run_here`] has left to do; what may block goes to the workers.
+    #[inline(never)]
+    fn go_on(&mut self, task: Task, ran: Ran) {
+        let (task, inline) = match ran {
+            Ran::Done => return,
+            Ran::Undone => return self.shared.pool.submit(task),
+            Ran::Elsewhere(inline) => (task, inline),
+            Ran::Not(inline) => {
+                let execute::Started::Run(mut task) = execute::start(task) else { return };
+                if inline == Inline::No {
+                    return self.shared.pool.submit(task);
                 }
+                task.set_started(self.now);
+                (task, inline)
             }
+        };
+        if let Some(undone) = execute::execute(task, inline == Inline::Freely) {
+            self.shared.pool.submit(undone);
         }
     }
 
@@ -426,5 +443,36 @@ impl<'a> Serving<'a> {
             full.outbox.abandon();
         }
         let _ = self.connection.socket.shutdown(Shutdown::Both);
+    }
+}
+
+/// How far a task came on the connection's thread.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ran {
+    /// It has ended.
+    Done,
+    /// It would have to wait for the medium.
+    Undone,
+    /// It has begun, and was not tried in its place.
+    Elsewhere(Inline),
+    /// It has not begun: it is not for this thread, or older tasks come first.
+    Not(Inline),
+}
+
+/// Runs a task in its place, if that cannot block. A task is large, and is not moved where it need not be.
+#[inline(always)]
+fn run_here(task: &mut Task, now: &mut Instant) -> Ran {
+    let inline = execute::inline(task);
+    if inline == Inline::No || !execute::starts(task) {
+        return Ran::Not(inline);
+    }
+    if task.is_measured() {
+        *now = Instant::now();
+        task.set_started(*now);
+    }
+    match execute::execute_here(task, inline == Inline::Freely) {
+        Here::Done => Ran::Done,
+        Here::Undone => Ran::Undone,
+        Here::Elsewhere => Ran::Elsewhere(inline),
     }
 }

@@ -87,6 +87,7 @@ impl Serving<'_> {
     }
 
     fn sleep_until_input(&mut self, connection: &Connection, full: &FullFeature) -> Result<(), End> {
+        self.entrance.rest();
         spare::give_back();
         if !self.spin.is_on() {
             return self.wait_for_input(connection, full);

@@ -167,6 +167,7 @@ pub enum Request {
 
 impl Request {
     /// Parses header segments; `ahs` holds TotalAHSLength words.
+    #[inline]
     pub fn parse(bhs: &Bhs, ahs: &[u8]) -> Result<Self, ahs::BadSegments> {
         Ok(match bhs.opcode() {
             PduOpcode::NOP_OUT => Request::NopOut(NopOut {
@@ -217,6 +218,7 @@ impl Request {
     }
 }
 
+#[inline]
 fn scsi_command(bhs: &Bhs, ahs: &[u8]) -> Result<ScsiCommand, ahs::BadSegments> {
     let mut cdb = [0; 16];
     cdb.copy_from_slice(&bhs.0[32..48]);

@@ -33,6 +33,7 @@ pub fn set_data_length(header: &mut Header, length: usize) {
     put_u24(header, 5, u32::try_from(length).unwrap_or(u32::MAX));
 }
 
+#[inline]
 fn start(opcode: PduOpcode, itt: u32, sequence: Sequence) -> Header {
     let mut header = [0; LENGTH];
     header[0] = opcode.0;
@@ -98,6 +99,7 @@ pub struct DataIn {
 
 impl DataIn {
     /// The header.
+    #[inline]
     pub fn header(&self, sequence: Sequence) -> Header {
         let mut header = start(PduOpcode::DATA_IN, self.itt, sequence);
         header[1] = if self.is_final { FINAL } else { 0 };

@@ -139,21 +139,20 @@ impl Target {
     fn perform(&mut self, mut actions: Vec<Action<Task>>) {
         loop {
             while !actions.is_empty() {
-                let mut more = Vec::new();
-                for action in actions.drain(..) {
-                    self.act(action, &mut more);
+                for action in std::mem::take(&mut actions) {
+                    self.act(action);
                 }
-                actions = more;
             }
-            if !self.receiver.replay(&mut actions) {
+            if let Some(pdu) = self.receiver.command().cloned() {
+                self.command(&pdu, &mut actions);
+            } else if !self.receiver.replay(&mut actions) {
                 return;
             }
         }
     }
 
-    fn act(&mut self, action: Action<Task>, more: &mut Vec<Action<Task>>) {
+    fn act(&mut self, action: Action<Task>) {
         match action {
-            Action::Command(pdu) => self.command(&pdu, more),
             Action::Execute { mut token, buffer, length } => {
                 token.set_data_out(buffer, length);
                 self.start(token);

@@ -180,21 +180,20 @@ impl Shell {
     fn perform(&mut self, mut actions: Vec<Action<u32>>) {
         loop {
             while !actions.is_empty() {
-                let mut more = Vec::new();
-                for action in actions.drain(..) {
-                    self.act(action, &mut more);
+                for action in std::mem::take(&mut actions) {
+                    self.act(action);
                 }
-                actions = more;
             }
-            if !self.receiver.replay(&mut actions) {
+            if let Some(command) = self.receiver.command().cloned() {
+                self.command(&command, &mut actions);
+            } else if !self.receiver.replay(&mut actions) {
                 return;
             }
         }
     }
 
-    fn act(&mut self, action: Action<u32>, more: &mut Vec<Action<u32>>) {
+    fn act(&mut self, action: Action<u32>) {
         let line = match action {
-            Action::Command(command) => return self.command(&command, more),
             Action::Execute { token, buffer, length } => {
                 let is_unwritten = |bytes: &[u8]| bytes == [UNWRITTEN; 4];
                 assert!(!buffer[..length].windows(4).any(is_unwritten), "memory that nobody sent");

@@ -171,8 +171,10 @@ pub(crate) fn rows_of(opcode: u8) -> (usize, &'static [OpCode]) {
 /// An operation code it does not have at all is INVALID COMMAND OPERATION CODE; a service action it does not
 /// have is INVALID FIELD IN CDB, pointing at the service action.
 pub(crate) fn lookup(device: &Device, cdb: &Cdb) -> Result<&'static OpCode, Sense> {
-    if let (DeviceType::Passed(_), Some(row)) = (device.device_type(), pass::row(cdb.opcode())) {
-        return Ok(row);
+    if let DeviceType::Passed(_) = device.device_type() {
+        if let Some(row) = pass::row(cdb.opcode()) {
+            return Ok(row);
+        }
     }
     let (first, rows) = rows_of(cdb.opcode());
     let mut any = false;

@@ -1,0 +1,100 @@
+//! Where a transport's thread admits its commands, most of them to the unit that it has used last.
+//!
+//! A task that has ended on the thread that admitted it is made the next command's task: it refers to the
+//! same unit, nexus and medium, and to count references is what would cost most.
+
+use std::sync::{Arc, Weak};
+
+use crate::backstore::buffer::Buffer;
+use crate::scsi::device::Itl;
+use crate::scsi::lun::LunField;
+use crate::scsi::nexus::Nexus;
+use crate::scsi::target::{self, Refused};
+use crate::scsi::task::{Command, Reply, Task};
+
+/// The unit used last, and its task. For one thread, one nexus and one way of answers.
+#[derive(Default)]
+pub struct Entrance {
+    changes: u64,
+    field: LunField,
+    /// Weak, so that a connection that is idle keeps no unit that was taken away.
+    itl: Weak<Itl>,
+    /// The task admitted last until it is taken away; or one that is over.
+    task: Option<Task>,
+}
+
+impl Entrance {
+    /// As [`target::admit`]. [`Entrance::task`] is the task, until it is taken away; one that ends here
+    /// stays.
+    pub fn admit(
+        &mut self,
+        nexus: &Arc<Nexus>,
+        command: &Command,
+        reply: &Arc<dyn Reply>,
+    ) -> Result<(), Refused> {
+        // Read before the map is: a change meanwhile makes the next command look again.
+        let changes = nexus.view_changes();
+        let is_known = command.lun == self.field && changes == self.changes;
+        let budget = nexus.buffers.budget();
+        if !is_known || self.task.as_ref().is_some_and(|task| !task.is_over()) {
+            self.task = None;
+        }
+        if let Some(task) = &mut self.task {
+            return match target::check(&task.itl, &mut task.gate, command, budget) {
+                Ok(admitted) => {
+                    target::renew(task, command, admitted);
+                    Ok(())
+                }
+                Err(failure) => Err(Refused(target::refusal(&task.itl, command, failure))),
+            };
+        }
+        let known = if is_known { self.itl.upgrade() } else { None };
+        let itl = known.unwrap_or_else(|| {
+            let itl = nexus.itl(command.lun);
+            (self.changes, self.field, self.itl) = (changes, command.lun, Arc::downgrade(&itl));
+            itl
+        });
+        let mut gate = None;
+        match target::check(&itl, &mut gate, command, budget) {
+            Ok(admitted) => {
+                self.task = Some(target::task((nexus, itl, gate, reply), command, admitted));
+                Ok(())
+            }
+            Err(failure) => Err(Refused(target::refusal(&itl, command, failure))),
+        }
+    }
+
+    /// The task admitted last, if it is still here.
+    #[inline]
+    pub fn task(&mut self) -> Option<&mut Task> {
+        self.task.as_mut()
+    }
+
+    /// Takes away the task admitted last.
+    pub fn take(&mut self) -> Option<Task> {
+        self.task.take()
+    }
+
+    /// A task that was admitted here has ended: the next command may have it.
+    pub fn keep(&mut self, task: Task) {
+        let is_known = Weak::as_ptr(&self.itl) == Arc::as_ptr(&task.itl);
+        if self.task.is_none() && is_known && task.is_over() {
+            self.task = Some(task);
+            self.clear();
+        }
+    }
+
+    /// Gives back the memory of the task that has ended here.
+    #[inline]
+    pub fn clear(&mut self) {
+        if let Some(task) = &mut self.task {
+            task.data_out = Buffer::empty();
+            task.data_in = Buffer::empty();
+        }
+    }
+
+    /// The thread is about to sleep: nothing is kept from going.
+    pub fn rest(&mut self) {
+        self.task = None;
+    }
+}

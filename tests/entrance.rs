@@ -1,0 +1,245 @@
+//! A thread's entrance, which makes a task that is over the next command's: every command does what a task of
+//! its own would, whatever was there before it, and nothing is kept while the thread sleeps.
+
+#![allow(clippy::unwrap_used)] // A test panics to fail.
+
+mod support;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use scstu::backstore::Backstore;
+use scstu::backstore::buffer::BufferPool;
+use scstu::backstore::gate::Gate;
+use scstu::scsi::cdb::Cdb;
+use scstu::scsi::device::{Device, DeviceType, Dispatch, MediumState};
+use scstu::scsi::entrance::Entrance;
+use scstu::scsi::execute::{self, Here, Started};
+use scstu::scsi::lun::{AddressingMethod, LunField};
+use scstu::scsi::nexus::{LunEntry, LunMap, NewNexus, Nexus, TargetPort, TransportId};
+use scstu::scsi::task::{Command, Completion, Reply, Task};
+use scstu::scsi::{FunctionResult, Status, TaskAttribute};
+use support::{Memory, TARGET, device, pseudo};
+
+const BLOCKS: usize = 16;
+
+struct Nowhere;
+
+impl Dispatch for Nowhere {
+    fn dispatch(&self, _task: Task) {
+        panic!("nothing waits here");
+    }
+
+    fn background(&self, _job: Box<dyn FnOnce() + Send>) {
+        panic!("nothing takes long here");
+    }
+
+    fn rest(&self, _time: Duration) {}
+}
+
+#[derive(Default)]
+struct Answers(Mutex<Vec<(u32, Status, Vec<u8>)>>);
+
+impl Reply for Answers {
+    fn task_done(&self, done: Completion) {
+        let data = done.data_in[..done.data_in_length as usize].to_vec();
+        self.0.lock().unwrap().push((done.tag, done.status, data));
+    }
+
+    fn task_dropped(&self, tag: u32, _is_immediate: bool) {
+        panic!("{tag} was dropped");
+    }
+
+    fn function_done(&self, _tag: u32, _result: FunctionResult) {}
+}
+
+struct World {
+    devices: Vec<Arc<Device>>,
+    nexus: Arc<Nexus>,
+    answers: Arc<Answers>,
+    reply: Arc<dyn Reply>,
+    buffers: BufferPool,
+    entrance: Entrance,
+    tag: u32,
+}
+
+fn gate() -> Arc<Gate> {
+    let store: Arc<dyn Backstore> = Arc::new(Memory::new(BLOCKS * 512, 512, true));
+    Arc::new(Gate::new(store))
+}
+
+impl World {
+    fn new() -> Self {
+        let dispatch: Arc<dyn Dispatch> = Arc::new(Nowhere);
+        let store = || -> Arc<dyn Backstore> { Arc::new(Memory::new(BLOCKS * 512, 512, true)) };
+        let devices: Vec<_> = ["a", "b", "c"].map(|name| device(name, store(), &dispatch)).into();
+        let buffers = BufferPool::new(1 << 20);
+        let nexus = Nexus::new(NewNexus {
+            id: 1,
+            initiator: TransportId { name: "iqn.2026-01.test:host".to_owned(), isid: [0x80, 0, 0, 0, 0, 1] },
+            target: TargetPort { name: TARGET.to_owned(), portal_group_tag: 1, relative_identifier: 1 },
+            buffers: buffers.clone(),
+            reinstated: false,
+            map: Arc::new(LunMap::default()),
+            absent: pseudo(DeviceType::Absent, &dispatch),
+            well_known: pseudo(DeviceType::WellKnown, &dispatch),
+        });
+        let answers = Arc::new(Answers::default());
+        let reply: Arc<dyn Reply> = answers.clone();
+        World { devices, nexus, answers, reply, buffers, entrance: Entrance::default(), tag: 0 }
+    }
+
+    /// What the LUNs are from now on.
+    fn map(&mut self, devices: &[usize]) {
+        let entry = |(lun, number): (usize, &usize)| LunEntry {
+            lun: u16::try_from(lun).unwrap(),
+            device: Arc::clone(&self.devices[*number]),
+            read_only: false,
+        };
+        let entries = devices.iter().enumerate().map(entry).collect();
+        let map = Arc::new(LunMap::new(entries, AddressingMethod::Peripheral));
+        self.nexus.set_map(map, false, &[]);
+    }
+
+    /// A command as a connection's thread carries it out, in its place where it may be.
+    fn run(&mut self, lun: u8, cdb: &[u8], data: &[u8], in_place: bool) -> (Status, Vec<u8>) {
+        self.tag += 1;
+        let command = Command {
+            tag: self.tag,
+            lun: LunField([0, lun, 0, 0, 0, 0, 0, 0]),
+            attribute: TaskAttribute::Simple,
+            cdb: Cdb::new(cdb),
+            expected_in: if data.is_empty() { 4096 } else { 0 },
+            expected_out: u32::try_from(data.len()).unwrap(),
+            is_immediate: false,
+        };
+        match self.entrance.admit(&self.nexus, &command, &self.reply) {
+            Err(refused) => self.reply.task_done(refused.0),
+            Ok(()) => self.carry_out(data, in_place),
+        }
+        let mut answers = std::mem::take(&mut *self.answers.0.lock().unwrap());
+        assert_eq!(answers.len(), 1, "{cdb:02x?}");
+        let (tag, status, bytes) = answers.remove(0);
+        assert_eq!(tag, self.tag);
+        assert!(self.devices.iter().all(|device| device.tasks() == 0), "a task stays after {cdb:02x?}");
+        assert_eq!(self.buffers.in_use(), 0, "memory stays out after {cdb:02x?}");
+        (status, bytes)
+    }
+
+    fn carry_out(&mut self, data: &[u8], in_place: bool) {
+        if data.is_empty() && in_place {
+            let task = self.entrance.task().unwrap();
+            if execute::starts(task) && execute::execute_here(task, true) == Here::Done {
+                return self.entrance.clear();
+            }
+        }
+        let mut task = self.entrance.take().unwrap();
+        if !data.is_empty() {
+            let mut buffer = self.buffers.get(data.len()).unwrap();
+            buffer.copy_from_slice(data);
+            task.set_data_out(buffer, data.len());
+        }
+        if in_place && execute::starts(&task) && execute::execute_here(&mut task, true) == Here::Done {
+            return self.entrance.keep(task);
+        }
+        let Started::Run(task) = execute::start(task) else { panic!("it waits") };
+        assert!(execute::execute(task, true).is_none());
+    }
+
+    fn write(&mut self, lun: u8, lba: u8, fill: u8, in_place: bool) -> Status {
+        self.run(lun, &[0x2a, 0, 0, 0, 0, lba, 0, 0, 1, 0], &[fill; 512], in_place).0
+    }
+
+    fn read(&mut self, lun: u8, lba: u8, in_place: bool) -> (Status, Vec<u8>) {
+        self.run(lun, &[0x28, 0, 0, 0, 0, lba, 0, 0, 1, 0], &[], in_place)
+    }
+
+    /// Takes the unit attentions that a change has left.
+    fn settle(&mut self, luns: usize) {
+        for lun in 0..luns {
+            let lun = u8::try_from(lun).unwrap();
+            while self.run(lun, &[0; 6], &[], true).0 != Status::GOOD {}
+        }
+    }
+}
+
+fn below(random: &mut u64, limit: usize) -> usize {
+    *random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    usize::try_from(*random >> 33).unwrap() % limit
+}
+
+#[test]
+fn every_command_does_what_a_task_of_its_own_would() {
+    let mut random = 7;
+    let mut world = World::new();
+    let mut mapped = vec![0, 1];
+    world.map(&mapped);
+    world.settle(2);
+    // What each unit holds.
+    let mut model = [[0u8; BLOCKS]; 3];
+    for step in 0..4000 {
+        let lun = below(&mut random, mapped.len());
+        let number = mapped[lun];
+        let lun = u8::try_from(lun).unwrap();
+        let lba = below(&mut random, BLOCKS);
+        let at = u8::try_from(lba).unwrap();
+        let in_place = below(&mut random, 3) > 0;
+        match below(&mut random, 12) {
+            0..=3 => {
+                let fill = u8::try_from(step % 251).unwrap();
+                assert_eq!(world.write(lun, at, fill, in_place), Status::GOOD);
+                model[number][lba] = fill;
+            }
+            4..=7 => {
+                let expected = (Status::GOOD, vec![model[number][lba]; 512]);
+                assert_eq!(world.read(lun, at, in_place), expected, "step {step}, LUN {lun}, block {lba}");
+            }
+            // Beyond the end, an operation code that is none, a LUN that is not there, no data.
+            8 => assert_eq!(world.read(lun, 200, in_place).0, Status::CHECK_CONDITION),
+            9 => {
+                assert_eq!(world.run(lun, &[0xff; 16], &[], in_place).0, Status::CHECK_CONDITION);
+                assert_eq!(world.read(9, at, in_place).0, Status::CHECK_CONDITION);
+                assert_eq!(world.run(lun, &[0; 6], &[], in_place), (Status::GOOD, vec![]));
+            }
+            10 => {
+                mapped = (0..2).map(|_| below(&mut random, 3)).collect();
+                if mapped[0] == mapped[1] {
+                    mapped.pop();
+                }
+                world.map(&mapped);
+                world.settle(mapped.len());
+            }
+            _ if below(&mut random, 2) == 0 => world.entrance.rest(),
+            _ => {
+                // Between two commands of one unit.
+                assert_eq!(world.read(lun, at, true).0, Status::GOOD);
+                world.devices[number].set_medium(Some(gate()), MediumState::Present);
+                model[number] = [0; BLOCKS];
+                assert_eq!(world.read(lun, at, true).0, Status::CHECK_CONDITION, "there is a new medium");
+                assert_eq!(
+                    world.read(lun, at, true),
+                    (Status::GOOD, vec![0; 512]),
+                    "what is read is the old one's"
+                );
+                world.settle(mapped.len());
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_is_kept_while_the_thread_sleeps() {
+    let mut world = World::new();
+    world.map(&[0]);
+    world.settle(1);
+    let old = world.devices[0].gate().unwrap();
+    let alone = Arc::strong_count(&old);
+    assert_eq!(world.read(0, 0, true).0, Status::GOOD);
+    assert_eq!(Arc::strong_count(&old), alone + 1, "the task that is over is kept for the next command");
+    world.entrance.rest();
+    assert_eq!(Arc::strong_count(&old), alone);
+    let references = Arc::strong_count(&world.devices[0]);
+    assert_eq!(world.read(0, 0, true).0, Status::GOOD);
+    world.entrance.rest();
+    assert_eq!(Arc::strong_count(&world.devices[0]), references);
+}
