@@ -577,8 +577,8 @@ struct scstu_attribute {
  *
  * Functions are called on threads of the instance with all signals blocked, several at once for different
  * devices, and for one device if SCSTU_DISK_CONCURRENT says so. They may block, unless they promise not to.
- * They must not call the library, except scstu_complete(), scstu_error() and scstu_version(); must not throw
- * C++ exceptions, longjmp() out or end the thread.
+ * They must not call the library, except scstu_complete(), scstu_error(), scstu_error_call() and
+ * scstu_version(); must not throw C++ exceptions, longjmp() out or end the thread.
  *
  * A handler has read, write and what else it can (blocking), or submit (asynchronous), or both.
  *
@@ -778,7 +778,8 @@ struct scstu_backstore_ops {
 /**
  * Takes a piece of text, or one line of several.
  *
- * Called on the thread that has called the library, which may call the library again from within.
+ * Called on the thread that has called the library, which may call the library again from within,
+ * except scstu_free() with the handle of that call.
  *
  * @param context what was passed along with the function
  * @param text in UTF-8, without newline at its end; valid during the call
@@ -791,7 +792,8 @@ typedef int (*scstu_text_fn)(void *context, const char *text);
 /**
  * Takes an entry of an object.
  *
- * Called on the thread that has called scstu_list(), which may call the library again from within.
+ * Called on the thread that has called scstu_list(), which may call the library again from within,
+ * except scstu_free() with the handle of that call.
  *
  * @param context what was passed to scstu_list()
  * @param name its name; valid during the call
@@ -863,7 +865,8 @@ struct scstu_description {
 /**
  * Takes a description.
  *
- * Called on the thread that has called scstu_describe(), which may call the library again from within.
+ * Called on the thread that has called scstu_describe(), which may call the library again from within,
+ * except scstu_free() with the handle of that call.
  *
  * @param context what was passed to scstu_describe()
  * @param description the description; valid during the call
@@ -1115,7 +1118,8 @@ struct scstu_session {
 /**
  * Takes a session.
  *
- * Called on the thread that has called scstu_sessions(), which may call the library again from within.
+ * Called on the thread that has called scstu_sessions(), which may call the library again from within,
+ * except scstu_free() with the handle of that call.
  *
  * @param context what was passed to scstu_sessions()
  * @param session the session; valid during the call

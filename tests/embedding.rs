@@ -47,6 +47,18 @@ fn what_a_handler_declares_is_like_what_all_devices_have() {
 }
 
 #[test]
+fn declared_attributes_race_the_life_of_their_device() {
+    if !has_compiler("racing declared attributes") {
+        return;
+    }
+    let folder = Folder::new("declared-race");
+    let program = compile(&installed(&folder), "tests/c/declared_race.c", &["-Wno-unused-function"]);
+    let outcome = run(Command::new(&program).arg("200"), LIMIT * 3);
+    assert!(outcome.is_good(), "{:?}\n{}", outcome.status, outcome.text);
+    say(&outcome.text);
+}
+
+#[test]
 fn the_process_stays_the_hosts() {
     if !has_compiler("what a host keeps") {
         return;

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use initiator::{Initiator, Options, rw16};
 use scstu::backstore::io::{Io, Operation};
-use scstu::backstore::registry::Handler;
+use scstu::backstore::null::NullStore;
+use scstu::backstore::registry::{Handler, OpenRequest};
 use scstu::backstore::{Backstore, BlockError, Capabilities, Geometry};
 use scstu::instance::{Instance, Options as InstanceOptions};
 
@@ -304,6 +305,30 @@ fn a_device_that_is_mapped_stays() {
         match answers[0] {
             Ok(()) => instance.remove_lun(TARGET, None, 0).unwrap(),
             Err(_) => instance.add_device("vdisk_nullio", "disk", &[]).unwrap(),
+        }
+    });
+}
+
+/// A handler that is taken out while a device of it is made is gone, or has a device.
+#[test]
+fn a_handler_with_a_device_stays() {
+    let instance = Instance::new(InstanceOptions::default()).unwrap();
+    let register = || {
+        let open = |_: &OpenRequest| Ok(Some(Arc::new(NullStore::new(512, 1 << 20)) as Arc<dyn Backstore>));
+        instance.register(Handler::registered("kind", "", open)).unwrap();
+    };
+    register();
+    let act = |_: u64, side: usize| match side {
+        0 => instance.add_device("kind", "disk", &[]),
+        _ => instance.unregister("kind"),
+    };
+    at_once(60_000, act, |round, answers| {
+        let errors: Vec<i32> =
+            answers.iter().filter_map(|answer| Some(answer.as_ref().err()?.errno)).collect();
+        assert_eq!(errors.len(), 1, "round {round}: {answers:?}");
+        match answers[0] {
+            Ok(()) => instance.remove_device("disk").unwrap(),
+            Err(_) => register(),
         }
     });
 }

@@ -166,8 +166,8 @@ pub struct scstu_request {
 ///
 /// Functions are called on threads of the instance with all signals blocked, several at once for different
 /// devices, and for one device if SCSTU_DISK_CONCURRENT says so. They may block, unless they promise not to.
-/// They must not call the library, except scstu_complete(), scstu_error() and scstu_version(); must not throw
-/// C++ exceptions, longjmp() out or end the thread.
+/// They must not call the library, except scstu_complete(), scstu_error(), scstu_error_call() and
+/// scstu_version(); must not throw C++ exceptions, longjmp() out or end the thread.
 ///
 /// A handler has read, write and what else it can (blocking), or submit (asynchronous), or both.
 ///

@@ -56,7 +56,8 @@ pub const SCSTU_TYPE_COMMANDS: u32 = 10;
 
 /// Takes an entry of an object.
 ///
-/// Called on the thread that has called scstu_list(), which may call the library again from within.
+/// Called on the thread that has called scstu_list(), which may call the library again from within,
+/// except scstu_free() with the handle of that call.
 ///
 /// @param context what was passed to scstu_list()
 /// @param name its name; valid during the call
@@ -103,7 +104,8 @@ pub struct scstu_description {
 
 /// Takes a description.
 ///
-/// Called on the thread that has called scstu_describe(), which may call the library again from within.
+/// Called on the thread that has called scstu_describe(), which may call the library again from within,
+/// except scstu_free() with the handle of that call.
 ///
 /// @param context what was passed to scstu_describe()
 /// @param description the description; valid during the call

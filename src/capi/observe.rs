@@ -83,7 +83,8 @@ pub struct scstu_session {
 
 /// Takes a session.
 ///
-/// Called on the thread that has called scstu_sessions(), which may call the library again from within.
+/// Called on the thread that has called scstu_sessions(), which may call the library again from within,
+/// except scstu_free() with the handle of that call.
 ///
 /// @param context what was passed to scstu_sessions()
 /// @param session the session; valid during the call

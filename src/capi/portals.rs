@@ -12,7 +12,8 @@ use crate::sys::given::Given;
 
 /// Takes a piece of text, or one line of several.
 ///
-/// Called on the thread that has called the library, which may call the library again from within.
+/// Called on the thread that has called the library, which may call the library again from within,
+/// except scstu_free() with the handle of that call.
 ///
 /// @param context what was passed along with the function
 /// @param text in UTF-8, without newline at its end; valid during the call

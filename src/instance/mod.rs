@@ -343,13 +343,16 @@ impl Instance {
 
     /// Takes a kind of backstore out again. EBUSY while there is a device of it.
     pub fn unregister(&self, name: &str) -> Result<(), Error> {
-        let configuration = self.model.configuration();
-        if let Some((device, _)) = configuration.devices.iter().find(|(_, d)| d.handler.name == name) {
-            return Err(Error::new(libc::EBUSY, format!("device {device} is of handler {name}")));
-        }
-        let removed = self.model.handlers().remove(name);
-        drop(configuration);
-        removed.map(drop).map_err(|error| Error::new(error.errno, error.text))
+        let removed = self.model.undisturbed(|configuration| {
+            let mut devices = configuration.devices.iter();
+            if let Some((device, _)) = devices.find(|(_, own)| own.handler.name == name) {
+                return Err(Error::new(libc::EBUSY, format!("device {device} is of handler {name}")));
+            }
+            let removed = self.model.handlers().remove(name);
+            removed.map_err(|error| Error::new(error.errno, error.text))
+        });
+        // What the program releases then is released under no lock.
+        removed.map(drop)
     }
 }
 

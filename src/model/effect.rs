@@ -96,6 +96,15 @@ fn store_error(what: &str, error: BlockError) -> Error {
     Error::new(errno, format!("{what}: {error}"))
 }
 
+/// What a handler says of an attribute of its own, with its own errno.
+fn declared_error(name: &str, error: BlockError) -> Error {
+    match error {
+        BlockError::ReadOnly => Error::new(libc::EROFS, format!("{name}: {error}")),
+        BlockError::Unsupported => Error::new(libc::EOPNOTSUPP, format!("{name}: {error}")),
+        other => store_error(name, other),
+    }
+}
+
 /// Makes what was written durable.
 pub(super) fn flush(device: &Device) -> Result<(), Error> {
     let Some(gate) = device.gate() else { return Ok(()) };
@@ -114,7 +123,7 @@ impl Effect {
                 Ok(Some(Effect::Resize { device: Arc::clone(device), bytes: before }))
             }
             Effect::Declared { gate, slot, name, before, now } => {
-                gate.set_attribute(*slot, now).map_err(|error| store_error(name, error))?;
+                gate.set_attribute(*slot, now).map_err(|error| declared_error(name, error))?;
                 let (gate, before, now) = (Arc::clone(gate), now.clone(), before.clone());
                 Ok(Some(Effect::Declared { gate, slot: *slot, name, before, now }))
             }

@@ -353,6 +353,12 @@ impl Model {
         Ok((batch, marks))
     }
 
+    /// Does something while nobody changes the configuration. It must not block.
+    pub fn undisturbed<T>(&self, work: impl FnOnce(&Configuration) -> T) -> T {
+        let _writing = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        work(&self.configuration())
+    }
+
     fn apply_because(
         &self,
         changes: &[Change],

@@ -44,13 +44,23 @@ static void with_handle(const char *kind, const char *member, const char *whose,
     CALLS(TRY)
 }
 
-/* Whether it is still to be gone through; what was gone through by another thread just now counts as well. */
-static int begins(const char *kind, const char *member)
+static void set_handles(struct scstu *own_one, struct scstu *other_one)
+{
+    pthread_mutex_lock(&lock);
+    own = own_one;
+    other = other_one;
+    pthread_mutex_unlock(&lock);
+}
+
+/* Whether it is still to be gone through, and with which handles. */
+static int begins(const char *kind, const char *member, struct scstu **own_one, struct scstu **other_one)
 {
     int is_new;
 
     pthread_mutex_lock(&lock);
     is_new = own && !is_gone(kind, member);
+    *own_one = own;
+    *other_one = other;
     pthread_mutex_unlock(&lock);
     return is_new;
 }
@@ -60,15 +70,15 @@ static void go_through(const char *kind, const char *member)
     /* What is called here may call back. */
     static __thread int is_inside;
     const char *whose = "other";
-    struct scstu *new_one = NULL;
+    struct scstu *new_one = NULL, *own_one, *other_one;
 
-    if (is_inside || !begins(kind, member))
+    if (is_inside || !begins(kind, member, &own_one, &other_one))
         return;
     is_inside = 1;
     TRY(scstu_new, (NULL, &new_one))
     TRY(scstu_complete, (1, 0))
-    with_handle(kind, member, "other", other);
-    with_handle(kind, member, "own", own);
+    with_handle(kind, member, "other", other_one);
+    with_handle(kind, member, "own", own_one);
     TRUE(*scstu_version());
     is_inside = 0;
     pthread_mutex_lock(&lock);
@@ -226,7 +236,6 @@ static struct scstu *serving(const char *handler, const char *parameters, const 
     struct scstu *handle = NULL;
     char portal[64];
 
-    other = started();
     memset(&options, 0, sizeof options);
     options.size = sizeof options;
     options.log = on_log;
@@ -236,7 +245,7 @@ static struct scstu *serving(const char *handler, const char *parameters, const 
     options.event_context = "event_free";
     options.event_free = on_release;
     GOOD(scstu_new(&options, &handle));
-    own = handle;
+    set_handles(handle, started());
     GOOD(scstu_start(handle));
     if (ops)
         GOOD(scstu_backstore_register(handle, ops));
@@ -252,15 +261,15 @@ static struct scstu *serving(const char *handler, const char *parameters, const 
 /* The instance still is what it was, unless what may be called has changed it. */
 static void ended(struct initiator *initiator)
 {
-    struct scstu *handle = own;
+    struct scstu *handle = own, *rest = other;
 
     close(initiator->fd);
     GOOD(scstu_add_device(handle, "vdisk_nullio", "after", NULL));
     GOOD(scstu_free(handle));
-    own = NULL;
+    set_handles(NULL, NULL);
     GOOD(scstu_free(made_inside));
     made_inside = NULL;
-    (void)scstu_free(other);
+    (void)scstu_free(rest);
 }
 
 static int stop_at_text(void *context, const char *text)
@@ -321,7 +330,7 @@ static void of_events_and_log(void)
 {
     struct initiator initiator;
 
-    own = serving("vdisk_ram", "size=1M", NULL, &initiator);
+    (void)serving("vdisk_ram", "size=1M", NULL, &initiator);
     wait_for("event", "event");
     GOOD(scstu_listen(own, "127.0.0.1:0", NULL, 0));
     wait_for("log", "log");
@@ -358,7 +367,7 @@ static void of_blocking_backstores(void)
     ops.resize = on_resize;
     ops.context = "free_context";
     ops.free_context = on_release;
-    own = serving("plain", NULL, &ops, &initiator);
+    (void)serving("plain", NULL, &ops, &initiator);
     ready(&initiator);
     read16(&initiator, 0, 1);
     TRUE(status_of(&initiator) == 0);
@@ -385,7 +394,7 @@ static void of_asynchronous_backstores(void)
     ops.write = NULL;
     ops.submit = on_submit;
     ops.cancel = on_cancel;
-    own = serving("plain", NULL, &ops, &initiator);
+    (void)serving("plain", NULL, &ops, &initiator);
     ready(&initiator);
     tag = read16(&initiator, 0, 1);
     pthread_mutex_lock(&lock);
