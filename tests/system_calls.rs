@@ -1,5 +1,5 @@
-//! System calls of the daemon for a command, counted by strace: a deep queue costs fewer than one, and one that
-//! sends every answer by itself shows that they are counted.
+//! System calls of the daemon for a command, counted by strace: a deep queue costs fewer than one, and one
+//! that sends every answer by itself shows that they are counted.
 
 #![allow(clippy::unwrap_used)] // A test panics to fail.
 

@@ -122,8 +122,8 @@ fn echo(name: &str, settings: &Settings<'_>, sendfile: bool) -> io::Result<Peer>
     Ok(Peer::new(name, units, running))
 }
 
-/// What `scstu+NAME=VALUE+...` says: attributes of the device with the file, attributes of the target, and how
-/// many workers the daemon has.
+/// What `scstu+NAME=VALUE+...` says: attributes of the device with the file, attributes of the target, and
+/// how many workers the daemon has.
 #[derive(Default)]
 struct Words {
     device: String,
