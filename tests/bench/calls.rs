@@ -1,5 +1,6 @@
 //! System calls of a process, counted by the kernel's own trace point through `perf`, which slows nothing
-//! down that would change their number. It needs root, or kernel.perf_event_paranoid -1 and a readable tracefs.
+//! down that would change their number. It needs root, or kernel.perf_event_paranoid -1 and a readable
+//! tracefs.
 
 use std::fs;
 use std::io;
