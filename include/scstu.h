@@ -182,12 +182,12 @@
 #define SCSTU_LINK 3
 
 /**
- * scstu_description.flags: it can be read. @since 0.1
+ * scstu_description.flags, scstu_attribute.flags: it can be read. @since 0.1
  */
 #define SCSTU_READABLE 1
 
 /**
- * scstu_description.flags: it can be set. @since 0.1
+ * scstu_description.flags, scstu_attribute.flags: it can be set. @since 0.1
  */
 #define SCSTU_WRITABLE (1 << 1)
 
@@ -197,7 +197,8 @@
 #define SCSTU_SAVED (1 << 2)
 
 /**
- * scstu_description.flags: it is given when the object is made, and not later. @since 0.1
+ * scstu_description.flags, scstu_attribute.flags: it is given when the object is made, and not later.
+ * @since 0.1
  */
 #define SCSTU_CREATE_ONLY (1 << 3)
 
@@ -917,7 +918,7 @@ struct scstu_event {
    */
   uint64_t session;
   /**
-   * Bytes.
+   * The new size in bytes, of SCSTU_EVENT_CAPACITY_CHANGED.
    */
   uint64_t bytes;
   /**
@@ -979,8 +980,8 @@ struct scstu_options {
    */
   uint32_t login_timeout_ms;
   /**
-   * Memory for the data of commands in bytes, at least 1048576; 0 for the default of 512 MiB. Commands
-   * beyond it are answered with BUSY.
+   * Memory for the data of commands in bytes, 1048576 to 140737488355328; 0 for the default of 512 MiB.
+   * Commands beyond it are answered with BUSY.
    */
   uint64_t buffer_bytes;
   /**
@@ -1444,10 +1445,11 @@ int scstu_complete(uint64_t token,
  * Brings the configuration to what a text says. All of it, or nothing if something is wrong.
  *
  * @param handle the instance
- * @param text the configuration, as in scst.conf
+ * @param text the configuration, as in scst.conf, at most 16777216 bytes
  * @param flags 0: what it does not mention stays; SCSTU_LOAD_EXACT: that goes
  * @return 0, or
  * -EINVAL a NULL pointer, an unknown flag, or the text is wrong: scstu_error() begins with line and column;
+ * -EFBIG the text is too long;
  * the negative errno of what cannot be done;
  * -EBADF, -ECHILD, -EDEADLK as scstu_start()
  *
@@ -1463,13 +1465,14 @@ int scstu_load(struct scstu *handle,
  * Tells what scstu_load() would change, without doing it. Backstores are opened and closed again.
  *
  * @param handle the instance
- * @param text the configuration, as in scst.conf
+ * @param text the configuration, as in scst.conf, at most 16777216 bytes
  * @param flags as of scstu_load()
  * @param function called with each change, in words: "+" something new, "-" something that goes, "~"
  * something that changes
  * @param context passed to function
  * @return 0, what function answered if that was not 0, or
  * -EINVAL a NULL pointer, an unknown flag, or the text is wrong: scstu_error() begins with line and column;
+ * -EFBIG the text is too long;
  * the negative errno of what could not be done;
  * -EBADF, -ECHILD, -EDEADLK as scstu_start()
  *
@@ -1538,7 +1541,8 @@ int scstu_get(struct scstu *handle,
  * -EISDIR it is an object, -ELOOP a link, -EIO an attribute that cannot be set;
  * -EINVAL a NULL pointer, "mgmt", or a value that it does not take: scstu_error() says which it does;
  * -ERANGE a number that is too great for any attribute, -E2BIG a value of more than 4096 bytes;
- * another negative errno of what cannot be done;
+ * another negative errno of what cannot be done; of an attribute that a handler declares what its
+ * scstu_attribute.set has answered;
  * -EBADF, -ECHILD, -EDEADLK as scstu_start()
  *
  * Thread-safe.
@@ -1657,7 +1661,7 @@ const char *scstu_version(void);
  * -EINVAL a NULL pointer, a size that cannot be, a value out of its range;
  * -E2BIG the struct is longer than the library's and not zero there;
  * -EDEADLK called from within a callback that must not, as the table at the top of this file says;
- * another negative errno of the state directory
+ * another negative errno of the state directory, or of threads that cannot be made
  *
  * Thread-safe.
  *
@@ -1738,7 +1742,8 @@ int scstu_free(struct scstu *handle);
  * @param handle the instance
  * @param handler a kind of backstore, such as "vdisk_fileio", or one that was registered
  * @param name name of the device: 1 to 64 printable characters without blanks, / and .
- * @param parameters "NAME=VALUE; NAME=VALUE", such as "filename=/srv/disk1; blocksize=4096"; NULL for none
+ * @param parameters "NAME=VALUE; NAME=VALUE", such as "filename=/srv/disk1; blocksize=4096"; NULL for none.
+ * scstu_get() of "handlers/HANDLER/mgmt" names those that a handler takes
  * @return 0, or
  * -ENOENT there is no such handler;
  * -EEXIST there is such a device;
@@ -1991,7 +1996,7 @@ int scstu_read_device_statistics(struct scstu *handle,
  * @return 0, or
  * -EINVAL a NULL pointer, or no address;
  * -ERANGE the buffer is too short (the portal is open);
- * -EADDRINUSE, -EADDRNOTAVAIL, -EACCES as bind(2);
+ * -EADDRINUSE, -EADDRNOTAVAIL, -EACCES as bind(2), and other negative errnos of it and of socket(2);
  * -ENOTCONN the instance is not started, -ESHUTDOWN it is stopped;
  * -EBADF, -ECHILD, -EDEADLK as scstu_start()
  *
@@ -2016,6 +2021,7 @@ int scstu_listen(struct scstu *handle,
  * -EPROTONOSUPPORT no TCP socket;
  * -EINVAL it does not listen, or the handle is NULL;
  * -ENOTCONN the instance is not started, -ESHUTDOWN it is stopped;
+ * another negative errno when there are no descriptors or threads left;
  * -ECHILD, -EDEADLK as scstu_start()
  *
  * Thread-safe.
@@ -2038,6 +2044,7 @@ int scstu_listen_fd(struct scstu *handle,
  * -ENOTCONN it is not connected, or the instance is not started;
  * -EINVAL it listens, or the handle is NULL;
  * -ESHUTDOWN the instance is stopped;
+ * another negative errno when there are no descriptors or threads left;
  * -ECHILD, -EDEADLK as scstu_start()
  *
  * Thread-safe.

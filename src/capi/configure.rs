@@ -21,13 +21,14 @@ pub const SCSTU_ATTRIBUTE: u32 = 2;
 /// Entry kind: a link to an object. @since 0.1
 pub const SCSTU_LINK: u32 = 3;
 
-/// scstu_description.flags: it can be read. @since 0.1
+/// scstu_description.flags, scstu_attribute.flags: it can be read. @since 0.1
 pub const SCSTU_READABLE: u32 = 1;
-/// scstu_description.flags: it can be set. @since 0.1
+/// scstu_description.flags, scstu_attribute.flags: it can be set. @since 0.1
 pub const SCSTU_WRITABLE: u32 = 1 << 1;
 /// scstu_description.flags: its value belongs into a saved configuration. @since 0.1
 pub const SCSTU_SAVED: u32 = 1 << 2;
-/// scstu_description.flags: it is given when the object is made, and not later. @since 0.1
+/// scstu_description.flags, scstu_attribute.flags: it is given when the object is made, and not later.
+/// @since 0.1
 pub const SCSTU_CREATE_ONLY: u32 = 1 << 3;
 /// scstu_description.flags: one of several values, which come and go with commands. @since 0.1
 pub const SCSTU_DYNAMIC: u32 = 1 << 4;
@@ -130,10 +131,11 @@ fn mode(flags: u32) -> Result<Mode, Error> {
 /// Brings the configuration to what a text says. All of it, or nothing if something is wrong.
 ///
 /// @param handle the instance
-/// @param text the configuration, as in scst.conf
+/// @param text the configuration, as in scst.conf, at most 16777216 bytes
 /// @param flags 0: what it does not mention stays; SCSTU_LOAD_EXACT: that goes
 /// @return 0, or
 /// -EINVAL a NULL pointer, an unknown flag, or the text is wrong: scstu_error() begins with line and column;
+/// -EFBIG the text is too long;
 /// the negative errno of what cannot be done;
 /// -EBADF, -ECHILD, -EDEADLK as scstu_start()
 ///
@@ -156,13 +158,14 @@ pub unsafe extern "C" fn scstu_load(handle: *mut scstu, text: *const c_char, fla
 /// Tells what scstu_load() would change, without doing it. Backstores are opened and closed again.
 ///
 /// @param handle the instance
-/// @param text the configuration, as in scst.conf
+/// @param text the configuration, as in scst.conf, at most 16777216 bytes
 /// @param flags as of scstu_load()
 /// @param function called with each change, in words: "+" something new, "-" something that goes, "~"
 /// something that changes
 /// @param context passed to function
 /// @return 0, what function answered if that was not 0, or
 /// -EINVAL a NULL pointer, an unknown flag, or the text is wrong: scstu_error() begins with line and column;
+/// -EFBIG the text is too long;
 /// the negative errno of what could not be done;
 /// -EBADF, -ECHILD, -EDEADLK as scstu_start()
 ///
@@ -266,7 +269,8 @@ pub unsafe extern "C" fn scstu_get(
 /// -EISDIR it is an object, -ELOOP a link, -EIO an attribute that cannot be set;
 /// -EINVAL a NULL pointer, "mgmt", or a value that it does not take: scstu_error() says which it does;
 /// -ERANGE a number that is too great for any attribute, -E2BIG a value of more than 4096 bytes;
-/// another negative errno of what cannot be done;
+/// another negative errno of what cannot be done; of an attribute that a handler declares what its
+/// scstu_attribute.set has answered;
 /// -EBADF, -ECHILD, -EDEADLK as scstu_start()
 ///
 /// Thread-safe.

@@ -60,7 +60,7 @@ pub struct scstu_event {
     pub reserved: u32,
     /// Number of the session, never used again in this instance.
     pub session: u64,
-    /// Bytes.
+    /// The new size in bytes, of SCSTU_EVENT_CAPACITY_CHANGED.
     pub bytes: u64,
     /// Events that were dropped just before this one, because the callback did not take them in time.
     pub lost: u64,
@@ -108,8 +108,8 @@ pub struct scstu_options {
     pub workers: u32,
     /// Milliseconds that a login may take in all, 100 to 3600000; 0 for the default of 15000.
     pub login_timeout_ms: u32,
-    /// Memory for the data of commands in bytes, at least 1048576; 0 for the default of 512 MiB. Commands
-    /// beyond it are answered with BUSY.
+    /// Memory for the data of commands in bytes, 1048576 to 140737488355328; 0 for the default of 512 MiB.
+    /// Commands beyond it are answered with BUSY.
     pub buffer_bytes: u64,
     /// A directory for reservations, mode pages and the identity of the installation, made if it is missing;
     /// NULL to keep nothing. Copied.
@@ -255,7 +255,7 @@ fn new(options: &scstu_options) -> Result<*mut scstu, Error> {
 /// -EINVAL a NULL pointer, a size that cannot be, a value out of its range;
 /// -E2BIG the struct is longer than the library's and not zero there;
 /// -EDEADLK called from within a callback that must not, as the table at the top of this file says;
-/// another negative errno of the state directory
+/// another negative errno of the state directory, or of threads that cannot be made
 ///
 /// Thread-safe.
 ///

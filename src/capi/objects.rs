@@ -41,7 +41,8 @@ fn parameters(text: &str) -> Result<Vec<(&str, &str)>, Error> {
 /// @param handle the instance
 /// @param handler a kind of backstore, such as "vdisk_fileio", or one that was registered
 /// @param name name of the device: 1 to 64 printable characters without blanks, / and .
-/// @param parameters "NAME=VALUE; NAME=VALUE", such as "filename=/srv/disk1; blocksize=4096"; NULL for none
+/// @param parameters "NAME=VALUE; NAME=VALUE", such as "filename=/srv/disk1; blocksize=4096"; NULL for none.
+/// scstu_get() of "handlers/HANDLER/mgmt" names those that a handler takes
 /// @return 0, or
 /// -ENOENT there is no such handler;
 /// -EEXIST there is such a device;

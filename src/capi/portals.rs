@@ -57,7 +57,7 @@ fn address(text: &str) -> Result<SocketAddr, Error> {
 /// @return 0, or
 /// -EINVAL a NULL pointer, or no address;
 /// -ERANGE the buffer is too short (the portal is open);
-/// -EADDRINUSE, -EADDRNOTAVAIL, -EACCES as bind(2);
+/// -EADDRINUSE, -EADDRNOTAVAIL, -EACCES as bind(2), and other negative errnos of it and of socket(2);
 /// -ENOTCONN the instance is not started, -ESHUTDOWN it is stopped;
 /// -EBADF, -ECHILD, -EDEADLK as scstu_start()
 ///
@@ -99,6 +99,7 @@ pub unsafe extern "C" fn scstu_listen(
 /// -EPROTONOSUPPORT no TCP socket;
 /// -EINVAL it does not listen, or the handle is NULL;
 /// -ENOTCONN the instance is not started, -ESHUTDOWN it is stopped;
+/// another negative errno when there are no descriptors or threads left;
 /// -ECHILD, -EDEADLK as scstu_start()
 ///
 /// Thread-safe.
@@ -125,6 +126,7 @@ pub extern "C" fn scstu_listen_fd(handle: *mut scstu, fd: c_int) -> c_int {
 /// -ENOTCONN it is not connected, or the instance is not started;
 /// -EINVAL it listens, or the handle is NULL;
 /// -ESHUTDOWN the instance is stopped;
+/// another negative errno when there are no descriptors or threads left;
 /// -ECHILD, -EDEADLK as scstu_start()
 ///
 /// Thread-safe.

@@ -434,8 +434,15 @@ static void of_the_configuration(void)
 {
     struct scstu_backstore_ops ops = plain();
     struct scstu *handle = with_device();
-    char buffer[4], text[5000];
+    char buffer[4], text[5000], *long_one = malloc((16 << 20) + 2);
 
+    memset(long_one, '\n', (16 << 20) + 1);
+    long_one[(16 << 20) + 1] = 0;
+    CASE(EFBIG, scstu_load, (handle, long_one, 0));
+    CASE(EFBIG, scstu_plan, (handle, long_one, 0, no_text, NULL));
+    long_one[16 << 20] = 0;
+    GOOD(scstu_load(handle, long_one, 0));
+    free(long_one);
     CASE(EINVAL, scstu_load, (handle, "HANDLER", 0));
     CASE(EINVAL, scstu_load, (handle, "", 2));
     CASE(EINVAL, scstu_plan, (handle, "HANDLER", 0, no_text, NULL));
