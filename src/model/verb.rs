@@ -1,6 +1,8 @@
 //! The commands of the tree's `mgmt` files: one row for each, which a usage text and a change are made of.
 
 use crate::attr::Error;
+use crate::attr::{Access, Attr};
+use crate::backstore::declared::Declared;
 use crate::backstore::registry::{Handler, Medium, Opener};
 use crate::model::lex::Words;
 use crate::model::object::{Object, Scope};
@@ -296,8 +298,10 @@ impl Model {
         };
         match object {
             Object::Handler(name) => {
-                let parameters = self.handlers().find(name).map(|row| told(&row)).unwrap_or_default();
+                let handler = self.handlers().find(name);
+                let parameters = handler.as_ref().map(|row| told(row)).unwrap_or_default();
                 text.push_str(&format!("The following parameters available: {}\n", parameters.join(", ")));
+                text.push_str(&handler.map_or_else(String::new, |row| told_alone(&row)));
             }
             Object::Luns(_) => text.push_str("The following parameters available: read_only\n"),
             Object::Iscsi => {
@@ -326,4 +330,19 @@ fn told(handler: &Handler) -> Vec<&'static str> {
         told.insert(size + 1, "size_mb");
     }
     told
+}
+
+/// What only devices of this handler have, in words.
+fn told_alone(handler: &Handler) -> String {
+    let line = |row: &Attr<Declared>| {
+        let when = match row.access {
+            Access::ReadOnly => "to be read",
+            Access::CreateOnly => "given when the device is made",
+            _ => "given when the device is made, or set",
+        };
+        let default = if row.default.is_empty() { "\"\"" } else { row.default };
+        format!("  {} ({}; default {default}; {when}): {}\n", row.name, row.kind, row.help)
+    };
+    let lines: String = handler.declared.iter().map(line).collect();
+    if lines.is_empty() { lines } else { format!("\nAttributes of this handler's devices alone:\n{lines}") }
 }

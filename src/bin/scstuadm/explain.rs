@@ -1,4 +1,5 @@
-//! What there is to know without a daemon: `help`, `completion`.
+//! What there is to know without a daemon: `help`, `completion`. One is asked only for handlers that nobody
+//! else knows.
 
 use crate::COMMANDS;
 use crate::context::{Answer, Arguments, Command, Context, USAGE, failure};
@@ -30,8 +31,14 @@ pub fn usage() -> String {
     rows.iter().map(|row| format!("{}\n      {}\n", row[0].trim_end(), row[1])).collect()
 }
 
+/// What a running daemon says of a handler that only it knows.
+fn foreign(context: &Context, name: &str) -> Option<String> {
+    let daemon = context.daemon().ok()?;
+    daemon.read(&format!("handlers/{name}/mgmt")).ok()
+}
+
 /// Commands that begin with these words, then the kind of object that has this name: `lun` is both.
-fn help(_context: &Context, arguments: &Arguments) -> Answer {
+fn help(context: &Context, arguments: &Arguments) -> Answer {
     let words: Vec<&str> = arguments.plain.iter().map(String::as_str).collect();
     let rows: Vec<&Command> =
         COMMANDS.iter().copied().flatten().filter(|row| row.words.starts_with(&words)).collect();
@@ -53,6 +60,10 @@ fn help(_context: &Context, arguments: &Arguments) -> Answer {
         }
         None if rows.is_empty() => {
             let name = words.join(" ");
+            if let Some(told) = foreign(context, &name) {
+                json.push(("mgmt", Json::text(&told)));
+                return Ok(Report { text: told, json: Json::Object(json) });
+            }
             let text = format!("\"{name}\" is neither a command nor a kind of object");
             return Err(
                 failure(USAGE, text).hint(format!("kinds of objects: {}", kinds::all_names().join(", ")))
