@@ -35,8 +35,8 @@ const _: () = assert!(SCSTU_ATTRIBUTE_LIMIT == ROW_LIMIT && SCSTU_VALUE_LIMIT ==
 /// to zero, then `size` to sizeof, then what is wanted.
 ///
 /// It shows up like any other: in the tree as a file of the device, in add_device, scst.conf, scstu_plan(),
-/// scstu_save() and scstu_describe(). What an administrator writes is checked before the handler learns of
-/// it.
+/// scstu_save() and scstu_describe(); "handlers/NAME/mgmt" tells of it before there is a device. What an
+/// administrator writes is checked before the handler learns of it.
 ///
 /// Its memory and all strings are copied by scstu_backstore_register() and may be changed or freed then. The
 /// library keeps each list of attributes until the process ends, once for all handlers and instances that
