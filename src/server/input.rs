@@ -19,12 +19,28 @@ pub struct Input {
     start: usize,
     end: usize,
     is_bulk: bool,
+    since: usize,
 }
 
 impl Input {
     /// Whether everything received has been taken.
     pub fn is_empty(&self) -> bool {
         self.start == self.end
+    }
+
+    /// Whether data segments are large at the moment.
+    pub fn is_bulk(&self) -> bool {
+        self.is_bulk
+    }
+
+    /// Bytes received since [`Input::count_anew`].
+    pub fn since(&self) -> usize {
+        self.since
+    }
+
+    /// Counts from zero again.
+    pub fn count_anew(&mut self) {
+        self.since = 0;
     }
 
     /// Moves received bytes to `into`; answers how many.
@@ -53,6 +69,7 @@ impl Input {
         if count == 0 {
             return Ok(None);
         }
+        self.since = self.since.saturating_add(count);
         self.end = count.saturating_sub(direct);
         Ok(Some(count.min(direct)))
     }

@@ -17,6 +17,10 @@ use crate::sys::socket;
 
 /// How long what is queued may take to leave after a logout.
 const LINGER: Duration = Duration::from_secs(5);
+/// While data segments are large, so that one receive call brings little more than one command: bytes
+/// received until the answers leave, if the next call would bring something at once. An answer that leaves by
+/// itself wakes the initiator, which costs more than to look.
+const GATHER_BYTES: usize = 512 * 1024;
 /// Time-outs of the socket are set again only when they move by more than this.
 const TIMEOUT_SLACK: Duration = Duration::from_millis(500);
 
@@ -25,6 +29,10 @@ impl Serving<'_> {
     pub(super) fn await_input(&mut self) -> Result<(), End> {
         let connection = Arc::clone(&self.connection);
         let Some(full) = connection.full() else { return self.await_login_input() };
+        if self.input.is_bulk() && self.input.since() < GATHER_BYTES && self.receive(false)? {
+            return Ok(());
+        }
+        self.input.count_anew();
         full.outbox.uncork();
         if !self.is_input_near(full)? {
             self.sleep_until_input(&connection, full)?;
