@@ -3,8 +3,9 @@
 //!
 //! A write that the page cache takes is done before another thread would have woken. A lane whose last tasks
 //! were all that quick is therefore left to one worker, which sends the answers of several tasks together. A
-//! medium that makes its tasks wait gets as many workers as the lane's share allows. What a lane will be is
-//! not known before, so the watcher looks every [`CLOSE_LOOK`] at a quick lane that has something to lose.
+//! medium that makes its tasks wait, however shortly, gets as many workers as the lane's share allows: a fast
+//! one is only fast with many requests at once. What a lane will be is not known before, so the watcher looks
+//! every [`CLOSE_LOOK`] at a quick lane that has something to lose.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,6 +19,11 @@ use crate::sys::thread::Switches;
 const QUICK: Duration = Duration::from_micros(150);
 /// So many quick tasks must follow a slow one.
 const QUICK_TASKS: u32 = 16;
+/// So many quick tasks must follow one that has waited shortly: writers of one file also wait for each other,
+/// now and then.
+const WAITED_TASKS: u32 = 2;
+/// Of the tasks of a quick lane, whether they wait is looked at once in so many.
+const LOOK_AT: u32 = 16;
 /// Longest that an answer is held back while its worker goes on.
 const HOLD: Duration = Duration::from_micros(100);
 /// How often the watcher looks at quick lanes, while there are some that it must look at. A worker found in
@@ -30,6 +36,8 @@ const HELD: usize = 4;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
     Quick,
+    /// It was done soon, but has waited.
+    Waited,
     Slow,
     /// Nothing: the worker had to leave its processor to others.
     Unknown,
@@ -40,12 +48,15 @@ pub struct Stopwatch {
     /// When the last task ended, or the worker began.
     now: Instant,
     switches: Switches,
+    /// Whether the next lap tells of short waits.
+    looks: bool,
+    tasks: u32,
 }
 
 impl Stopwatch {
     /// The calling thread begins.
     pub fn start() -> Self {
-        Stopwatch { now: Instant::now(), switches: Switches::of_this_thread() }
+        Stopwatch { now: Instant::now(), switches: Switches::of_this_thread(), looks: true, tasks: 0 }
     }
 
     /// When the last task ended.
@@ -53,14 +64,29 @@ impl Stopwatch {
         self.now
     }
 
-    /// A task has ended. It costs a system call only where the time alone does not tell.
+    /// A task of a lane begins. Costs a system call, and one at its end, where the lane is not a quick one.
+    pub fn begin(&mut self, is_quick: bool) {
+        self.tasks = self.tasks.wrapping_add(1);
+        self.looks = !is_quick || self.tasks % LOOK_AT == 0;
+        if self.looks {
+            self.switches = Switches::of_this_thread();
+        }
+    }
+
+    /// The task has ended.
     pub fn lap(&mut self) -> Pace {
         let started = std::mem::replace(&mut self.now, Instant::now());
-        if self.now.duration_since(started) <= QUICK {
+        let is_quick = self.now.duration_since(started) <= QUICK;
+        if is_quick && !self.looks {
             return Pace::Quick;
         }
         let before = std::mem::replace(&mut self.switches, Switches::of_this_thread());
-        if self.switches.only_preempted_since(before) { Pace::Unknown } else { Pace::Slow }
+        match is_quick {
+            true if self.switches.voluntary == before.voluntary => Pace::Quick,
+            true => Pace::Waited,
+            false if self.switches.only_preempted_since(before) => Pace::Unknown,
+            false => Pace::Slow,
+        }
     }
 }
 
@@ -96,6 +122,7 @@ impl Lane {
     pub fn took(&mut self, pace: Pace) {
         match pace {
             Pace::Quick => self.owed = self.owed.saturating_sub(1),
+            Pace::Waited => self.owed = QUICK_TASKS.min(self.owed + WAITED_TASKS),
             Pace::Slow => self.owed = QUICK_TASKS,
             Pace::Unknown => {}
         }
@@ -148,5 +175,40 @@ impl Held {
     /// Lets go of all of them. Sends: no lock may be held.
     pub fn release(self) {
         self.replies.into_iter().flatten().for_each(|reply| reply.release());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_whose_tasks_wait_shortly_is_not_left_to_one_worker() {
+        let mut lane = Lane::new("disk");
+        for turn in 0..100 {
+            lane.took(if turn % 2 == 0 { Pace::Waited } else { Pace::Quick });
+            assert!(!lane.is_quick(), "after {turn} tasks");
+        }
+        (0..QUICK_TASKS).for_each(|_| lane.took(Pace::Quick));
+        assert!(lane.is_quick());
+        lane.took(Pace::Waited);
+        assert!(!lane.is_quick());
+        (0..WAITED_TASKS).for_each(|_| lane.took(Pace::Quick));
+        assert!(lane.is_quick(), "one that has waited is not a medium that makes all of them wait");
+    }
+
+    #[test]
+    fn a_short_wait_is_seen_in_a_lane_of_either_kind() {
+        let wait = || std::thread::sleep(Duration::from_micros(1));
+        let mut watch = Stopwatch::start();
+        watch.begin(false);
+        wait();
+        assert!(matches!(watch.lap(), Pace::Waited | Pace::Slow));
+        let mut paces = (0..LOOK_AT).map(|_| {
+            watch.begin(true);
+            wait();
+            watch.lap()
+        });
+        assert!(paces.any(|pace| matches!(pace, Pace::Waited | Pace::Slow)));
     }
 }

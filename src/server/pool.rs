@@ -319,12 +319,14 @@ impl Shared {
             };
             let calls = Self::offer(self, &mut schedule, key);
             let due = self.begin(&mut schedule, (number, key), &task, watch.now());
+            let is_quick = schedule.lanes.get(&key).is_some_and(Lane::is_quick);
             drop(schedule);
             if calls {
                 self.work.notify_one();
             }
             due.release();
             task.set_started(watch.now());
+            watch.begin(is_quick);
             execute::execute(task, true);
             let pace = watch.lap();
             schedule = self.lock();
