@@ -133,7 +133,9 @@ impl Comparison {
             place::say("system calls");
             for number in 0..self.cells.len() {
                 for at in 0..self.peers.len() {
-                    self.count_calls_of(number, at, options, folder)?;
+                    if let Err(error) = self.count_calls_of(number, at, options, folder) {
+                        place::say(&format!("  {}: {error}", self.peers[at].name));
+                    }
                 }
             }
             return Ok(());

@@ -29,6 +29,8 @@ const RATE: f64 = 1e9;
 const SEGMENT: f64 = 8948.0;
 /// Bytes around a segment on the wire: Ethernet with preamble and gap, IP, TCP with time stamps.
 const AROUND: f64 = 90.0;
+/// Sends for an answer by which two settings must differ to tell what a send costs.
+const APART: f64 = 0.2;
 const TARGET_ADDRESS: &str = "10.99.0.1";
 
 /// Two namespaces and the link between them; gone when this is dropped.
@@ -163,6 +165,7 @@ fn measure(options: &Options, link: &Link, pid: u32) -> io::Result<Points> {
                     command.args(["--json", "--no-batch", "--warm-up", "0.1", "--time", &options.time]);
                     command.args(["--size", &size.to_string(), "--depth", &depth.to_string()]);
                     command.args(["--pid", &pid.to_string()]);
+                    place::settle(options.quiet);
                     let before = link.segments()?;
                     let json = place::output(&mut command)?;
                     let sent = link.segments()? - before;
@@ -213,8 +216,9 @@ fn predicted_cpu(points: &Points, setting: usize, size: usize, depth: usize) -> 
     let deepest = DEPTHS[DEPTHS.len() - 1];
     let (never, always) = (find(points, 0, size, deepest), find(points, 2, size, deepest));
     let (one, all) = (never.together.max(0.01), always.together.max(0.01));
-    let per_send = (never.target_cpu - always.target_cpu) / (1.0 / one - 1.0 / all);
-    let per_send = if per_send.is_finite() { per_send.max(0.0) } else { 0.0 };
+    let apart = 1.0 / one - 1.0 / all;
+    // Where the link makes all settings share segments alike, the two ends tell nothing of the sends.
+    let per_send = if apart > APART { (never.target_cpu - always.target_cpu).max(0.0) / apart } else { 0.0 };
     let fixed = never.target_cpu - per_send / one;
     fixed + per_send / find(points, setting, size, depth).together.max(0.01)
 }
@@ -227,7 +231,8 @@ fn predicted(points: &Points, setting: usize, size: usize, depth: usize) -> f64 
     let busiest = predicted_cpu(points, setting, size, depth)
         .max(wire(size, here.together))
         .max(find(points, setting, size, deepest).client_cpu);
-    let round_trip = 1e6 / alone.iops.max(1.0);
+    // The median: the mean has in it what else the machine did.
+    let round_trip = alone.p50.max(1.0);
     1e6 * (depth as f64 / round_trip).min(1.0 / busiest.max(0.01))
 }
 

@@ -127,7 +127,9 @@ pub fn chart(title: &str, x: &Axis, y: &Axis, series: &[Series]) -> String {
         escaped(y.label)
     );
     for (number, line) in series.iter().enumerate() {
-        let colour = COLOURS[number % COLOURS.len()];
+        // A dashed line has the colour of the drawn one that it belongs to.
+        let alike = series.iter().take(number).filter(|other| other.is_dashed == line.is_dashed);
+        let colour = COLOURS[alike.count() % COLOURS.len()];
         let dash = if line.is_dashed { " stroke-dasharray=\"6 4\"" } else { "" };
         let points: Vec<String> =
             line.points.iter().map(|(x, y)| format!("{:.1},{:.1}", at_x(*x), at_y(*y))).collect();

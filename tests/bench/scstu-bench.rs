@@ -230,7 +230,7 @@ fn side_by_side(is_paper: bool, mut parser: lexopt::Parser) -> io::Result<ExitCo
                 options.file_folder = Some(parser.value().map_err(usage)?.into());
             }
             Long("spdk") if !is_paper => options.spdk = Some(parser.value().map_err(usage)?.into()),
-            Long("quiet") if !is_paper => options.quiet = seconds(&mut parser)?,
+            Long("quiet") => options.quiet = seconds(&mut parser)?,
             Long("netns") if !is_paper => in_namespace = true,
             Long("rounds") => options.rounds = number(&mut parser)?,
             Long("time") => options.time = number::<f64>(&mut parser)?.to_string(),
