@@ -132,8 +132,8 @@ impl<'a> Worker<'a> {
                 if self.is_over() {
                     break;
                 }
-                // All its commands are done, those of other sessions are not.
-                std::thread::sleep(Duration::from_millis(1));
+                // All its commands are done, those of other sessions are not: they need the processor.
+                std::thread::sleep(Duration::from_millis(1 + self.load.sessions as u64 / 10));
                 continue;
             }
             self.flush()?;
