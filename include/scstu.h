@@ -12,8 +12,11 @@
  * checked for NULL, every struct for its size. A failed call has changed nothing, unless it says so.
  *
  * Threads. All functions may be called from any thread, several at once. Callbacks run on threads of the
- * instance, with all signals blocked, or on the thread that calls. They must not throw C++ exceptions and not
- * longjmp() out.
+ * instance, with all signals blocked, or on the thread that calls. They must not throw C++ exceptions, not
+ * longjmp() out and not end their thread; a thread that is in a call must not be cancelled
+ * (pthread_cancel()).
+ * All functions may be called while a thread or the process ends: by destructors of thread-specific data and
+ * of static objects, and by handlers of atexit().
  *
  * Callbacks. From within one, its thread may call, with whatever handle, what this table says; the rest
  * answers -EDEADLK at once and changes nothing. scstu_error(), scstu_error_call() and scstu_version() may be
@@ -89,7 +92,8 @@
 #define SCSTU_DISK_NEVER_BLOCKS (1 << 2)
 
 /**
- * scstu_disk.flags: every write fails; write may be NULL. @since 0.1
+ * scstu_disk.flags: every write fails; write may be NULL. The attribute read_only of the device goes on to
+ * tell what the administrator has asked for. @since 0.1
  */
 #define SCSTU_DISK_READ_ONLY (1 << 3)
 
@@ -310,7 +314,8 @@
 #define SCSTU_EVENT_CAPACITY_CHANGED 5
 
 /**
- * Event: a backstore has failed a command. Set are device, text (the sense data). @since 0.1
+ * Event: a backstore has failed a command with a medium error. Set are device, text (the sense data).
+ * @since 0.1
  */
 #define SCSTU_EVENT_BACKSTORE_FAILED 6
 
@@ -408,7 +413,8 @@ struct scstu_disk {
    */
   uint64_t bytes;
   /**
-   * Logical block length in bytes: 512, 1024, 2048 or 4096; 0 for 512.
+   * Logical block length in bytes: 512, 1024, 2048 or 4096; 0 for scstu_open.block_size, or 512 where that
+   * is 0 too. Another than was asked for is refused (-EINVAL).
    */
   uint32_t block_size;
   /**
@@ -545,7 +551,8 @@ struct scstu_attribute {
    * SCSTU_READABLE, else NULL.
    *
    * @param device the handler's own, as scstu_disk.device says
-   * @param buffer gets the value, printable ASCII with a NUL at its end
+   * @param buffer gets the value, printable ASCII with a NUL at its end; it is shown as it is, and not
+   * compared with type, minimum and maximum
    * @param length bytes of buffer, SCSTU_VALUE_LIMIT + 1
    * @return 0, or a negative errno
    */
@@ -570,11 +577,12 @@ struct scstu_attribute {
  * A kind of backstore. Set everything to zero, then `size` to sizeof, `version` to SCSTU_BACKSTORE_VERSION,
  * then the functions.
  *
- * Functions answer 0 or a negative errno; -ENOSPC (no space left), -EROFS (read-only) and -EOPNOTSUPP have a
- * meaning to the initiator, all others are medium errors. Offsets and lengths are bytes, multiples of the
- * block size, inside the medium: they need no check. Buffers come as iovecs, are the library's, are not
- * copied, and are valid until the function returns. Today there is one iovec a command, later there may be
- * more: take any number of any lengths, none of them 0; SCSTU_DISK_SPLIT_BUFFERS shows whether that is so.
+ * Functions answer 0 or a negative errno. -ENOSPC and -EDQUOT (no space left), -EROFS (read-only),
+ * -EOPNOTSUPP, -EAGAIN and -ENOMEM (busy: it may try again) have a meaning to the initiator, all others are
+ * medium errors. Offsets and lengths are bytes, multiples of the block size, inside the medium: they need
+ * no check. Buffers come as iovecs, are the library's, are not copied, and are valid until the function
+ * returns. Today there is one iovec a command, later there may be more: take any number of any lengths,
+ * none of them 0; SCSTU_DISK_SPLIT_BUFFERS shows whether that is so.
  *
  * Functions are called on threads of the instance with all signals blocked, several at once for different
  * devices, and for one device if SCSTU_DISK_CONCURRENT says so. They may block, unless they promise not to.
@@ -1554,11 +1562,12 @@ int scstu_set(struct scstu *handle,
               const char *value);
 
 /**
- * Carries out a command of an object, as SCST's "mgmt" files take them.
+ * Carries out a command of an object, as SCST's "mgmt" files take them. They are less strict than the calls
+ * of their own: the name of a target need not be an iSCSI name.
  *
  * @param handle the instance
  * @param object path of the object, such as "handlers/vdisk_fileio"
- * @param command the command, such as "add_device disk1 filename=/srv/disk1"
+ * @param command the command, one line, such as "add_device disk1 filename=/srv/disk1"
  * @return 0, or
  * -ENOENT there is no such object, or it takes no commands;
  * -EINVAL a NULL pointer, a command that there is not, an object that is not there;
@@ -1570,7 +1579,9 @@ int scstu_set(struct scstu *handle,
  *
  * @since 0.1
  */
-int scstu_do(struct scstu *handle, const char *object, const char *command);
+int scstu_do(struct scstu *handle,
+             const char *object,
+             const char *command);
 
 /**
  * Names what an object has, by name.
@@ -1616,8 +1627,10 @@ int scstu_describe(struct scstu *handle,
 /**
  * What was wrong with the last call of the calling thread that failed, and what is allowed.
  *
- * @return a text without newline, in UTF-8; empty when no call of this thread has failed yet. It belongs to
- * the library and is valid until the next call of this thread fails, or the thread ends. Never NULL.
+ * @return a text of at most 4096 bytes without control characters (a newline is written as \\n), in UTF-8;
+ * empty when no call of this thread has failed yet. It belongs to the library and is valid until the next
+ * call of this thread fails, or the thread ends. Never NULL. Where the thread is ending (a destructor of
+ * thread-specific data, a handler of atexit()) it may only say that there is no text any more.
  *
  * Thread-safe; may be called from every callback.
  *
@@ -1720,7 +1733,8 @@ int scstu_stop(struct scstu *handle,
  * Frees an instance, after stopping it without drain time if it runs. Devices are closed and contexts
  * released before this returns 0; nothing of the program's is called or used any more then.
  *
- * It waits 10 seconds for calls of other threads, for backstores and callbacks. The handle is no longer
+ * Stopping flushes, as scstu_stop() says: a flush that does not come back takes up to 300 seconds. Then it
+ * waits 10 seconds for calls of other threads, for backstores and callbacks. The handle is no longer
  * valid for anything but scstu_free() when it begins; with -EDEADLK it has not begun.
  *
  * @param handle the instance; NULL is no error
@@ -1900,7 +1914,8 @@ int scstu_add_lun(struct scstu *handle,
                   uint32_t flags);
 
 /**
- * Takes a LUN out. Its commands are aborted.
+ * Takes a LUN out: initiators get LOGICAL UNIT NOT SUPPORTED there from now on. Commands that are out are
+ * carried out and answered.
  *
  * @param handle the instance
  * @param target name of the target
@@ -1915,7 +1930,10 @@ int scstu_add_lun(struct scstu *handle,
  *
  * @since 0.1
  */
-int scstu_remove_lun(struct scstu *handle, const char *target, const char *group, uint32_t lun);
+int scstu_remove_lun(struct scstu *handle,
+                     const char *target,
+                     const char *group,
+                     uint32_t lun);
 
 /**
  * Names the sessions, oldest first.

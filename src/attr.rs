@@ -296,7 +296,7 @@ impl fmt::Display for Kind {
             Kind::Signed { min, max } => write!(f, "a number from {min} to {max}"),
             Kind::Size => f.write_str("a number of bytes, with K, M, G or T behind it if you like"),
             Kind::Word(words) => f.write_str(&words.join(" or ")),
-            Kind::Text(max) => write!(f, "text of at most {max} bytes"),
+            Kind::Text(max) => write!(f, "printable text of at most {max} bytes"),
             Kind::Hex(lengths) => {
                 let digits: Vec<String> = lengths.iter().map(|length| (length * 2).to_string()).collect();
                 write!(f, "0x and {} hexadecimal digits, or nothing", digits.join(" or "))
@@ -367,7 +367,8 @@ fn signed(text: &str) -> Result<Option<i64>, Error> {
     let (magnitude, sign) = text.strip_prefix('-').map_or((text, 1), |magnitude| (magnitude, -1));
     let Some(number) = number(magnitude)? else { return Ok(None) };
     let too_large = || Error::new(libc::ERANGE, format!("\"{text}\" does not fit into 64 bits"));
-    i64::try_from(number).map(|number| Some(sign * number)).map_err(|_| too_large())
+    let number = i128::from(number) * sign;
+    i64::try_from(number).map(Some).map_err(|_| too_large())
 }
 
 fn size(text: &str) -> Result<Option<u64>, Error> {
@@ -411,6 +412,12 @@ mod tests {
         assert_eq!(Kind::Size.parse("10M"), Ok(Value::Number(10 << 20)));
         assert_eq!(Kind::Size.parse("010"), Ok(Value::Number(8)));
         assert_eq!(Kind::Signed { min: -1, max: 9 }.parse("-1"), Ok(Value::Signed(-1)));
+        let any = Kind::Signed { min: i64::MIN, max: i64::MAX };
+        for number in [i64::MIN, i64::MAX] {
+            assert_eq!(any.parse(&number.to_string()), Ok(Value::Signed(number)));
+        }
+        assert_eq!(any.parse("9223372036854775808").map_err(|error| error.errno), Err(libc::ERANGE));
+        assert_eq!(any.parse("-9223372036854775809").map_err(|error| error.errno), Err(libc::ERANGE));
         assert_eq!(Kind::Switch.parse("on"), Ok(Value::Bool(true)));
         assert_eq!(Kind::Hex(&[8]).parse("0x0123456789abcdef").map(|v| v.bytes().len()), Ok(8));
         for (kind, text) in [

@@ -121,7 +121,7 @@ fn scstuadm_explains_what_a_handler_declares() {
     for line in [
         "  colour (red or blue; default red; given when the device is made): what it looks like\n",
         "  speed (a number from 1 to 9; default 5; given when the device is made, or set): how fast it is\n",
-        "  mood (text of at most 9 bytes; default \"\"; to be read): how it feels\n",
+        "  mood (printable text of at most 9 bytes; default \"\"; to be read): how it feels\n",
     ] {
         assert!(help.text.contains(line), "{line}: {}", help.text);
     }

@@ -79,7 +79,8 @@ pub struct scstu_attribute {
     /// SCSTU_READABLE, else NULL.
     ///
     /// @param device the handler's own, as scstu_disk.device says
-    /// @param buffer gets the value, printable ASCII with a NUL at its end
+    /// @param buffer gets the value, printable ASCII with a NUL at its end; it is shown as it is, and not
+    /// compared with type, minimum and maximum
     /// @param length bytes of buffer, SCSTU_VALUE_LIMIT + 1
     /// @return 0, or a negative errno
     pub get: Option<unsafe extern "C" fn(device: *mut c_void, buffer: *mut c_char, length: usize) -> c_int>,

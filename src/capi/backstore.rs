@@ -29,7 +29,8 @@ pub const SCSTU_DISK_UNMAP_READS_ZERO: u32 = 1 << 1;
 /// scstu_disk.flags: no function ever waits: they run on the thread that has received the command, which
 /// saves two changes of threads. Not together with submit. @since 0.1
 pub const SCSTU_DISK_NEVER_BLOCKS: u32 = 1 << 2;
-/// scstu_disk.flags: every write fails; write may be NULL. @since 0.1
+/// scstu_disk.flags: every write fails; write may be NULL. The attribute read_only of the device goes on to
+/// tell what the administrator has asked for. @since 0.1
 pub const SCSTU_DISK_READ_ONLY: u32 = 1 << 3;
 /// scstu_disk.flags: what was written may be lost with the power until flush returns. Initiators are told
 /// (WCE). @since 0.1
@@ -108,7 +109,8 @@ pub struct scstu_disk {
     pub device: *mut c_void,
     /// Size in bytes, a positive multiple of block_size.
     pub bytes: u64,
-    /// Logical block length in bytes: 512, 1024, 2048 or 4096; 0 for 512.
+    /// Logical block length in bytes: 512, 1024, 2048 or 4096; 0 for scstu_open.block_size, or 512 where that
+    /// is 0 too. Another than was asked for is refused (-EINVAL).
     pub block_size: u32,
     /// SCSTU_DISK_... together.
     pub flags: u32,
@@ -158,11 +160,12 @@ pub struct scstu_request {
 /// A kind of backstore. Set everything to zero, then `size` to sizeof, `version` to SCSTU_BACKSTORE_VERSION,
 /// then the functions.
 ///
-/// Functions answer 0 or a negative errno; -ENOSPC (no space left), -EROFS (read-only) and -EOPNOTSUPP have a
-/// meaning to the initiator, all others are medium errors. Offsets and lengths are bytes, multiples of the
-/// block size, inside the medium: they need no check. Buffers come as iovecs, are the library's, are not
-/// copied, and are valid until the function returns. Today there is one iovec a command, later there may be
-/// more: take any number of any lengths, none of them 0; SCSTU_DISK_SPLIT_BUFFERS shows whether that is so.
+/// Functions answer 0 or a negative errno. -ENOSPC and -EDQUOT (no space left), -EROFS (read-only),
+/// -EOPNOTSUPP, -EAGAIN and -ENOMEM (busy: it may try again) have a meaning to the initiator, all others are
+/// medium errors. Offsets and lengths are bytes, multiples of the block size, inside the medium: they need
+/// no check. Buffers come as iovecs, are the library's, are not copied, and are valid until the function
+/// returns. Today there is one iovec a command, later there may be more: take any number of any lengths,
+/// none of them 0; SCSTU_DISK_SPLIT_BUFFERS shows whether that is so.
 ///
 /// Functions are called on threads of the instance with all signals blocked, several at once for different
 /// devices, and for one device if SCSTU_DISK_CONCURRENT says so. They may block, unless they promise not to.
@@ -375,7 +378,8 @@ fn check_name(name: &str) -> Result<(), Error> {
         return Ok(());
     }
     Err(invalid(format!(
-        "\"{name}\" is no name of a handler: 1 to 223 printable characters without blanks and /"
+        "\"{name}\" is no name of a handler: 1 to 223 printable characters without blanks and /, \
+         not \".\" or \"..\""
     )))
 }
 
@@ -423,7 +427,7 @@ fn open(kind: &Arc<Kind>, request: &OpenRequest) -> Opened {
         let reason = std::io::Error::from_raw_os_error(errno);
         return Err(OpenError::new(errno, format!("handler {} does not open: {reason}", kind.name)));
     }
-    let mut opened = Disk::new(kind, &disk)?;
+    let mut opened = Disk::new(kind, &disk, request.blocksize)?;
     if request.thin_provisioned == Some(false) {
         opened = opened.thick();
     }

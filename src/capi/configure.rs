@@ -292,11 +292,12 @@ pub unsafe extern "C" fn scstu_set(handle: *mut scstu, path: *const c_char, valu
     })
 }
 
-/// Carries out a command of an object, as SCST's "mgmt" files take them.
+/// Carries out a command of an object, as SCST's "mgmt" files take them. They are less strict than the calls
+/// of their own: the name of a target need not be an iSCSI name.
 ///
 /// @param handle the instance
 /// @param object path of the object, such as "handlers/vdisk_fileio"
-/// @param command the command, such as "add_device disk1 filename=/srv/disk1"
+/// @param command the command, one line, such as "add_device disk1 filename=/srv/disk1"
 /// @return 0, or
 /// -ENOENT there is no such object, or it takes no commands;
 /// -EINVAL a NULL pointer, a command that there is not, an object that is not there;
@@ -322,6 +323,10 @@ pub unsafe extern "C" fn scstu_do(
             let object = unsafe { required(object, "object") }?;
             // SAFETY: as above.
             let command = unsafe { required(command, "command") }?;
+            if command.trim_end_matches('\n').contains('\n') {
+                let text = "a command is one line: call again for the next";
+                return Err(Error::new(libc::EINVAL, text));
+            }
             host.instance.command(object, command).map(|()| 0)
         })
     })

@@ -92,11 +92,19 @@ fn wrong(kind: &Kind, what: impl std::fmt::Display) -> OpenError {
     OpenError::new(libc::EINVAL, format!("handler {} has opened a device with {what}", kind.name))
 }
 
-fn check(kind: &Kind, disk: &scstu_disk) -> Result<Geometry, OpenError> {
+/// `asked` is the parameter blocksize, if it was given.
+fn check(kind: &Kind, disk: &scstu_disk, asked: Option<u32>) -> Result<Geometry, OpenError> {
     const KNOWN: u32 = (SCSTU_DISK_SPLIT_BUFFERS << 1) - 1;
     let block_size = match disk.block_size {
-        0 => 512,
-        size @ (512 | 1024 | 2048 | 4096) => size,
+        0 => asked.unwrap_or(512),
+        size @ (512 | 1024 | 2048 | 4096) if asked.is_none_or(|asked| asked == size) => size,
+        size @ (512 | 1024 | 2048 | 4096) => {
+            let asked = asked.unwrap_or(0);
+            return Err(wrong(
+                kind,
+                format_args!("block_size {size}, although blocksize={asked} was asked for"),
+            ));
+        }
         size => {
             return Err(wrong(kind, format_args!("block_size {size}: 512, 1024, 2048 or 4096 are possible")));
         }
@@ -134,8 +142,8 @@ fn check(kind: &Kind, disk: &scstu_disk) -> Result<Geometry, OpenError> {
 
 impl Disk {
     /// A device that the handler has opened; one that makes no sense is closed again.
-    pub(super) fn new(kind: &Arc<Kind>, disk: &scstu_disk) -> Result<Self, OpenError> {
-        let geometry = check(kind, disk);
+    pub(super) fn new(kind: &Arc<Kind>, disk: &scstu_disk, asked: Option<u32>) -> Result<Self, OpenError> {
+        let geometry = check(kind, disk, asked);
         let mut capabilities = Capabilities::NONE;
         for (flag, capability) in [
             (SCSTU_DISK_UNMAP, Capabilities::UNMAP),

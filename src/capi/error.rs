@@ -6,6 +6,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::model::Error;
 
+/// Longest text of an error in bytes.
+const TEXT_LIMIT: usize = 4096;
+/// What scstu_error() says, and scstu_error_call(), where the thread's own texts are gone.
+const GONE: (&CStr, &CStr) = (c"the thread is ending: its errors have no text any more", c"");
+
 struct Last {
     call: &'static CStr,
     text: CString,
@@ -82,23 +87,42 @@ pub(super) fn call(name: &'static CStr, from: From, body: impl FnOnce() -> Resul
         Err(_) => Error::new(libc::EIO, "internal error"),
     };
     let errno = if error.errno > 0 { error.errno } else { libc::EIO };
-    let bytes: Vec<u8> = error.text.bytes().filter(|byte| *byte != 0).collect();
-    let text = CString::new(bytes).unwrap_or_default();
-    LAST.with_borrow_mut(|last| *last = Last { call: name, text });
+    let last = Last { call: name, text: CString::new(one_line(&error.text)).unwrap_or_default() };
+    // A thread that is ending has no text any more; the error is an error all the same.
+    let _ = LAST.try_with(|place| *place.borrow_mut() = last);
     -errno
+}
+
+/// A text without control characters, whatever the program has put into it, of at most [`TEXT_LIMIT`] bytes.
+fn one_line(text: &str) -> String {
+    let mut line = String::new();
+    for character in text.chars() {
+        if line.len() > TEXT_LIMIT - 16 {
+            line.push_str("...");
+            break;
+        }
+        if character.is_control() {
+            line.extend(character.escape_default());
+        } else {
+            line.push(character);
+        }
+    }
+    line
 }
 
 /// What was wrong with the last call of the calling thread that failed, and what is allowed.
 ///
-/// @return a text without newline, in UTF-8; empty when no call of this thread has failed yet. It belongs to
-/// the library and is valid until the next call of this thread fails, or the thread ends. Never NULL.
+/// @return a text of at most 4096 bytes without control characters (a newline is written as \\n), in UTF-8;
+/// empty when no call of this thread has failed yet. It belongs to the library and is valid until the next
+/// call of this thread fails, or the thread ends. Never NULL. Where the thread is ending (a destructor of
+/// thread-specific data, a handler of atexit()) it may only say that there is no text any more.
 ///
 /// Thread-safe; may be called from every callback.
 ///
 /// @since 0.1
 #[unsafe(no_mangle)]
 pub extern "C" fn scstu_error() -> *const c_char {
-    LAST.with_borrow(|last| last.text.as_ptr())
+    LAST.try_with(|last| last.borrow().text.as_ptr()).unwrap_or(GONE.0.as_ptr())
 }
 
 /// The name of the function that scstu_error() speaks of.
@@ -111,7 +135,7 @@ pub extern "C" fn scstu_error() -> *const c_char {
 /// @since 0.1
 #[unsafe(no_mangle)]
 pub extern "C" fn scstu_error_call() -> *const c_char {
-    LAST.with_borrow(|last| last.call.as_ptr())
+    LAST.try_with(|last| last.borrow().call.as_ptr()).unwrap_or(GONE.1.as_ptr())
 }
 
 /// The version of the library that runs, which may be newer than the header that the program was built with.

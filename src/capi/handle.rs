@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::c_int;
+use std::mem::ManuallyDrop;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -160,7 +161,8 @@ fn find(handle: *const scstu) -> Result<Arc<Host>, Error> {
 
 thread_local! {
     /// The handles of the calls that the thread is in: functions of the program may call again from within.
-    static INSIDE: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+    /// Never dropped, so that it is there until the thread has ended: destructors of the program's may call.
+    static INSIDE: RefCell<ManuallyDrop<Vec<usize>>> = const { RefCell::new(ManuallyDrop::new(Vec::new())) };
 }
 
 /// A call that the thread is in; ends when it is dropped, also by a panic.
@@ -175,7 +177,12 @@ impl Inside {
 
 impl Drop for Inside {
     fn drop(&mut self) {
-        INSIDE.with_borrow_mut(|inside| inside.pop());
+        INSIDE.with_borrow_mut(|inside| {
+            inside.pop();
+            if inside.is_empty() {
+                drop(std::mem::take(&mut **inside));
+            }
+        });
     }
 }
 
@@ -209,10 +216,8 @@ pub(super) fn free(handle: *mut scstu) -> Result<c_int, Error> {
         let _ = host.instance.stop(Duration::ZERO);
     }
     match openings.wait() {
-        0 => {
-            table_of(handle)?.remove(&handle.addr());
-            Ok(0)
-        }
+        // Of several threads that free it, one does.
+        0 => table_of(handle)?.remove(&handle.addr()).map(|_| 0).ok_or_else(bad),
         left => {
             let text = format!(
                 "{left} functions, devices or commands of the program are out; call again when they are back"

@@ -287,7 +287,7 @@ fn device(fake: &Arc<Fake>, openings: &Arc<Openings>, dispatch: &Arc<dyn Dispatc
         // SAFETY: all zeros are valid, as `Growing` says.
         ..unsafe { std::mem::zeroed() }
     };
-    let disk = Disk::new(&kind, &opened).ok().unwrap().shared();
+    let disk = Disk::new(&kind, &opened, None).ok().unwrap().shared();
     pseudo(DeviceType::Disk, Some(Arc::new(Gate::new(disk))), dispatch)
 }
 

@@ -41,7 +41,8 @@ pub const SCSTU_EVENT_LOGIN_REFUSED: u32 = 3;
 pub const SCSTU_EVENT_UNIT_RESET: u32 = 4;
 /// Event: a device has another size. Set are device, bytes. @since 0.1
 pub const SCSTU_EVENT_CAPACITY_CHANGED: u32 = 5;
-/// Event: a backstore has failed a command. Set are device, text (the sense data). @since 0.1
+/// Event: a backstore has failed a command with a medium error. Set are device, text (the sense data).
+/// @since 0.1
 pub const SCSTU_EVENT_BACKSTORE_FAILED: u32 = 6;
 
 /// What has happened. What a kind does not set is an empty string or 0.
@@ -343,7 +344,8 @@ pub extern "C" fn scstu_stop(handle: *mut scstu, drain_ms: u32) -> c_int {
 /// Frees an instance, after stopping it without drain time if it runs. Devices are closed and contexts
 /// released before this returns 0; nothing of the program's is called or used any more then.
 ///
-/// It waits 10 seconds for calls of other threads, for backstores and callbacks. The handle is no longer
+/// Stopping flushes, as scstu_stop() says: a flush that does not come back takes up to 300 seconds. Then it
+/// waits 10 seconds for calls of other threads, for backstores and callbacks. The handle is no longer
 /// valid for anything but scstu_free() when it begins; with -EDEADLK it has not begun.
 ///
 /// @param handle the instance; NULL is no error

@@ -290,7 +290,8 @@ pub unsafe extern "C" fn scstu_add_lun(
     })
 }
 
-/// Takes a LUN out. Its commands are aborted.
+/// Takes a LUN out: initiators get LOGICAL UNIT NOT SUPPORTED there from now on. Commands that are out are
+/// carried out and answered.
 ///
 /// @param handle the instance
 /// @param target name of the target

@@ -572,7 +572,8 @@ fn check_name_within(what: &str, name: &str, limit: usize) -> Result<(), Error> 
         return Ok(());
     }
     Err(Error::invalid(format!(
-        "\"{name}\" is no name of a {what}: 1 to {limit} printable characters without blanks and /"
+        "\"{name}\" is no name of a {what}: 1 to {limit} printable characters without blanks and /, not \
+         \".\", \"..\" or \"mgmt\""
     )))
 }
 

@@ -223,7 +223,7 @@ static void they_are_in_the_tree(void)
     /* Parameters in the list, and all of it in words. */
     TRUE(strstr(usage, ", queue_depth, ratio, cache_bytes, mode, label, delay_us\n"));
     TRUE(strstr(usage, "  queue_depth (a number from 1 to 64; default 8; given when the device is made): what it"));
-    TRUE(strstr(usage, "  error_text (text of at most 16 bytes; default closed; to be read): what it"));
+    TRUE(strstr(usage, "  error_text (printable text of at most 16 bytes; default closed; to be read): what"));
     GOOD(scstu_add_device(handle, "plain", "disk", "queue_depth=9"));
     GOOD(scstu_list(handle, "devices/disk", count_rows, NULL));
     TRUE(number_of_rows == ROWS);

@@ -2,7 +2,9 @@
 #ifndef MISUSE_H
 #define MISUSE_H
 
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -12,8 +12,11 @@
  * checked for NULL, every struct for its size. A failed call has changed nothing, unless it says so.
  *
  * Threads. All functions may be called from any thread, several at once. Callbacks run on threads of the
- * instance, with all signals blocked, or on the thread that calls. They must not throw C++ exceptions and not
- * longjmp() out.
+ * instance, with all signals blocked, or on the thread that calls. They must not throw C++ exceptions, not
+ * longjmp() out and not end their thread; a thread that is in a call must not be cancelled
+ * (pthread_cancel()).
+ * All functions may be called while a thread or the process ends: by destructors of thread-specific data and
+ * of static objects, and by handlers of atexit().
  *
  * Callbacks. From within one, its thread may call, with whatever handle, what this table says; the rest
  * answers -EDEADLK at once and changes nothing. scstu_error(), scstu_error_call() and scstu_version() may be

@@ -105,6 +105,12 @@ fn size_of(config: &DeviceConfig) -> Option<u64> {
     }
 }
 
+/// Whether the handler is none of those that are always there.
+fn is_registered(config: &DeviceConfig) -> bool {
+    let own = ["vdisk_fileio", "vdisk_blockio", "vdisk_nullio", "vcdrom", "vdisk_ram"];
+    !own.contains(&config.handler.name.as_ref())
+}
+
 /// An image of tcmu-runner's handlers may tell its own size, which others may change.
 fn is_size_saved(config: &DeviceConfig) -> bool {
     match config.handler.name.as_ref() {
@@ -203,7 +209,7 @@ pub static ATTRIBUTES: &[Row] = &[
         here: |c, _| column("rrr-rrr", c),
         default: "512",
         help: "logical block length in bytes: 512, 1024, 2048 or 4096",
-        get: |c| match c.unit().filter(|_| is_of_tcmu_runner(c)) {
+        get: |c| match c.unit().filter(|_| is_registered(c)) {
             // Some handlers have blocks of their own choice.
             Some(unit) => unit.geometry().block_size.to_string(),
             None => c.open.blocksize.unwrap_or(512).to_string(),

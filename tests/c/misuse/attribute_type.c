@@ -44,7 +44,7 @@ int main(void)
     of(SCSTU_TYPE_TEXT, 0, SCSTU_VALUE_LIMIT + 1, NULL);
     EXPECT(EINVAL, scstu_backstore_register, (handle, &ops), "a text of 1025 bytes: 1 to 1024");
     of(SCSTU_TYPE_TEXT, 0, 2, "abc");
-    EXPECT(EINVAL, scstu_backstore_register, (handle, &ops), "default \"abc\" is not text of at most 2 bytes");
+    EXPECT(EINVAL, scstu_backstore_register, (handle, &ops), "default \"abc\" is not printable text of at most 2 bytes");
     of(SCSTU_TYPE_WORD, 0, 0, NULL);
     EXPECT(EINVAL, scstu_backstore_register, (handle, &ops), "0 words: 1 to 64");
     row.words = words;
