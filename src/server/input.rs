@@ -7,10 +7,15 @@ use crate::sys::socket::receive;
 
 /// Bytes that one receive call takes at most while requests are small.
 const ROOM: usize = 64 * 1024;
+/// While there are data segments of [`MEDIUM`] size: to copy them costs less than a call and an answer for
+/// each.
+const MEDIUM_ROOM: usize = 128 * 1024;
 /// While data segments are large, so little is read behind them that next to nothing is copied twice.
 const BULK_ROOM: usize = 4096;
+/// From so many bytes on a data segment is of medium size.
+const MEDIUM: usize = 32 * 1024;
 /// A place for at least this many bytes is received into directly.
-pub const DIRECT: usize = 8192;
+const DIRECT: usize = 128 * 1024;
 
 /// Bytes received and not yet understood.
 #[derive(Debug, Default)]
@@ -18,6 +23,7 @@ pub struct Input {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
+    is_medium: bool,
     is_bulk: bool,
     since: usize,
 }
@@ -48,19 +54,31 @@ impl Input {
         let count = into.len().min(self.end - self.start);
         into[..count].copy_from_slice(&self.buffer[self.start..self.start + count]);
         self.start += count;
+        self.is_medium |= count >= MEDIUM;
+        // A large segment that came with its header was copied; the next one is received where it belongs.
+        self.is_bulk |= count >= DIRECT;
         count
+    }
+
+    /// Nothing has come for long: gives the memory back.
+    pub fn rest(&mut self) {
+        if self.is_empty() {
+            *self = Input { since: self.since, ..Input::default() };
+        }
     }
 
     /// Receives; first into `want` when that is large, then behind it. Answers how many bytes went to
     /// `want`, or `None` when the peer has closed.
     pub fn fill(&mut self, socket: BorrowedFd<'_>, want: &mut [u8], wait: bool) -> io::Result<Option<usize>> {
-        if self.buffer.is_empty() {
-            self.buffer = vec![0; ROOM];
+        let size = if self.is_medium { MEDIUM_ROOM } else { ROOM };
+        if self.buffer.len() < size {
+            self.buffer = vec![0; size];
         }
         self.start = 0;
         self.end = 0;
-        let is_direct = want.len() >= DIRECT;
-        let room = if is_direct || self.is_bulk { BULK_ROOM } else { ROOM };
+        // The end of a large segment as its beginning.
+        let is_direct = want.len() >= if self.is_bulk { MEDIUM } else { DIRECT };
+        let room = if is_direct || self.is_bulk { BULK_ROOM } else { self.buffer.len() };
         self.is_bulk = is_direct;
         let direct = if is_direct { want.len() } else { 0 };
         let mut slices = [IoSliceMut::new(&mut want[..direct]), IoSliceMut::new(&mut self.buffer[..room])];
@@ -72,5 +90,57 @@ impl Input {
         self.since = self.since.saturating_add(count);
         self.end = count.saturating_sub(direct);
         Ok(Some(count.min(direct)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    /// Sends `count` bytes and receives them for segments of `segment` bytes; the sizes of the copies.
+    fn pass(input: &mut Input, count: usize, segment: usize) -> Vec<usize> {
+        let (mut sender, receiver) = UnixStream::pair().unwrap();
+        let bytes: Vec<u8> = (0..count).map(|at| u8::try_from(at % 251).unwrap()).collect();
+        let expected = bytes.clone();
+        let thread = std::thread::spawn(move || sender.write_all(&bytes).unwrap());
+        let (mut got, mut copies) = (Vec::new(), Vec::new());
+        while got.len() < count {
+            let mut want = vec![0; segment - got.len() % segment];
+            let taken = if input.is_empty() {
+                input.fill(receiver.as_fd(), &mut want, true).unwrap().unwrap()
+            } else {
+                copies.push(input.take(&mut want));
+                copies[copies.len() - 1]
+            };
+            got.extend_from_slice(&want[..taken]);
+        }
+        thread.join().unwrap();
+        assert!(got == expected, "the bytes are those that were sent");
+        copies
+    }
+
+    #[test]
+    fn room_follows_the_size_of_segments_and_goes_when_nothing_comes() {
+        let mut input = Input::default();
+        pass(&mut input, 48 * 1000, 48);
+        assert_eq!(input.buffer.len(), ROOM);
+        pass(&mut input, 1 << 20, 64 << 10);
+        assert_eq!(input.buffer.len(), MEDIUM_ROOM);
+        input.rest();
+        assert_eq!((input.buffer.capacity(), input.is_empty()), (0, true));
+        pass(&mut input, 48 * 1000, 48);
+        assert_eq!(input.buffer.len(), ROOM);
+    }
+
+    #[test]
+    fn large_segments_are_not_copied_but_for_their_first_bytes() {
+        let mut input = Input::default();
+        let copies = pass(&mut input, 16 << 20, 1 << 20);
+        // At worst the room of a call that ends one segment holds the beginning of the next.
+        assert!(copies.iter().sum::<usize>() <= 4 << 20, "{copies:?}");
     }
 }

@@ -193,6 +193,7 @@ impl Serving<'_> {
     }
 
     fn expired(&mut self) -> Result<(), End> {
+        self.input.rest();
         self.receiver.expired(self.now, &mut self.actions)?;
         self.perform_all()?;
         if let Some(full) = self.connection.full() {
