@@ -2,6 +2,10 @@
 # Installs what `cargo build --release` made. DESTDIR, PREFIX (/usr/local), LIBDIR (PREFIX/lib), SYSCONFDIR (/etc),
 # UNITDIR (PREFIX/lib/systemd/system) and BUILD (target/release) say from where and to where.
 set -eu
+if [ $# -gt 0 ]; then
+    echo "usage: [DESTDIR=...] [PREFIX=/usr/local] [LIBDIR=...] [SYSCONFDIR=/etc] [UNITDIR=...] [BUILD=...] $0" >&2
+    exit 2
+fi
 cd "$(dirname "$0")/.."
 dest=${DESTDIR-} prefix=${PREFIX:-/usr/local} build=${BUILD:-target/release}
 lib=${LIBDIR:-$prefix/lib} etc=${SYSCONFDIR:-/etc} units=${UNITDIR:-$prefix/lib/systemd/system}
