@@ -43,14 +43,16 @@
 //! 1. [`server::serving`]: the connection's thread gets bytes, many requests with one system call.
 //! 2. [`iscsi::receive::Receiver`] cuts them into PDUs (`want`, `got`), checks digests and the order of
 //!    CmdSN, and has the command ([`iscsi::receive::Receiver::command`]).
-//! 3. [`scsi::target::admit`] finds the row in `scsi::ops`, checks the CDB's bits, reservations, unit
-//!    attentions, readiness and the range of blocks, and puts a [`scsi::task::Task`] into the unit's task
-//!    set, where one that needs no data and no other thread begins at once.
+//! 3. [`scsi::entrance`], which makes a task that is over the next command's, has [`scsi::target`] find the
+//!    row in `scsi::ops`, check the CDB's bits, reservations, unit attentions, readiness and the range of
+//!    blocks, and put a [`scsi::task::Task`] into the unit's task set, where one that needs no data and no
+//!    other thread begins at once.
 //! 4. [`scsi::execute::start`]: an older task in its way makes it wait there. Otherwise it runs at once if
 //!    the store never blocks, is tried at once if the blocks may be in memory, and goes to [`server::pool`]
 //!    if not.
 //! 5. [`scsi::execute::execute`] calls the row's function, which reads through [`backstore::gate::Gate`]
-//!    into the task's [`backstore::buffer::Buffer`].
+//!    into the task's [`backstore::buffer::Buffer`]; small ones a thread keeps until it sleeps
+//!    ([`backstore::spare`]).
 //! 6. [`scsi::execute::finish`] takes it out of the task set, starts what waited for it, and replies.
 //! 7. [`server::outbox`]: under its lock [`iscsi::send::Sender`] cuts Data-In PDUs with the status in the
 //!    last one; they leave in one `sendmsg` with what else is there, uncopied. What the socket does not

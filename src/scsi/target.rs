@@ -75,25 +75,50 @@ pub(crate) fn task((nexus, itl, gate, reply): References<'_>, command: &Command,
 /// Makes a task that is over one of another command of the same unit and nexus: what it refers to stays.
 #[inline]
 pub(crate) fn renew(task: &mut Task, command: &Command, admitted: Admitted) {
-    task.row = admitted.row;
-    task.cdb = command.cdb;
-    task.tag = command.tag;
-    task.expected_in = command.expected_in;
-    task.expected_out = command.expected_out;
-    task.is_immediate = command.is_immediate;
-    task.transfer = admitted.transfer;
-    task.extent = admitted.extent;
-    task.id = admitted.id;
-    task.block_size = admitted.block_size;
-    task.data_out_length = 0;
-    task.data_in_length = 0;
-    task.is_answered = false;
-    task.has_begun = admitted.has_begun;
-    task.is_counted = true;
-    task.is_carried_out = false;
-    task.is_queued = false;
-    task.times = None;
-    task.progress = 0;
+    // Each field is named, so that none that is added is forgotten here.
+    let Task {
+        nexus: _,
+        itl: _,
+        gate: _,
+        reply: _,
+        data_out: _,
+        data_in: _,
+        row,
+        cdb,
+        tag,
+        expected_in,
+        expected_out,
+        is_immediate,
+        transfer,
+        extent,
+        id,
+        block_size,
+        data_out_length,
+        data_in_length,
+        is_answered,
+        has_begun,
+        is_counted,
+        is_carried_out,
+        is_queued,
+        times,
+        progress,
+    } = task;
+    *row = admitted.row;
+    *cdb = command.cdb;
+    *tag = command.tag;
+    *expected_in = command.expected_in;
+    *expected_out = command.expected_out;
+    *is_immediate = command.is_immediate;
+    *transfer = admitted.transfer;
+    *extent = admitted.extent;
+    *id = admitted.id;
+    *block_size = admitted.block_size;
+    (*data_out_length, *data_in_length) = (0, 0);
+    *has_begun = admitted.has_begun;
+    *is_counted = true;
+    (*is_answered, *is_carried_out, *is_queued) = (false, false, false);
+    *times = None;
+    *progress = 0;
 }
 
 /// What admission has found.

@@ -400,13 +400,20 @@ impl<T> TaskSet<T> {
         if !is_plain || slot.generation != id.generation || self.held_up > 0 {
             return false;
         }
-        self.count -= 1;
-        self.bytes -= slot.entry.bytes;
-        self.writers -= u32::from(slot.entry.writes);
-        self.barriers -= u32::from(is_barrier(&slot.entry));
+        let entry = slot.entry;
         self.slots[id.slot as usize] = None;
-        self.free.push(id.slot);
+        self.vacated(id.slot, &entry);
         true
+    }
+
+    /// A slot has become free.
+    #[inline]
+    fn vacated(&mut self, index: u32, entry: &Entry) {
+        self.free.push(index);
+        self.count -= 1;
+        self.bytes -= entry.bytes;
+        self.writers -= u32::from(entry.writes);
+        self.barriers -= u32::from(is_barrier(entry));
     }
 
     fn one_back(&mut self, id: TaskId, enabled: &mut Vec<T>) {
@@ -530,11 +537,7 @@ impl<T> TaskSet<T> {
 
     fn take(&mut self, index: u32) -> Option<Slot<T>> {
         let slot = self.slots[index as usize].take()?;
-        self.free.push(index);
-        self.count -= 1;
-        self.bytes -= slot.entry.bytes;
-        self.writers -= u32::from(slot.entry.writes);
-        self.barriers -= u32::from(is_barrier(&slot.entry));
+        self.vacated(index, &slot.entry);
         self.held_up -= u32::from(slot.blockers > 0);
         Some(slot)
     }

@@ -19,20 +19,26 @@ fn flag(value: bool) -> String {
 /// those of tcmu-runner:
 /// `w` written at any time, `r` given at creation or never, `x` written only, `-` absent.
 fn column(columns: &str, config: &DeviceConfig) -> Option<Access> {
-    let at = match config.handler.name.as_ref() {
+    match columns.as_bytes().get(place(config)) {
+        Some(b'w') => Some(Access::ReadWrite),
+        Some(b'r') => Some(Access::CreateOnly),
+        Some(b'x') => Some(Access::WriteOnly),
+        _ => None,
+    }
+}
+
+/// Column of registered handlers; those before it are always there.
+const REGISTERED: usize = 5;
+
+fn place(config: &DeviceConfig) -> usize {
+    match config.handler.name.as_ref() {
         "vdisk_fileio" => 0,
         "vdisk_blockio" => 1,
         "vdisk_nullio" => 2,
         "vcdrom" => 3,
         "vdisk_ram" => 4,
         _ if is_of_tcmu_runner(config) => 6,
-        _ => 5,
-    };
-    match columns.as_bytes().get(at) {
-        Some(b'w') => Some(Access::ReadWrite),
-        Some(b'r') => Some(Access::CreateOnly),
-        Some(b'x') => Some(Access::WriteOnly),
-        _ => None,
+        _ => REGISTERED,
     }
 }
 
@@ -103,12 +109,6 @@ fn size_of(config: &DeviceConfig) -> Option<u64> {
         }
         None => config.open.size,
     }
-}
-
-/// Whether the handler is none of those that are always there.
-fn is_registered(config: &DeviceConfig) -> bool {
-    let own = ["vdisk_fileio", "vdisk_blockio", "vdisk_nullio", "vcdrom", "vdisk_ram"];
-    !own.contains(&config.handler.name.as_ref())
 }
 
 /// An image of tcmu-runner's handlers may tell its own size, which others may change.
@@ -209,7 +209,7 @@ pub static ATTRIBUTES: &[Row] = &[
         here: |c, _| column("rrr-rrr", c),
         default: "512",
         help: "logical block length in bytes: 512, 1024, 2048 or 4096",
-        get: |c| match c.unit().filter(|_| is_registered(c)) {
+        get: |c| match c.unit().filter(|_| place(c) >= REGISTERED) {
             // Some handlers have blocks of their own choice.
             Some(unit) => unit.geometry().block_size.to_string(),
             None => c.open.blocksize.unwrap_or(512).to_string(),
