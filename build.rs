@@ -5,6 +5,8 @@ use std::process::Command;
 
 /// The first compiler with naked functions, which the messages of handlers need (`backstore::tcmu::message`).
 const NAKED_SINCE: u32 = 88;
+/// The first compiler with the 512-bit instructions that digests are quickest with (`sys::crc`).
+const WIDE_SINCE: u32 = 89;
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
@@ -15,9 +17,12 @@ fn main() {
     }
     let list = format!("{}/packaging/tcmu.dynamic-list", env!("CARGO_MANIFEST_DIR"));
     println!("cargo:rustc-link-arg-bin=scstud=-Wl,--dynamic-list={list}");
-    println!("cargo:rustc-check-cfg=cfg(scstu_naked)");
-    if minor_version().is_some_and(|minor| minor >= NAKED_SINCE) {
-        println!("cargo:rustc-cfg=scstu_naked");
+    let minor = minor_version();
+    for (word, since) in [("scstu_naked", NAKED_SINCE), ("scstu_wide", WIDE_SINCE)] {
+        println!("cargo:rustc-check-cfg=cfg({word})");
+        if minor.is_some_and(|minor| minor >= since) {
+            println!("cargo:rustc-cfg={word}");
+        }
     }
 }
 
