@@ -59,7 +59,8 @@
 //!    take is left to the connection's thread.
 //!
 //! Where a unit's last tasks were quicker than a thread wakes, one worker carries them all out and holds the
-//! outbox meanwhile (`server::lane`). With an asynchronous backstore 5 is the row's `submit`: it names one
+//! outbox meanwhile (`server::lane`). Threads that copy megabytes let others have their turn between pieces
+//! ([`backstore::piece`]). With an asynchronous backstore 5 is the row's `submit`: it names one
 //! request after the other, and whoever completes one goes on with the task.
 //!
 //! A WRITE differs in 3: the receiver fetches its data (immediate, unsolicited, by R2T) into its buffer

@@ -20,7 +20,8 @@ const SMALLEST: usize = 4096;
 pub const LARGEST: usize = 32 << 20;
 /// Size classes are the powers of two from `SMALLEST` to `LARGEST`.
 const CLASSES: usize = (LARGEST / SMALLEST).ilog2() as usize + 1;
-/// Idle bytes kept per size class for reuse.
+/// Idle bytes kept per size class for reuse; one buffer at least: to give many megabytes back to the system
+/// and to take them again costs milliseconds, which whoever shares the processor waits for.
 const KEPT_BYTES_PER_CLASS: usize = 8 << 20;
 
 /// Memory for the data of one command: aligned, initialised, given back to its pool when dropped.
@@ -158,7 +159,9 @@ impl Inner {
             let is_closed = stock.is_closed;
             let own = &mut stock.classes[class];
             own.figures.out = own.figures.out.saturating_sub(1);
-            if !is_closed && (own.idle.len() + 1) << class <= KEPT_BYTES_PER_CLASS / SMALLEST {
+            let is_wanted =
+                own.idle.is_empty() || (own.idle.len() + 1) << class <= KEPT_BYTES_PER_CLASS / SMALLEST;
+            if is_wanted && !is_closed {
                 own.idle.push(held);
             } else {
                 own.figures.released += 1;
@@ -331,6 +334,17 @@ mod tests {
         drop(two);
         assert_eq!(pool.in_use(), 0);
         assert!(pool.get(LARGEST + 1).is_none());
+    }
+
+    #[test]
+    fn of_each_size_one_is_kept_and_of_small_ones_more() {
+        let pool = BufferPool::new(LARGEST * 4);
+        let idle = |pool: &BufferPool, bytes: usize| pool.figures()[class_of(bytes)].idle;
+        for (bytes, kept) in [(LARGEST, 1), (LARGEST / 2, 1), (KEPT_BYTES_PER_CLASS / 2, 2)] {
+            let all: Vec<Buffer> = (0..3).map(|_| pool.get(bytes).unwrap()).collect();
+            drop(all);
+            assert_eq!(idle(&pool, bytes), kept, "{bytes} bytes");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::backstore::{Backstore, BlockError, Capabilities, Geometry, Provisioning, Space};
+use crate::backstore::{Backstore, BlockError, Capabilities, Geometry, Provisioning, Space, piece};
 use crate::sys::AlignedMemory;
 use crate::sys::file::{self, Allocate, Discard};
 
@@ -232,16 +232,38 @@ impl FileStore {
         Ok((start, memory))
     }
 
+    /// What is in memory comes in pieces; what has to be fetched is asked for at once.
+    fn load(&self, into: &mut [u8], offset: u64) -> Result<(), BlockError> {
+        if !self.capabilities.contains(Capabilities::NEVER_BLOCKS) {
+            return file::read_at(&self.file, into, offset).map_err(block_error);
+        }
+        piece::each(into.len(), |part| {
+            let at = offset + part.start as u64;
+            file::read_at(&self.file, &mut into[part], at).map_err(block_error)
+        })
+    }
+
+    /// A write to memory, which the page cache is, comes in pieces; one to the medium at once.
+    fn write_out(&self, from: &[u8], offset: u64, durable: bool) -> Result<(), i32> {
+        if durable || self.options.direct {
+            return file::write_at(&self.file, from, offset, durable);
+        }
+        piece::each(from.len(), |part| {
+            let at = offset + part.start as u64;
+            file::write_at(&self.file, &from[part], at, false)
+        })
+    }
+
     /// A durable write that fails may have lost more than its own blocks, as a flush may: the error of an
     /// earlier write-back is told once only, to whoever asks first.
     fn store(&self, from: &[u8], offset: u64, durable: bool) -> Result<(), BlockError> {
-        let error = match file::write_at(&self.file, from, offset, durable) {
+        let error = match self.write_out(from, offset, durable) {
             Ok(()) => return Ok(()),
             Err(errno) => block_error(errno),
         };
         // Without space it was the write that failed, unless the same write succeeds when nothing is flushed.
         let only_write = durable && error == BlockError::NoSpace && {
-            file::write_at(&self.file, from, offset, false).map_err(block_error) == Err(error)
+            self.write_out(from, offset, false).map_err(block_error) == Err(error)
         };
         if durable && !only_write {
             self.failed.store(true, Ordering::Release);
@@ -306,7 +328,7 @@ impl Backstore for FileStore {
     fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), BlockError> {
         self.usable()?;
         if self.is_aligned(offset, into.len()) {
-            return file::read_at(&self.file, into, offset).map_err(block_error);
+            return self.load(into, offset);
         }
         let (start, memory) = self.widened(offset, into.len())?;
         let from = usize::try_from(offset - start).map_err(|_| BlockError::OutOfRange)?;
@@ -316,7 +338,16 @@ impl Backstore for FileStore {
 
     fn try_read(&self, offset: u64, into: &mut [u8]) -> Result<bool, BlockError> {
         self.usable()?;
-        file::read_cached(&self.file, into, offset).map_err(block_error)
+        let mut is_cached = true;
+        let read = piece::each(into.len(), |part| {
+            let at = offset + part.start as u64;
+            is_cached = file::read_cached(&self.file, &mut into[part], at).map_err(Some)?;
+            if is_cached { Ok(()) } else { Err(None) }
+        });
+        match read {
+            Err(Some(errno)) => Err(block_error(errno)),
+            _ => Ok(is_cached),
+        }
     }
 
     fn write(&self, offset: u64, from: &[u8], durable: bool) -> Result<(), BlockError> {

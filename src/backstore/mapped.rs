@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::backstore::registry::OpenError;
-use crate::backstore::{Backstore, BlockError, Capabilities, Geometry};
+use crate::backstore::{Backstore, BlockError, Capabilities, Geometry, piece};
 use crate::sys::file::is_memory;
 use crate::sys::map::{SharedMap, lock_alone, reserve};
 
@@ -86,13 +86,16 @@ impl Backstore for MappedStore {
 
     fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), BlockError> {
         self.usable()?;
-        self.map.read(place(offset)?, into).map_err(BlockError::Io)
+        let at = place(offset)?;
+        piece::each(into.len(), |part| {
+            self.map.read(at + part.start, &mut into[part]).map_err(BlockError::Io)
+        })
     }
 
     fn write(&self, offset: u64, from: &[u8], durable: bool) -> Result<(), BlockError> {
         self.usable()?;
         let at = place(offset)?;
-        self.map.write(at, from).map_err(BlockError::Io)?;
+        piece::each(from.len(), |part| self.map.write(at + part.start, &from[part]).map_err(BlockError::Io))?;
         if durable { self.sync(at, from.len()) } else { Ok(()) }
     }
 

@@ -23,6 +23,7 @@ pub mod gate;
 pub mod io;
 pub mod mapped;
 pub mod null;
+pub mod piece;
 pub mod ram;
 pub mod registry;
 pub mod space;

@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
-use crate::backstore::{Backstore, BlockError, Capabilities, Geometry, Provisioning};
+use crate::backstore::{Backstore, BlockError, Capabilities, Geometry, Provisioning, piece};
 
 /// Bytes per chunk: the granularity in which memory is taken and given back.
 const CHUNK: usize = 64 * 1024;
@@ -65,6 +65,42 @@ impl RamStore {
         }
     }
 
+    fn load(&self, offset: u64, into: &mut [u8]) {
+        let mut done = 0;
+        let length = into.len() as u64;
+        self.visit(
+            offset,
+            length,
+            |chunk, start, part| {
+                let target = &mut into[done..done + part];
+                done += part;
+                let bytes = chunk.map(|chunk| chunk.read().unwrap_or_else(PoisonError::into_inner));
+                match bytes.as_ref().and_then(|bytes| bytes.as_ref()) {
+                    Some(bytes) => target.copy_from_slice(&bytes[start..start + part]),
+                    None => target.fill(0),
+                }
+            },
+            false,
+        );
+    }
+
+    fn store(&self, offset: u64, from: &[u8]) {
+        let mut done = 0;
+        self.visit(
+            offset,
+            from.len() as u64,
+            |chunk, start, part| {
+                let source = &from[done..done + part];
+                done += part;
+                let Some(chunk) = chunk else { return };
+                let mut bytes = chunk.write().unwrap_or_else(PoisonError::into_inner);
+                let bytes = bytes.get_or_insert_with(|| vec![0; CHUNK].into_boxed_slice());
+                bytes[start..start + part].copy_from_slice(source);
+            },
+            true,
+        );
+    }
+
     fn clear(&self, offset: u64, length: u64) {
         self.visit(
             offset,
@@ -102,41 +138,17 @@ impl Backstore for RamStore {
     }
 
     fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), BlockError> {
-        let mut done = 0;
-        let length = into.len() as u64;
-        self.visit(
-            offset,
-            length,
-            |chunk, start, part| {
-                let target = &mut into[done..done + part];
-                done += part;
-                let bytes = chunk.map(|chunk| chunk.read().unwrap_or_else(PoisonError::into_inner));
-                match bytes.as_ref().and_then(|bytes| bytes.as_ref()) {
-                    Some(bytes) => target.copy_from_slice(&bytes[start..start + part]),
-                    None => target.fill(0),
-                }
-            },
-            false,
-        );
-        Ok(())
+        piece::each(into.len(), |part| {
+            self.load(offset + part.start as u64, &mut into[part]);
+            Ok(())
+        })
     }
 
     fn write(&self, offset: u64, from: &[u8], _durable: bool) -> Result<(), BlockError> {
-        let mut done = 0;
-        self.visit(
-            offset,
-            from.len() as u64,
-            |chunk, start, part| {
-                let source = &from[done..done + part];
-                done += part;
-                let Some(chunk) = chunk else { return };
-                let mut bytes = chunk.write().unwrap_or_else(PoisonError::into_inner);
-                let bytes = bytes.get_or_insert_with(|| vec![0; CHUNK].into_boxed_slice());
-                bytes[start..start + part].copy_from_slice(source);
-            },
-            true,
-        );
-        Ok(())
+        piece::each(from.len(), |part| {
+            self.store(offset + part.start as u64, &from[part]);
+            Ok(())
+        })
     }
 
     fn flush(&self) -> Result<(), BlockError> {

@@ -3,6 +3,7 @@
 use std::io::{self, IoSliceMut};
 use std::os::fd::BorrowedFd;
 
+use crate::backstore::piece::PIECE;
 use crate::sys::socket::receive;
 
 /// Bytes that one receive call takes at most while requests are small.
@@ -26,6 +27,8 @@ pub struct Input {
     is_medium: bool,
     is_bulk: bool,
     since: usize,
+    /// Bytes received into their places since the thread has last given way.
+    direct: usize,
 }
 
 impl Input {
@@ -37,6 +40,15 @@ impl Input {
     /// Whether data segments are large at the moment.
     pub fn is_bulk(&self) -> bool {
         self.is_bulk
+    }
+
+    /// Whether the thread has copied so much that it should let others have their turn; asked once.
+    pub fn owes_turn(&mut self) -> bool {
+        let owes = self.direct >= PIECE;
+        if owes {
+            self.direct = 0;
+        }
+        owes
     }
 
     /// Bytes received since [`Input::count_anew`].
@@ -80,7 +92,7 @@ impl Input {
         let is_direct = want.len() >= if self.is_bulk { MEDIUM } else { DIRECT };
         let room = if is_direct || self.is_bulk { BULK_ROOM } else { self.buffer.len() };
         self.is_bulk = is_direct;
-        let direct = if is_direct { want.len() } else { 0 };
+        let direct = if is_direct { want.len().min(PIECE) } else { 0 };
         let mut slices = [IoSliceMut::new(&mut want[..direct]), IoSliceMut::new(&mut self.buffer[..room])];
         let slices = if is_direct { &mut slices[..] } else { &mut slices[1..] };
         let count = receive(socket, slices, wait)?;
@@ -89,6 +101,7 @@ impl Input {
         }
         self.since = self.since.saturating_add(count);
         self.end = count.saturating_sub(direct);
+        self.direct += count.min(direct);
         Ok(Some(count.min(direct)))
     }
 }
@@ -134,6 +147,16 @@ mod tests {
         assert_eq!((input.buffer.capacity(), input.is_empty()), (0, true));
         pass(&mut input, 48 * 1000, 48);
         assert_eq!(input.buffer.len(), ROOM);
+    }
+
+    #[test]
+    fn a_turn_is_owed_once_for_what_was_received_into_its_place() {
+        let mut input = Input::default();
+        pass(&mut input, 48 * 1000, 48);
+        assert!(!input.owes_turn(), "small requests owe none");
+        pass(&mut input, 2 << 20, 1 << 20);
+        assert!(input.owes_turn());
+        assert!(!input.owes_turn());
     }
 
     #[test]

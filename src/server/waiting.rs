@@ -168,6 +168,9 @@ impl Serving<'_> {
                 Ok(true)
             }
             Ok(Some(direct)) => {
+                if self.input.owes_turn() {
+                    std::thread::yield_now();
+                }
                 self.got(direct)?;
                 Ok(true)
             }

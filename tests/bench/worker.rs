@@ -22,6 +22,8 @@ use crate::session::{Session, Unit, bad};
 const ROOM: usize = 512 << 10;
 /// Bytes that one receive call takes where they are to be taken slowly.
 const SIP: usize = 64 << 10;
+/// Bytes that one send call takes at most; then other loads on the processor have their turn.
+const PIECE: usize = 128 << 10;
 /// Slices given to one send call.
 const SLICES: usize = 256;
 /// How long the target may be silent while commands are out.
@@ -252,7 +254,12 @@ impl<'a> Worker<'a> {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let count = self.slices(&mut slices);
             match socket::send(self.session.stream.as_fd(), &slices[..count]) {
-                Ok(sent) => self.advance(sent),
+                Ok(sent) => {
+                    self.advance(sent);
+                    if sent == PIECE {
+                        std::thread::yield_now();
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),
             }
@@ -261,7 +268,7 @@ impl<'a> Worker<'a> {
     }
 
     fn slices<'s>(&'s self, slices: &mut [IoSlice<'s>]) -> usize {
-        let (mut filled, mut skip) = (0, self.sent);
+        let (mut filled, mut skip, mut left) = (0, self.sent, PIECE);
         for pdu in &self.queue {
             let data: &[u8] =
                 if pdu.length > 0 { &self.source(pdu.slot)[pdu.start..][..pdu.length] } else { &[] };
@@ -271,10 +278,13 @@ impl<'a> Worker<'a> {
                 if skipped == part.len() {
                     continue;
                 }
-                if filled == slices.len() {
+                if filled == slices.len() || left == 0 {
                     return filled;
                 }
-                slices[filled] = IoSlice::new(&part[skipped..]);
+                let rest = &part[skipped..];
+                let taken = &rest[..rest.len().min(left)];
+                left -= taken.len();
+                slices[filled] = IoSlice::new(taken);
                 filled += 1;
             }
         }
