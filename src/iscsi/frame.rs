@@ -109,12 +109,11 @@ impl Frame {
 
     /// Bytes of the part in progress.
     fn need(&self) -> usize {
+        let digest = if self.digests.header { digest::LENGTH } else { 0 };
         match self.part {
-            Part::Header => bhs::LENGTH,
-            Part::Segments => {
-                let digest = if self.digests.header { digest::LENGTH } else { 0 };
-                bhs::LENGTH + self.bhs().ahs_length() + digest
-            }
+            // Whatever segments follow, so many bytes come: mostly the header is whole with them.
+            Part::Header => bhs::LENGTH + digest,
+            Part::Segments => bhs::LENGTH + self.bhs().ahs_length() + digest,
             Part::Data => self.data_length,
             Part::Tail => padding(self.data_length) + if self.digests.data { digest::LENGTH } else { 0 },
         }
@@ -252,6 +251,14 @@ mod tests {
                 assert_eq!(feed(&stream, piece, digests), Ok(expected.clone()), "pieces of {piece}");
             }
         }
+    }
+
+    #[test]
+    fn a_header_and_its_digest_are_one_piece() {
+        let mut frame = Frame::new();
+        assert_eq!(frame.want().len(), bhs::LENGTH);
+        frame.set_digests(BOTH);
+        assert_eq!(frame.want().len(), bhs::LENGTH + digest::LENGTH);
     }
 
     #[test]
