@@ -25,17 +25,11 @@ enum Data {
     Own(Box<[u8]>),
 }
 
-/// The longest tail: padding and data digest.
-const TAIL: usize = 3 + digest::LENGTH;
-
 struct Entry {
-    /// From `head_start` on the tail of the entry before, if that was still here: a send call takes longer
-    /// for each piece. From [`TAIL`] to `head_end` the header segment and its digest.
-    head: [u8; TAIL + LENGTH + digest::LENGTH],
-    head_start: u8,
-    head_end: u8,
+    head: [u8; LENGTH + digest::LENGTH],
+    head_length: u8,
     data: Data,
-    tail: [u8; TAIL],
+    tail: [u8; 3 + digest::LENGTH],
     tail_length: u8,
     /// All bytes.
     length: usize,
@@ -126,42 +120,24 @@ impl Queue {
     }
 
     #[inline]
-    fn append(&mut self, mut header: Header, data: Data, tail: ([u8; TAIL], usize), digests: Digests) {
+    fn append(&mut self, mut header: Header, data: Data, tail: ([u8; 7], usize), digests: Digests) {
         let data_length = match &data {
             Data::None => 0,
             Data::Shared { length, .. } => *length,
             Data::Own(bytes) => bytes.len(),
         };
         set_data_length(&mut header, data_length);
-        let mut head = [0; TAIL + LENGTH + digest::LENGTH];
-        let own = &mut head[TAIL..];
-        own[..LENGTH].copy_from_slice(&header);
-        let mut own_length = LENGTH;
+        let mut head = [0; LENGTH + digest::LENGTH];
+        head[..LENGTH].copy_from_slice(&header);
+        let mut head_length = LENGTH;
         if digests.header {
-            own[LENGTH..].copy_from_slice(&digest::digest(&[&header]));
-            own_length += digest::LENGTH;
+            head[LENGTH..].copy_from_slice(&digest::digest(&[&header]));
+            head_length += digest::LENGTH;
         }
-        let length = own_length + data_length + tail.1;
+        let length = head_length + data_length + tail.1;
         self.bytes += length;
-        let before = self.take_last_tail(&mut head);
-        let (head_start, head_end) = (small(TAIL - before), small(TAIL + own_length));
-        let (tail, tail_length, length) = (tail.0, small(tail.1), before + length);
-        self.entries.push_back(Entry { head, head_start, head_end, data, tail, tail_length, length });
-    }
-
-    /// Moves the tail of the last entry to where the head's own bytes begin; answers how long it is. What is
-    /// out is counted from the first entry on, so part of it may be.
-    #[inline]
-    fn take_last_tail(&mut self, head: &mut [u8]) -> usize {
-        match self.entries.back_mut() {
-            Some(last) if last.tail_length > 0 => {
-                let length = usize::from(std::mem::take(&mut last.tail_length));
-                last.length -= length;
-                head[TAIL - length..TAIL].copy_from_slice(&last.tail[..length]);
-                length
-            }
-            _ => 0,
-        }
+        let (head_length, tail_length) = (small(head_length), small(tail.1));
+        self.entries.push_back(Entry { head, head_length, data, tail: tail.0, tail_length, length });
     }
 
     /// Fills `slices` with what is to be sent next; answers how many were filled.
@@ -197,8 +173,7 @@ impl Queue {
             },
             Data::Own(bytes) => bytes,
         };
-        let head = usize::from(entry.head_start)..usize::from(entry.head_end);
-        [&entry.head[head], data, &entry.tail[..usize::from(entry.tail_length)]]
+        [&entry.head[..usize::from(entry.head_length)], data, &entry.tail[..usize::from(entry.tail_length)]]
     }
 
     /// The socket took `count` bytes.
@@ -225,8 +200,8 @@ fn small(length: usize) -> u8 {
 
 /// Padding and data digest behind a data segment (RFC 7143 11.2.3: none behind an empty one).
 #[inline]
-fn tail(data: &[u8], digests: Digests) -> ([u8; TAIL], usize) {
-    let mut tail = [0; TAIL];
+fn tail(data: &[u8], digests: Digests) -> ([u8; 7], usize) {
+    let mut tail = [0; 7];
     if data.is_empty() {
         return (tail, 0);
     }
@@ -284,34 +259,5 @@ mod tests {
         }
         assert_eq!(&whole[52 + 52..][..5], b"abcde");
         assert_eq!(whole[52 + 52 + 8..][..4], digest::digest(&[b"abcde\0\0\0"]));
-    }
-
-    #[test]
-    fn tails_leave_with_the_next_header_whatever_is_out_already() {
-        let digests = Digests { header: true, data: true };
-        let pdus: [&[u8]; 3] = [b"abcde", b"fghi", b""];
-        let mut queue = Queue::new();
-        for data in pdus {
-            queue.push([1; LENGTH], data, digests);
-        }
-        assert_eq!(queue.slices(&mut [IoSlice::new(&[]); 10]), 5, "three heads, two data segments");
-        let whole = drained(&mut queue, usize::MAX);
-        assert_eq!(whole.len(), (52 + 8 + 4) + (52 + 4 + 4) + 52);
-        for out in 0..=whole.len() {
-            let mut bytes = Vec::new();
-            for data in pdus {
-                queue.push([1; LENGTH], data, digests);
-                while bytes.len() < out && !queue.is_empty() {
-                    let mut slices = [IoSlice::new(&[]); 1];
-                    let taken = if queue.slices(&mut slices) == 0 { 0 } else { slices[0].len() };
-                    let taken = taken.min(out - bytes.len());
-                    bytes.extend_from_slice(&slices[0][..taken]);
-                    queue.advance(taken);
-                }
-            }
-            bytes.extend(drained(&mut queue, usize::MAX));
-            assert!(bytes == whole, "{out} bytes were out");
-            assert_eq!(queue.bytes(), 0);
-        }
     }
 }
