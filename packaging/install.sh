@@ -19,7 +19,8 @@ put() {
 }
 
 put 755 "$prefix/sbin" "$build/scstud" "$build/scstuadm" "$build/scstu-bench" packaging/scstu-scstadmin
-put 644 "$prefix/share/man/man8" packaging/man/scstud.8 packaging/man/scstuadm.8 packaging/man/scstu-scstadmin.8
+put 644 "$prefix/share/man/man8" packaging/man/scstud.8 packaging/man/scstuadm.8 packaging/man/scstu-scstadmin.8 \
+    packaging/man/scstu-bench.8
 install -d "$dest$prefix/share/bash-completion/completions" "$dest$prefix/share/fish/vendor_completions.d"
 "$build/scstuadm" completion bash >"$dest$prefix/share/bash-completion/completions/scstuadm"
 "$build/scstuadm" completion fish >"$dest$prefix/share/fish/vendor_completions.d/scstuadm.fish"
