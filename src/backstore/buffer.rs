@@ -43,6 +43,23 @@ impl Buffer {
         Buffer { held: None, length: 0 }
     }
 
+    /// Whether it has memory of the smallest size.
+    #[inline]
+    pub(crate) fn is_small(&self) -> bool {
+        self.held.as_ref().is_some_and(Held::is_small)
+    }
+
+    /// Makes a buffer that is no longer used one of `length` bytes, of unspecified content; `false`, and
+    /// nothing done, unless it is a small one and that is just what the pool would hand out.
+    #[inline]
+    pub(crate) fn refit(&mut self, length: usize) -> bool {
+        let fits = self.is_small() && (1..=SMALLEST).contains(&length);
+        if fits {
+            self.length = length;
+        }
+        fits
+    }
+
     /// Shortens the visible length; never grows it.
     pub fn truncate(&mut self, length: usize) {
         self.length = self.length.min(length);

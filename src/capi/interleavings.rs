@@ -205,7 +205,7 @@ struct Replies {
 }
 
 impl Reply for Replies {
-    fn task_done(&self, done: Completion) {
+    fn task_done(&self, done: &mut Completion) {
         self.ended.lock().unwrap().push(done.tag);
         if done.status == Status::BUSY {
             self.busy.lock().unwrap().push(done.tag);

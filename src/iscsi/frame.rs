@@ -71,6 +71,12 @@ impl Frame {
         self.part == Part::Header
     }
 
+    /// Whether the next byte is the first of a PDU whose header has no digest.
+    #[inline]
+    pub fn is_at_plain_header(&self) -> bool {
+        self.part == Part::Header && self.filled == 0 && !self.digests.header
+    }
+
     /// The basic header segment of the PDU in progress or, between PDUs, of the last one.
     pub fn bhs(&self) -> Bhs {
         let mut bytes = [0; bhs::LENGTH];

@@ -1,4 +1,5 @@
-//! PDUs on their way out: headers here, data where the command left it, in the order they are sent.
+//! PDUs on their way out: headers and small data one behind the other here, large data where the command left
+//! it, in the order they are sent.
 //!
 //! The shell turns the front of the queue into one vectored send ([`Queue::slices`]) and says how much the
 //! socket took ([`Queue::advance`]). The memory of a command goes back to its pool when its last byte is out.
@@ -7,32 +8,25 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 
 use crate::backstore::buffer::Buffer;
-use crate::wire::bhs::{LENGTH, padding};
+use crate::wire::bhs::padding;
 use crate::wire::digest;
 use crate::wire::response::{Header, set_data_length};
 
-/// Where the data segment of an entry is.
-enum Data {
-    None,
-    /// A range of a command's memory; the entry that is `last` gives it back.
-    Shared {
-        slot: usize,
-        start: usize,
-        length: usize,
-        last: bool,
-    },
-    /// Small data of a control PDU.
-    Own(Box<[u8]>),
-}
+/// Data of at most so many bytes is copied behind its header: that costs less than slices of its own in the
+/// send call, and memory that is out until then.
+pub const SMALL: usize = 1024;
+/// An empty queue keeps memory for so many bytes of headers and small data.
+const KEPT: usize = 512 << 10;
 
-struct Entry {
-    head: [u8; LENGTH + digest::LENGTH],
-    head_length: u8,
-    data: Data,
-    tail: [u8; 3 + digest::LENGTH],
-    tail_length: u8,
-    /// All bytes.
+/// A range of a command's memory between two stretches of text.
+struct Shared {
+    /// Where in `text` it goes in.
+    at: usize,
+    slot: usize,
+    start: usize,
     length: usize,
+    /// The memory goes back behind it.
+    last: bool,
 }
 
 /// Memory of a command put in with [`Queue::hold`].
@@ -42,12 +36,15 @@ pub struct Held(usize);
 /// PDUs in order.
 #[derive(Default)]
 pub struct Queue {
-    entries: VecDeque<Entry>,
+    /// Headers, small data, padding and digests. It begins anew when all of the queue is out.
+    text: Vec<u8>,
+    /// Bytes of `text` that are out.
+    start: usize,
+    shared: VecDeque<Shared>,
+    /// Bytes of `shared`.
+    shared_bytes: usize,
     held: Vec<Option<Buffer>>,
     free: Vec<usize>,
-    /// Bytes of the first entry that are out.
-    sent: usize,
-    bytes: usize,
 }
 
 /// Which digests go with a PDU.
@@ -62,20 +59,28 @@ pub struct Digests {
 impl Queue {
     /// An empty queue; it has no memory until it is used.
     pub const fn new() -> Self {
-        Queue { entries: VecDeque::new(), held: Vec::new(), free: Vec::new(), sent: 0, bytes: 0 }
+        Queue {
+            text: Vec::new(),
+            start: 0,
+            shared: VecDeque::new(),
+            shared_bytes: 0,
+            held: Vec::new(),
+            free: Vec::new(),
+        }
     }
 
     /// Whether nothing is left to send.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.bytes() == 0
     }
 
     /// Bytes left to send.
+    #[inline]
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.text.len() - self.start + self.shared_bytes
     }
 
-    /// Forgets everything.
+    /// Forgets everything, and keeps no memory.
     pub fn clear(&mut self) {
         *self = Queue::new();
     }
@@ -95,15 +100,16 @@ impl Queue {
         }
     }
 
-    /// A PDU without a data segment, or with a small one.
+    /// A PDU whose data segment is none, or is copied.
+    #[inline]
     pub fn push(&mut self, header: Header, data: &[u8], digests: Digests) {
-        let tail = tail(data, digests);
-        let data = if data.is_empty() { Data::None } else { Data::Own(data.into()) };
-        self.append(header, data, tail, digests);
+        self.push_header(header, data.len(), digests);
+        self.text.extend_from_slice(data);
+        self.push_tail(data, digests);
     }
 
-    /// A PDU whose data segment is `length` bytes of `held` from `start`; with `last`, the memory goes back
-    /// behind it.
+    /// A PDU whose data segment is `length` bytes of `held` from `start`, at least one; with `last`, the
+    /// memory goes back behind it.
     #[inline]
     pub fn push_shared(
         &mut self,
@@ -114,110 +120,92 @@ impl Queue {
         last: bool,
         digests: Digests,
     ) {
-        let bytes = self.held[held.0].as_deref().unwrap_or(&[]);
-        let tail = tail(&bytes[start..start + length], digests);
-        self.append(header, Data::Shared { slot: held.0, start, length, last }, tail, digests);
+        self.push_header(header, length, digests);
+        self.shared.push_back(Shared { at: self.text.len(), slot: held.0, start, length, last });
+        self.shared_bytes += length;
+        let buffer = self.held[held.0].take();
+        self.push_tail(&buffer.as_deref().unwrap_or(&[])[start..start + length], digests);
+        self.held[held.0] = buffer;
     }
 
     #[inline]
-    fn append(&mut self, mut header: Header, data: Data, tail: ([u8; 7], usize), digests: Digests) {
-        let data_length = match &data {
-            Data::None => 0,
-            Data::Shared { length, .. } => *length,
-            Data::Own(bytes) => bytes.len(),
-        };
+    fn push_header(&mut self, mut header: Header, data_length: usize, digests: Digests) {
         set_data_length(&mut header, data_length);
-        let mut head = [0; LENGTH + digest::LENGTH];
-        head[..LENGTH].copy_from_slice(&header);
-        let mut head_length = LENGTH;
+        self.text.extend_from_slice(&header);
         if digests.header {
-            head[LENGTH..].copy_from_slice(&digest::digest(&[&header]));
-            head_length += digest::LENGTH;
+            self.text.extend_from_slice(&digest::digest(&[&header]));
         }
-        let length = head_length + data_length + tail.1;
-        self.bytes += length;
-        let (head_length, tail_length) = (small(head_length), small(tail.1));
-        self.entries.push_back(Entry { head, head_length, data, tail: tail.0, tail_length, length });
+    }
+
+    /// Padding and data digest behind a data segment (RFC 7143 11.2.3: none behind an empty one).
+    #[inline]
+    fn push_tail(&mut self, data: &[u8], digests: Digests) {
+        let padding = &[0; 3][..padding(data.len())];
+        self.text.extend_from_slice(padding);
+        if digests.data && !data.is_empty() {
+            self.text.extend_from_slice(&digest::digest(&[data, padding]));
+        }
     }
 
     /// Fills `slices` with what is to be sent next; answers how many were filled.
     pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        let mut free = slices.iter_mut();
-        let mut skip = self.sent;
-        for entry in &self.entries {
-            for part in self.parts(entry) {
-                let part = if skip == 0 {
-                    part
-                } else {
-                    let (skipped, rest) = part.split_at(skip.min(part.len()));
-                    skip -= skipped.len();
-                    rest
-                };
-                if part.is_empty() {
-                    continue;
-                }
-                let Some(slice) = free.next() else { return slices.len() };
-                *slice = IoSlice::new(part);
+        let (mut at, mut filled) = (self.start, 0);
+        let mut put = |bytes: &'a [u8]| {
+            if bytes.is_empty() {
+                return true;
             }
-        }
-        let unused = free.len();
-        slices.len() - unused
-    }
-
-    fn parts<'a>(&'a self, entry: &'a Entry) -> [&'a [u8]; 3] {
-        let data = match &entry.data {
-            Data::None => &[][..],
-            Data::Shared { slot, start, length, .. } => match &self.held[*slot] {
-                Some(buffer) => &buffer[*start..*start + *length],
-                None => &[],
-            },
-            Data::Own(bytes) => bytes,
+            let Some(slice) = slices.get_mut(filled) else { return false };
+            *slice = IoSlice::new(bytes);
+            filled += 1;
+            true
         };
-        [&entry.head[..usize::from(entry.head_length)], data, &entry.tail[..usize::from(entry.tail_length)]]
+        for shared in &self.shared {
+            let data = self.held[shared.slot].as_deref().unwrap_or(&[]);
+            if !put(&self.text[at..shared.at]) || !put(&data[shared.start..shared.start + shared.length]) {
+                return filled;
+            }
+            at = shared.at;
+        }
+        put(&self.text[at..]);
+        filled
     }
 
-    /// The socket took `count` bytes.
-    pub fn advance(&mut self, count: usize) {
-        self.bytes -= count.min(self.bytes);
-        self.sent += count;
-        while let Some(entry) = self.entries.front() {
-            if self.sent < entry.length {
+    /// The socket took `count` bytes, which were there.
+    pub fn advance(&mut self, mut count: usize) {
+        while let Some(shared) = self.shared.front_mut() {
+            let before = shared.at - self.start;
+            if count < before {
+                break;
+            }
+            (self.start, count) = (shared.at, count - before);
+            let taken = count.min(shared.length);
+            self.shared_bytes -= taken;
+            if taken < shared.length {
+                shared.start += taken;
+                shared.length -= taken;
                 return;
             }
-            self.sent -= entry.length;
-            if let Data::Shared { slot, last: true, .. } = entry.data {
-                self.held[slot] = None;
-                self.free.push(slot);
+            count -= taken;
+            if shared.last {
+                self.held[shared.slot] = None;
+                self.free.push(shared.slot);
             }
-            self.entries.pop_front();
+            self.shared.pop_front();
+        }
+        self.start += count;
+        if self.is_empty() {
+            self.text.clear();
+            self.text.shrink_to(KEPT);
+            self.start = 0;
         }
     }
-}
-
-fn small(length: usize) -> u8 {
-    u8::try_from(length).unwrap_or(u8::MAX)
-}
-
-/// Padding and data digest behind a data segment (RFC 7143 11.2.3: none behind an empty one).
-#[inline]
-fn tail(data: &[u8], digests: Digests) -> ([u8; 7], usize) {
-    let mut tail = [0; 7];
-    if data.is_empty() {
-        return (tail, 0);
-    }
-    let padding = padding(data.len());
-    if !digests.data {
-        return (tail, padding);
-    }
-    let crc = digest::digest(&[data, &[0; 3][..padding]]);
-    tail[padding..padding + digest::LENGTH].copy_from_slice(&crc);
-    (tail, padding + digest::LENGTH)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::backstore::buffer::BufferPool;
+    use crate::wire::bhs::LENGTH;
 
     fn drained(queue: &mut Queue, at_once: usize) -> Vec<u8> {
         let mut out = Vec::new();
@@ -259,5 +247,42 @@ mod tests {
         }
         assert_eq!(&whole[52 + 52..][..5], b"abcde");
         assert_eq!(whole[52 + 52 + 8..][..4], digest::digest(&[b"abcde\0\0\0"]));
+    }
+
+    #[test]
+    fn headers_small_data_and_digests_are_one_slice_whatever_is_out_already() {
+        let digests = Digests { header: true, data: true };
+        let pdus: [&[u8]; 3] = [b"abcde", b"fghi", b""];
+        let mut queue = Queue::new();
+        for data in pdus {
+            queue.push([1; LENGTH], data, digests);
+        }
+        assert_eq!(queue.slices(&mut [IoSlice::new(&[]); 10]), 1);
+        let whole = drained(&mut queue, usize::MAX);
+        assert_eq!(whole.len(), (52 + 8 + 4) + (52 + 4 + 4) + 52);
+        for out in 0..=whole.len() {
+            let mut bytes = Vec::new();
+            for data in pdus {
+                queue.push([1; LENGTH], data, digests);
+                while bytes.len() < out && !queue.is_empty() {
+                    let mut slices = [IoSlice::new(&[]); 1];
+                    let taken = if queue.slices(&mut slices) == 0 { 0 } else { slices[0].len() };
+                    let taken = taken.min(out - bytes.len());
+                    bytes.extend_from_slice(&slices[0][..taken]);
+                    queue.advance(taken);
+                }
+            }
+            bytes.extend(drained(&mut queue, usize::MAX));
+            assert!(bytes == whole, "{out} bytes were out");
+            assert_eq!(queue.bytes(), 0);
+        }
+    }
+
+    #[test]
+    fn an_empty_queue_keeps_little() {
+        let mut queue = Queue::new();
+        queue.push([1; LENGTH], &vec![7; 4 * KEPT], Digests::default());
+        drained(&mut queue, usize::MAX);
+        assert!(queue.text.capacity() <= KEPT);
     }
 }

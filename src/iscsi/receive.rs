@@ -8,9 +8,9 @@
 //!                |               other: kept                               --> data --> whole: its action
 //!                no --> kept until replay()
 //! ```
-//! A SCSI command is there ([`Receiver::command`]) when its header is complete and its turn has come, before
-//! its data: the shell answers with [`Receiver::accept`] before it asks for more, so that immediate data
-//! lands where it belongs.
+//! A SCSI command is there ([`Receiver::command`]) with its header, when its turn has come: the shell answers
+//! with [`Receiver::accept`] before it asks for more, so that immediate data lands where it belongs. One that
+//! is nothing but a header is taken at once ([`Receiver::plain_command`]).
 //! PDUs that come before their turn (CmdSN) are kept whole and taken up by [`Receiver::replay`].
 //!
 //! Invariant: the actions do not depend on how the bytes were cut.
@@ -539,7 +539,7 @@ impl<T> Receiver<T> {
 
     /// Takes back every command whose data is arriving.
     pub fn forget_all(&mut self) -> Vec<T> {
-        self.arrivals.forget_if(|_| true)
+        self.forget_if(|_| true)
     }
 
     /// When [`Receiver::expired`] wants to be called next.
@@ -595,5 +595,6 @@ fn place<'a, T>(
     }
 }
 
+mod plain;
 #[cfg(test)]
 mod tests;

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::backstore::buffer::Buffer;
 use crate::bytes::number_map::NumberMap;
 use crate::iscsi::parameters::Parameters;
-use crate::iscsi::queue::{Digests, Queue};
+use crate::iscsi::queue::{Digests, Queue, SMALL};
 use crate::iscsi::session::CommandWindow;
 use crate::scsi::Status;
 use crate::scsi::task::Completion;
@@ -119,15 +120,18 @@ impl Sender {
 
     /// The answer to a SCSI command: its data, cut into PDUs and sequences, and its status, in the last
     /// Data-In where the standard lets it (RFC 7143 11.7.3: GOOD, no sense data).
-    /// Its data is taken out of it.
+    /// Data of more than a few bytes is taken out of it.
     pub fn respond(&mut self, done: &mut Completion, queue: &mut Queue) {
         let residual = residual(done);
         let r2ts = if self.r2ts.is_empty() { 0 } else { self.r2ts.remove(&done.tag).unwrap_or(0) };
         let length = done.data_in_length as usize;
         let collapses = done.status == Status::GOOD && length > 0;
         let mut data_sn = 0;
+        if collapses && length <= SMALL.min(self.segment).min(self.burst) {
+            return self.respond_small(done, residual, queue);
+        }
         if length > 0 {
-            let buffer = std::mem::replace(&mut done.data_in, crate::backstore::buffer::Buffer::empty());
+            let buffer = std::mem::replace(&mut done.data_in, Buffer::empty());
             let held = queue.hold(buffer);
             let (mut offset, mut in_burst) = (0, 0);
             while offset < length {
@@ -154,6 +158,20 @@ impl Sender {
             let header = scsi_response(done.tag, done.status.0, exp_data_sn, residual, self.consume());
             self.push_with_sense(header, &done.sense, queue);
         }
+    }
+
+    /// One Data-In with everything.
+    #[inline]
+    fn respond_small(&mut self, done: &Completion, residual: Residual, queue: &mut Queue) {
+        let header = DataIn {
+            itt: done.tag,
+            is_final: true,
+            status: Some((done.status.0, residual)),
+            data_sn: 0,
+            buffer_offset: 0,
+        };
+        let header = header.header(self.consume());
+        queue.push(header, &done.data_in[..done.data_in_length as usize], self.digests);
     }
 
     /// Sense data goes behind its two-byte length (RFC 7143 11.4.7).

@@ -102,10 +102,18 @@ impl LiveTags {
         if is_immediate && self.immediate.load(Ordering::Acquire) >= MAX_IMMEDIATE_COMMANDS {
             return Err(TagError::TooManyImmediate);
         }
-        if self.contains(tag) {
+        let mut free = None;
+        for place in self.set(tag) {
+            let word = place.word.load(Ordering::Acquire);
+            if word == 0 {
+                free = Some(place);
+            } else if word & !IMMEDIATE == TAKEN | u64::from(tag) {
+                return Err(TagError::InUse);
+            }
+        }
+        if self.others().is_some_and(|others| others.contains_key(&tag)) {
             return Err(TagError::InUse);
         }
-        let free = self.set(tag).iter().find(|place| place.word.load(Ordering::Acquire) == 0);
         if let Some(place) = free {
             place.since.store(since, Ordering::Relaxed);
             let flag = if is_immediate { IMMEDIATE } else { 0 };

@@ -52,6 +52,11 @@ impl Turns {
         self.bytes + bhs::LENGTH + data_length <= MAX_EARLY_BYTES
     }
 
+    /// Whether nothing waits for its turn.
+    pub fn is_empty(&self) -> bool {
+        self.early.is_empty() && self.functions.is_empty()
+    }
+
     /// Bytes kept.
     pub fn bytes(&self) -> usize {
         self.bytes

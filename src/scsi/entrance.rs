@@ -84,12 +84,15 @@ impl Entrance {
         }
     }
 
-    /// Gives back the memory of the task that has ended here.
+    /// Gives back the memory of the task that has ended here, but for a small piece that the next command is
+    /// likely to want.
     #[inline]
     pub fn clear(&mut self) {
         if let Some(task) = &mut self.task {
             task.data_out = Buffer::empty();
-            task.data_in = Buffer::empty();
+            if !task.data_in.is_small() {
+                task.data_in = Buffer::empty();
+            }
         }
     }
 

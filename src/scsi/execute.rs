@@ -424,7 +424,7 @@ fn answer(task: &mut Task, outcome: Result<(), Failure>) {
     };
     let good = status == Status::GOOD;
     let data_in = std::mem::replace(&mut task.data_in, Buffer::empty());
-    task.reply.task_done(Completion {
+    let mut done = Completion {
         tag: task.tag,
         status,
         sense,
@@ -435,7 +435,10 @@ fn answer(task: &mut Task, outcome: Result<(), Failure>) {
         expected_out: task.expected_out,
         is_immediate: task.is_immediate,
         times: task.times.map(|times| (times, Arc::clone(&task.itl))),
-    });
+    };
+    task.reply.task_done(&mut done);
+    // What was copied on its way out is memory that the next command may have.
+    task.data_in = done.data_in;
 }
 
 /// What every task does when it goes. One that was not answered and not aborted is a bug of ours: the

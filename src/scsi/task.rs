@@ -17,8 +17,9 @@ use crate::scsi::{FunctionResult, Status, TaskAttribute};
 
 /// Where answers go. Implemented by the connection; called from any thread, and must not block.
 pub trait Reply: Send + Sync {
-    /// The command with this tag is finished.
-    fn task_done(&self, done: Completion);
+    /// The command with this tag is finished. Who answers may take the data out of it; what is left is used
+    /// again.
+    fn task_done(&self, done: &mut Completion);
     /// The command with this tag was aborted and gets no answer; what it held may be released.
     fn task_dropped(&self, tag: u32, is_immediate: bool);
     /// The task management function with this tag is finished.
@@ -364,8 +365,10 @@ impl Context<'_> {
     /// Makes the answer `length` bytes long and gives them to be written, all of them: what was in the
     /// memory before is unspecified. Bytes beyond what the initiator has room for are not sent.
     pub fn data_in(&mut self, length: usize) -> Result<&mut [u8], Failure> {
-        let buffer = self.task.nexus.buffers.get(length).ok_or(Failure::Status(Status::BUSY))?;
-        self.task.data_in = buffer;
+        if !self.task.data_in.refit(length) {
+            let buffer = self.task.nexus.buffers.get(length).ok_or(Failure::Status(Status::BUSY))?;
+            self.task.data_in = buffer;
+        }
         let sent = u64::from(self.task.expected_in).min(length as u64);
         self.task.data_in_length = u32::try_from(sent).unwrap_or(u32::MAX);
         Ok(&mut self.task.data_in)

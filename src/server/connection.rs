@@ -115,7 +115,7 @@ impl SessionControl for Connection {
 }
 
 impl Reply for Connection {
-    fn task_done(&self, mut done: Completion) {
+    fn task_done(&self, done: &mut Completion) {
         if let Some((times, itl)) = &done.times {
             record(times, &itl.counters, (done.expected_in, done.expected_out));
         }
@@ -124,7 +124,7 @@ impl Reply for Connection {
         if !done.is_immediate {
             full.window.release();
         }
-        full.outbox.push(|sender, queue| sender.respond(&mut done, queue));
+        full.outbox.push(|sender, queue| sender.respond(done, queue));
     }
 
     fn task_dropped(&self, tag: u32, is_immediate: bool) {

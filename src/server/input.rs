@@ -61,6 +61,18 @@ impl Input {
         self.since = 0;
     }
 
+    /// What has been received and not taken.
+    #[inline]
+    pub fn front(&self) -> &[u8] {
+        &self.buffer[self.start..self.end]
+    }
+
+    /// The first `count` bytes of [`Input::front`] are done with.
+    #[inline]
+    pub fn skip(&mut self, count: usize) {
+        self.start = self.end.min(self.start + count);
+    }
+
     /// Moves received bytes to `into`; answers how many.
     pub fn take(&mut self, into: &mut [u8]) -> usize {
         let count = into.len().min(self.end - self.start);

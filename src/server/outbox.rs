@@ -153,6 +153,15 @@ impl Outbox {
         state.queue.bytes() + state.batch.bytes()
     }
 
+    /// Nothing has happened for long: gives back the memory of what was sent.
+    pub fn rest(&self) {
+        let mut state = self.lock();
+        if state.queue.is_empty() && state.batch.is_empty() && !state.is_sending {
+            state.queue.clear();
+            state.batch.clear();
+        }
+    }
+
     /// Nothing more will be sent.
     pub fn abandon(&self) {
         let mut state = self.lock();

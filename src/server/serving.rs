@@ -33,6 +33,7 @@ use crate::server::input::Input;
 use crate::server::nagle::Nagle;
 use crate::server::sessions::{CloseReason, Closer, Session};
 use crate::server::spin::Spin;
+use crate::wire::bhs;
 use crate::wire::request::{LogoutRequest, TaskManagementRequest, TextRequest};
 use crate::wire::response::TextResponse;
 
@@ -166,6 +167,9 @@ impl<'a> Serving<'a> {
     fn serve(&mut self) -> Result<(), End> {
         while !self.is_over {
             while !self.input.is_empty() && !self.is_over {
+                if self.take_plain_command()? {
+                    continue;
+                }
                 let count = self.input.take(self.receiver.want());
                 self.got(count)?;
             }
@@ -175,6 +179,26 @@ impl<'a> Serving<'a> {
         }
         self.linger();
         Ok(())
+    }
+
+    /// Takes a command that is nothing but a header, if that is what comes next.
+    #[inline]
+    fn take_plain_command(&mut self) -> Result<bool, End> {
+        // Adaptive Nagle counts requests.
+        if self.nagle.is_some() {
+            return Ok(false);
+        }
+        let received = self.input.front();
+        let Some(command) = self.receiver.plain_command(received, self.now, &mut self.actions) else {
+            return Ok(false);
+        };
+        self.input.skip(bhs::LENGTH);
+        // Nothing waits for its turn: there is no more to do than what the receiver has said.
+        if !self.actions.is_empty() {
+            self.perform_all()?;
+        }
+        self.command(&command)?;
+        Ok(true)
     }
 
     pub(super) fn got(&mut self, count: usize) -> Result<(), End> {
@@ -258,12 +282,12 @@ impl<'a> Serving<'a> {
         };
         if swallows {
             self.reply.task_dropped(command.tag, command.is_immediate);
-            self.receiver.accept(Disposition::Discard, &mut self.actions);
+            self.discard_data();
             return Ok(());
         }
-        if let Err(refused) = self.entrance.admit(nexus, command, &self.reply) {
-            self.reply.task_done(refused.0);
-            self.receiver.accept(Disposition::Discard, &mut self.actions);
+        if let Err(mut refused) = self.entrance.admit(nexus, command, &self.reply) {
+            self.reply.task_done(&mut refused.0);
+            self.discard_data();
             return Ok(());
         }
         let Some(task) = self.entrance.task() else { return Ok(()) };
@@ -272,7 +296,7 @@ impl<'a> Serving<'a> {
         }
         let length = task.data_out_length();
         if length == 0 {
-            self.receiver.accept(Disposition::Discard, &mut self.actions);
+            self.discard_data();
             self.start_admitted();
             return Ok(());
         }
@@ -285,10 +309,18 @@ impl<'a> Serving<'a> {
             }
             None => {
                 target::fail(token, Failure::Status(Status::BUSY));
-                self.receiver.accept(Disposition::Discard, &mut self.actions);
+                self.discard_data();
             }
         }
         Ok(())
+    }
+
+    /// No data of the command is wanted. A plain one has none, and is not asked about.
+    #[inline]
+    fn discard_data(&mut self) {
+        if self.receiver.command().is_some() {
+            self.receiver.accept(Disposition::Discard, &mut self.actions);
+        }
     }
 
     /// Runs the task just admitted here, where it lies, when that cannot block.

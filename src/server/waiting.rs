@@ -201,6 +201,7 @@ impl Serving<'_> {
         self.perform_all()?;
         if let Some(full) = self.connection.full() {
             full.outbox.uncork();
+            full.outbox.rest();
         }
         Ok(())
     }

@@ -218,23 +218,47 @@ impl Request {
     }
 }
 
+impl ScsiCommand {
+    /// What is in the basic header segment.
+    #[inline]
+    fn basic(bhs: &Bhs) -> Self {
+        let mut cdb = [0; 16];
+        cdb.copy_from_slice(&bhs.0[32..48]);
+        ScsiCommand {
+            is_immediate: bhs.is_immediate(),
+            is_final: bhs.is_final(),
+            is_read: bhs.0[1] & 0x40 != 0,
+            is_write: bhs.0[1] & 0x20 != 0,
+            attribute: bhs.0[1] & 0x07,
+            lun: bhs.lun(),
+            initiator_task_tag: bhs.initiator_task_tag(),
+            expected_data_transfer_length: bhs.u32(20),
+            cmd_sn: bhs.cmd_sn(),
+            cdb,
+            additional: AdditionalHeaders::default(),
+        }
+    }
+
+    /// The command of a PDU that is nothing but its basic header segment, is numbered, and has no data that
+    /// follows it. `None` for any other PDU.
+    #[inline]
+    pub fn plain(bhs: &Bhs) -> Option<Self> {
+        let has_segments = bhs.ahs_length() > 0 || bhs.data_length() > 0;
+        if bhs.opcode() != PduOpcode::SCSI_COMMAND || bhs.is_immediate() || has_segments {
+            return None;
+        }
+        let command = ScsiCommand::basic(bhs);
+        (command.is_final && !command.is_write).then_some(command)
+    }
+}
+
 #[inline]
 fn scsi_command(bhs: &Bhs, ahs: &[u8]) -> Result<ScsiCommand, ahs::BadSegments> {
-    let mut cdb = [0; 16];
-    cdb.copy_from_slice(&bhs.0[32..48]);
-    Ok(ScsiCommand {
-        is_immediate: bhs.is_immediate(),
-        is_final: bhs.is_final(),
-        is_read: bhs.0[1] & 0x40 != 0,
-        is_write: bhs.0[1] & 0x20 != 0,
-        attribute: bhs.0[1] & 0x07,
-        lun: bhs.lun(),
-        initiator_task_tag: bhs.initiator_task_tag(),
-        expected_data_transfer_length: bhs.u32(20),
-        cmd_sn: bhs.cmd_sn(),
-        cdb,
-        additional: if ahs.is_empty() { AdditionalHeaders::default() } else { ahs::parse(ahs)? },
-    })
+    let mut command = ScsiCommand::basic(bhs);
+    if !ahs.is_empty() {
+        command.additional = ahs::parse(ahs)?;
+    }
+    Ok(command)
 }
 
 fn login(bhs: &Bhs) -> LoginRequest {
@@ -292,6 +316,30 @@ mod tests {
         assert_eq!((command.cdb[0], command.cdb[15]), (0xa0, 0xaf));
         let Request::ScsiCommand(command) = parse(0x01, 0x20) else { panic!() };
         assert!(!command.is_immediate && !command.is_final && !command.is_read && command.is_write);
+    }
+
+    #[test]
+    fn a_plain_command_is_whole_with_its_header() {
+        let with = |opcode, flags, lengths: [u8; 4]| {
+            let mut bhs = header(opcode, flags);
+            bhs.0[4..8].copy_from_slice(&lengths);
+            (ScsiCommand::plain(&bhs), Request::parse(&bhs, &[]).unwrap())
+        };
+        let (plain, parsed) = with(0x01, 0xc3, [0; 4]);
+        assert_eq!(plain.map(Request::ScsiCommand), Some(parsed));
+        assert!(with(0x01, 0x80, [0; 4]).0.is_some(), "no data at all");
+        for (opcode, flags, lengths) in [
+            (0x41, 0xc3, [0; 4]),
+            (0x01, 0x43, [0; 4]),
+            (0x01, 0xa3, [0; 4]),
+            (0x01, 0xe3, [0; 4]),
+            (0x00, 0xc3, [0; 4]),
+            (0x01, 0xc3, [1, 0, 0, 0]),
+            (0x01, 0xc3, [0, 1, 0, 0]),
+            (0x01, 0xc3, [0, 0, 0, 1]),
+        ] {
+            assert_eq!(with(opcode, flags, lengths).0, None, "{opcode:x} {flags:x} {lengths:?}");
+        }
     }
 
     #[test]

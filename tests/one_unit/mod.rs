@@ -84,8 +84,8 @@ pub struct Answers {
 }
 
 impl Reply for Answers {
-    fn task_done(&self, done: Completion) {
-        let known = self.done.lock().unwrap().insert(done.tag, Answer::of(&done));
+    fn task_done(&self, done: &mut Completion) {
+        let known = self.done.lock().unwrap().insert(done.tag, Answer::of(done));
         assert!(known.is_none(), "tag {} is answered twice", done.tag);
     }
 
@@ -237,7 +237,7 @@ impl Path<'_> {
         };
         let reply: Arc<dyn Reply> = self.answers.clone();
         match target::admit(&self.nexus, &command, &reply) {
-            Err(refused) => reply.task_done(refused.0),
+            Err(mut refused) => reply.task_done(&mut refused.0),
             Ok(mut task) => {
                 let length = task.data_out_length();
                 if length > 0 {

@@ -52,13 +52,13 @@ impl Answers {
 }
 
 impl Reply for Answers {
-    fn task_done(&self, mut done: Completion) {
+    fn task_done(&self, done: &mut Completion) {
         self.tags.free(done.tag);
         if !done.is_immediate {
             self.window.release();
         }
         let (sender, queue) = &mut *self.sending.lock().unwrap();
-        sender.respond(&mut done, queue);
+        sender.respond(done, queue);
     }
 
     fn task_dropped(&self, tag: u32, is_immediate: bool) {
@@ -167,8 +167,8 @@ impl Target {
     fn command(&mut self, pdu: &ScsiCommand, more: &mut Vec<Action<Task>>) {
         let task = match target::admit(&self.nexus, &command(pdu), &self.reply) {
             Ok(task) => task,
-            Err(refused) => {
-                self.reply.task_done(refused.0);
+            Err(mut refused) => {
+                self.reply.task_done(&mut refused.0);
                 return self.receiver.accept(Disposition::Discard, more);
             }
         };

@@ -157,6 +157,11 @@ impl Shell {
     /// Feeds bytes in pieces of at most `piece`.
     fn feed(&mut self, mut bytes: &[u8], piece: usize) {
         while !bytes.is_empty() && self.ended.is_none() {
+            // In one piece as the shell does it.
+            if piece == usize::MAX && self.feed_plain(bytes) {
+                bytes = &bytes[LENGTH..];
+                continue;
+            }
             let want = self.receiver.want();
             assert!(!want.is_empty());
             let count = want.len().min(bytes.len()).min(piece);
@@ -166,6 +171,21 @@ impl Shell {
             self.ended = self.receiver.got(count, self.now, &mut actions).err();
             self.perform(actions);
         }
+    }
+
+    fn feed_plain(&mut self, bytes: &[u8]) -> bool {
+        let mut actions = Vec::new();
+        let Some(command) = self.receiver.plain_command(bytes, self.now, &mut actions) else {
+            assert!(actions.is_empty());
+            return false;
+        };
+        self.perform(actions);
+        self.log.push(format!("command {:x}", command.tag));
+        if self.refused.contains(&command.tag) {
+            self.finish(command.tag);
+        }
+        self.perform(Vec::new());
+        true
     }
 
     /// Sends PDUs and gives what the shell was told.

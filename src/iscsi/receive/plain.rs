@@ -1,0 +1,42 @@
+//! Commands that are nothing but a header: most of them.
+
+use std::time::Instant;
+
+use crate::iscsi::action::Action;
+use crate::iscsi::command::command;
+use crate::iscsi::receive::Receiver;
+use crate::iscsi::session::Arrival;
+use crate::scsi::task::Command;
+use crate::wire::bhs::{Bhs, RESERVED_TAG};
+use crate::wire::request::ScsiCommand;
+
+impl<T> Receiver<T> {
+    /// Takes the SCSI command at the front of `received` in one step, when its PDU is all there and has no
+    /// data, its turn has come and nothing else waits for one. Nothing more becomes of the PDU's
+    /// [`crate::wire::bhs::LENGTH`] bytes; it needs no [`Receiver::accept`].
+    ///
+    /// `None`, and nothing has changed, where it takes [`Receiver::want`] and [`Receiver::got`].
+    #[inline]
+    pub fn plain_command(
+        &mut self,
+        received: &[u8],
+        now: Instant,
+        actions: &mut Vec<Action<T>>,
+    ) -> Option<Command> {
+        let full = self.full.as_mut()?;
+        let bhs = Bhs(*received.first_chunk()?);
+        let pdu = ScsiCommand::plain(&bhs)?;
+        let is_free = self.awaited.is_none() && self.frame.is_at_plain_header() && self.turns.is_empty();
+        let is_valid = !full.parameters.is_discovery && pdu.initiator_task_tag != RESERVED_TAG;
+        if !is_free || !is_valid || full.window.judge(pdu.cmd_sn) != Arrival::Now {
+            return None;
+        }
+        if full.silence.input(now) {
+            full.stamp = full.tags.stamp(now);
+        }
+        full.tags.take(pdu.initiator_task_tag, false, full.stamp).ok()?;
+        self.pdus = self.pdus.wrapping_add(1);
+        self.take_number(actions);
+        Some(command(&pdu))
+    }
+}
