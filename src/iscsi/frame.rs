@@ -71,10 +71,20 @@ impl Frame {
         self.part == Part::Header
     }
 
-    /// Whether the next byte is the first of a PDU whose header has no digest.
+    /// Bytes of a basic header segment with the digest behind it, if headers have one.
     #[inline]
-    pub fn is_at_plain_header(&self) -> bool {
-        self.part == Part::Header && self.filled == 0 && !self.digests.header
+    pub fn plain_length(&self) -> usize {
+        bhs::LENGTH + if self.digests.header { digest::LENGTH } else { 0 }
+    }
+
+    /// The header at the front of `received`, when that is where the next PDU begins, and it is all there and
+    /// intact. With additional header segments it may seem not to be: their digest lies elsewhere.
+    #[inline]
+    pub fn plain_header(&self, received: &[u8]) -> Option<Bhs> {
+        let bhs = Bhs(*received.first_chunk()?);
+        let is_intact = || received[bhs::LENGTH..].starts_with(&digest::digest(&[&bhs.0]));
+        let is_next = self.part == Part::Header && self.filled == 0;
+        (is_next && (!self.digests.header || is_intact())).then_some(bhs)
     }
 
     /// The basic header segment of the PDU in progress or, between PDUs, of the last one.

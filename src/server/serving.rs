@@ -33,7 +33,6 @@ use crate::server::input::Input;
 use crate::server::nagle::Nagle;
 use crate::server::sessions::{CloseReason, Closer, Session};
 use crate::server::spin::Spin;
-use crate::wire::bhs;
 use crate::wire::request::{LogoutRequest, TaskManagementRequest, TextRequest};
 use crate::wire::response::TextResponse;
 
@@ -192,7 +191,7 @@ impl<'a> Serving<'a> {
         let Some(command) = self.receiver.plain_command(received, self.now, &mut self.actions) else {
             return Ok(false);
         };
-        self.input.skip(bhs::LENGTH);
+        self.input.skip(self.receiver.plain_length());
         // Nothing waits for its turn: there is no more to do than what the receiver has said.
         if !self.actions.is_empty() {
             self.perform_all()?;

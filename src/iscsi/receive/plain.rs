@@ -7,13 +7,13 @@ use crate::iscsi::command::command;
 use crate::iscsi::receive::Receiver;
 use crate::iscsi::session::Arrival;
 use crate::scsi::task::Command;
-use crate::wire::bhs::{Bhs, RESERVED_TAG};
+use crate::wire::bhs::RESERVED_TAG;
 use crate::wire::request::ScsiCommand;
 
 impl<T> Receiver<T> {
     /// Takes the SCSI command at the front of `received` in one step, when its PDU is all there and has no
     /// data, its turn has come and nothing else waits for one. Nothing more becomes of the PDU's
-    /// [`crate::wire::bhs::LENGTH`] bytes; it needs no [`Receiver::accept`].
+    /// [`Receiver::plain_length`] bytes; it needs no [`Receiver::accept`].
     ///
     /// `None`, and nothing has changed, where it takes [`Receiver::want`] and [`Receiver::got`].
     #[inline]
@@ -24,9 +24,9 @@ impl<T> Receiver<T> {
         actions: &mut Vec<Action<T>>,
     ) -> Option<Command> {
         let full = self.full.as_mut()?;
-        let bhs = Bhs(*received.first_chunk()?);
+        let bhs = self.frame.plain_header(received)?;
         let pdu = ScsiCommand::plain(&bhs)?;
-        let is_free = self.awaited.is_none() && self.frame.is_at_plain_header() && self.turns.is_empty();
+        let is_free = self.awaited.is_none() && self.turns.is_empty();
         let is_valid = !full.parameters.is_discovery && pdu.initiator_task_tag != RESERVED_TAG;
         if !is_free || !is_valid || full.window.judge(pdu.cmd_sn) != Arrival::Now {
             return None;
@@ -38,5 +38,11 @@ impl<T> Receiver<T> {
         self.pdus = self.pdus.wrapping_add(1);
         self.take_number(actions);
         Some(command(&pdu))
+    }
+
+    /// Bytes of a PDU that is nothing but a header.
+    #[inline]
+    pub fn plain_length(&self) -> usize {
+        self.frame.plain_length()
     }
 }

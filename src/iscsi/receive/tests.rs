@@ -159,7 +159,7 @@ impl Shell {
         while !bytes.is_empty() && self.ended.is_none() {
             // In one piece as the shell does it.
             if piece == usize::MAX && self.feed_plain(bytes) {
-                bytes = &bytes[LENGTH..];
+                bytes = &bytes[self.receiver.plain_length()..];
                 continue;
             }
             let want = self.receiver.want();
