@@ -247,10 +247,13 @@ fn a_file_is_saved_whole_or_not_at_all() {
     use std::os::unix::fs::PermissionsExt;
     let folder = Folder::new("conf-store");
     let path = folder.file("scst.conf");
-    std::fs::write(&path, "old").unwrap();
+    let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+    save::store(&path, "old").unwrap();
+    assert_eq!(mode(), 0o600);
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o646)).unwrap();
     save::store(&path, "new").unwrap();
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
-    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(mode(), 0o640, "others see no passwords");
     assert!(save::store(&folder.file("no/such/folder"), "x").is_err());
     let names: Vec<_> = std::fs::read_dir(&folder.0).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(names, ["scst.conf"], "nothing is left beside");

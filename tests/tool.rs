@@ -7,7 +7,7 @@ mod initiator;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -251,6 +251,13 @@ fn what_is_saved_makes_the_same_again() {
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     let text = fs::read_to_string(&file).unwrap();
     assert_eq!(served.good(&["save"]), text);
+    // The daemon, of that group, reads it again; others see no secrets. Only root can give a file away.
+    let given = chown(&file, Some(1), Some(1)).is_ok();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    served.good(&["save", file.to_str().unwrap()]);
+    let kept = fs::metadata(&file).unwrap();
+    assert_eq!(kept.permissions().mode() & 0o777, 0o640);
+    assert!(!given || (kept.uid(), kept.gid()) == (1, 1));
     served.good(&["check", file.to_str().unwrap()]);
     assert!(served.good(&["plan", file.to_str().unwrap()]).contains("nothing to change"));
     served.good(&["target", "add", "iqn.2026-01.test:more"]);

@@ -4,9 +4,9 @@
 //! whatever a crash cuts, the old file is there or the new one. What the directory can do is behind
 //! [`Files`], so that a test can cut it at every step.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use crate::model::Error;
@@ -21,6 +21,9 @@ pub trait Files: Send + Sync {
     fn read(&self, name: &str) -> io::Result<Vec<u8>>;
     /// Makes a file, readable by its owner only, or empties it, and fills it. A crash may leave any part.
     fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
+    /// Gives a file the owner and group of the one that it will replace, and what these may do, where that is
+    /// there and may be given; nobody else may do anything.
+    fn inherit(&self, _name: &str, _from: &str) {}
     /// Makes what is in a file durable.
     fn sync(&self, name: &str) -> io::Result<()>;
     /// Gives a file another name, replacing the file of that name at once. A crash may undo it.
@@ -54,6 +57,15 @@ impl Files for Directory {
         let mut options = OpenOptions::new();
         let options = options.write(true).create(true).truncate(true).mode(0o600);
         options.open(self.path.join(name))?.write_all(bytes)
+    }
+
+    fn inherit(&self, name: &str, from: &str) {
+        let Ok(old) = fs::symlink_metadata(self.path.join(from)) else { return };
+        let Ok(file) = File::open(self.path.join(name)) else { return };
+        // Before the mode: a group that could not be given would let another one in.
+        if old.is_file() && fchown(&file, Some(old.uid()), Some(old.gid())).is_ok() {
+            let _ = file.set_permissions(Permissions::from_mode(old.mode() & 0o660 | 0o600));
+        }
     }
 
     fn sync(&self, name: &str) -> io::Result<()> {
@@ -152,6 +164,7 @@ impl<F: Files> FileStore<F> {
     pub fn write_beside(&self, name: &str, beside: &str, bytes: &[u8]) -> Result<(), i32> {
         let written = || -> io::Result<()> {
             self.files.write(beside, bytes)?;
+            self.files.inherit(beside, name);
             self.files.sync(beside)?;
             self.files.rename(beside, name)?;
             self.files.sync_names()

@@ -151,8 +151,8 @@ fn target_group_member(name: &str, member: &Member) -> Node {
     Node::section("TARGET", [name], attributes)
 }
 
-/// Writes a file whole or not at all. It holds passwords, so only its owner may read it. A link is followed:
-/// what it leads to is written.
+/// Writes a file whole or not at all. It holds passwords, so only its owner may read it, and its group if it
+/// might read the file that was there. A link is followed: what it leads to is written.
 pub fn store(path: &Path, text: &str) -> io::Result<()> {
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let name = path.file_name().and_then(OsStr::to_str);
