@@ -89,6 +89,20 @@ fn every_kind_of_failure_has_its_exit_code_and_says_what_to_do() {
 }
 
 #[test]
+fn two_daemons_have_not_one_state_directory() {
+    let folder = Folder::new("daemon-state");
+    let file = disk(&folder, "disk");
+    let mut first = Daemon::start_in(&folder.0, &conf(&[&file]));
+    let (config, state) = (folder.file("scst.conf"), folder.file("state"));
+    let (config, state) = (config.to_str().unwrap(), state.to_str().unwrap());
+    let words = ["in use by another instance", state, "--state-dir names another"];
+    assert_ends(&["-c", config, "--state-dir", state, "--portal", "127.0.0.1:0"], 2, &words);
+    Initiator::login(first.address, TARGET, &Options::default()).unwrap().good(0, &[0; 6], 0, &[]).unwrap();
+    first.kill();
+    drop(Daemon::start_in(&folder.0, &conf(&[&file])));
+}
+
+#[test]
 fn what_is_not_permitted_is_said_to_be() {
     let folder = Folder::new("permission");
     let file = disk(&folder, "disk");

@@ -358,6 +358,20 @@ fn daemon(state: &std::path::Path) -> Instance {
 }
 
 #[test]
+fn a_state_directory_is_one_instances_alone() {
+    let folder = Folder::new("state-of-one");
+    let state = folder.file("state");
+    let first = daemon(&state);
+    let options = || Options { state_directory: Some(state.clone()), ..Options::default() };
+    let refused = Instance::new(options()).err().unwrap();
+    assert_eq!(refused.errno, libc::EBUSY);
+    assert!(refused.text.ends_with("state is in use by another instance"), "{}", refused.text);
+    drop(first);
+    drop(daemon(&state));
+    daemon(&state);
+}
+
+#[test]
 fn scst_5_8_2_reservations_are_kept_in_the_file_that_was_chosen() {
     const FILE: &str = "devices/d/pr_file_name";
     const PR: &str = "devices/d/pr_state";

@@ -255,6 +255,7 @@ fn new(options: &scstu_options) -> Result<*mut scstu, Error> {
 /// @return 0, or
 /// -EINVAL a NULL pointer, a size that cannot be, a value out of its range;
 /// -E2BIG the struct is longer than the library's and not zero there;
+/// -EBUSY another instance has the state directory, in this process or another;
 /// -EDEADLK called from within a callback that must not, as the table at the top of this file says;
 /// another negative errno of the state directory, or of threads that cannot be made
 ///

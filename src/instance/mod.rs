@@ -36,6 +36,7 @@ use crate::mgmt::isns::client::Timing;
 use crate::mgmt::isns::registrar::Registrar;
 use crate::mgmt::tree::Tree;
 use crate::model::device::check_declared;
+use crate::model::store::Ownership;
 use crate::model::{Change, Error, Model, Object};
 use crate::notice::Notice;
 use crate::scsi::device::{Device, Dispatch};
@@ -56,8 +57,8 @@ use events::{EventSink, Events};
 pub struct Options {
     /// Threads, memory, time-outs.
     pub server: ServerOptions,
-    /// Where reservations, mode pages and the identity of the installation are kept; without it they are
-    /// forgotten, and the identifiers of devices differ from run to run.
+    /// Where reservations, mode pages and the identity of the installation are kept, by no other instance at
+    /// the same time; without it they are forgotten, and the identifiers of devices differ from run to run.
     pub state_directory: Option<PathBuf>,
     /// Takes events, on a thread of its own.
     pub events: Option<EventSink>,
@@ -97,6 +98,8 @@ pub struct Instance {
     stage: Mutex<Stage>,
     flush_limit: Duration,
     registrar: Arc<Registrar>,
+    /// After all that writes there.
+    _state: Option<Ownership>,
 }
 
 /// What the units see above them: the pool, and those who want to hear of events.
@@ -143,6 +146,7 @@ impl Instance {
         static LAST: AtomicU64 = AtomicU64::new(0);
         let id = LAST.fetch_add(1, Ordering::Relaxed) + 1;
         on_behalf_of(id, || {
+            let state = options.state_directory.as_deref().map(Ownership::take).transpose()?;
             let pool = Pool::new(options.server.workers);
             let events = options.events.map(Events::start);
             let above = Above { pool: pool.clone(), events: events.clone() };
@@ -161,7 +165,7 @@ impl Instance {
             let registrar = Registrar::attach(&model, Timing::default());
             let tree = Tree::new(model.clone());
             let (stage, flush_limit) = (Mutex::new(Stage::New), options.flush_limit.unwrap_or(FLUSH_LIMIT));
-            Ok(Instance { id, model, tree, server, events, stage, flush_limit, registrar })
+            Ok(Instance { id, model, tree, server, events, stage, flush_limit, registrar, _state: state })
         })
     }
 

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crate::model::Error;
 use crate::scsi::device::StateStore;
+use crate::sys::map::{lock_alone, unlock};
 
 /// Longest file that is read back, in bytes.
 const LIMIT: u64 = 16 << 20;
@@ -86,6 +87,34 @@ impl Files for Directory {
 
     fn place(&self, name: &str) -> String {
         self.path.join(name).display().to_string()
+    }
+}
+
+/// A directory that this instance alone keeps its state in, until this is dropped.
+pub struct Ownership(File);
+
+impl Ownership {
+    /// Makes the directory if it is missing. EBUSY when another instance has it, in this process or another.
+    pub fn take(directory: &Path) -> Result<Self, Error> {
+        DirectoryStore::open(directory)?;
+        let shown = directory.display();
+        let opened = File::open(directory);
+        let file =
+            opened.map_err(|error| Error::new(errno(&error), format!("state directory {shown}: {error}")))?;
+        match lock_alone(&file) {
+            Err(libc::EWOULDBLOCK) => {
+                let text = format!("state directory {shown} is in use by another instance");
+                Err(Error::new(libc::EBUSY, text))
+            }
+            // Some file systems have no locks.
+            _ => Ok(Ownership(file)),
+        }
+    }
+}
+
+impl Drop for Ownership {
+    fn drop(&mut self) {
+        unlock(&self.0);
     }
 }
 

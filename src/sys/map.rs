@@ -117,3 +117,9 @@ pub fn lock_alone(file: &File) -> Result<(), i32> {
     let result = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
     if result == 0 { Ok(()) } else { Err(last_error()) }
 }
+
+/// Ends [`lock_alone`] also where a child of this process has the file open still.
+pub fn unlock(file: &File) {
+    // SAFETY: flock takes no pointers.
+    unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_UN) };
+}

@@ -98,7 +98,8 @@ static void of_new(void)
         struct scstu_options known;
         unsigned char more[8];
     } options;
-    struct scstu *handle;
+    char directory[] = "/tmp/scstu-errnos-XXXXXX", file[64];
+    struct scstu *handle, *other;
     int lines = 0;
 
     memset(&options, 0, sizeof options);
@@ -117,6 +118,18 @@ static void of_new(void)
     options.known.workers = 1;
     CASE(EINVAL, scstu_new, (&options.known, &handle));
     CASE(EINVAL, scstu_new, (NULL, NULL));
+    options.known.workers = 0;
+    if (!mkdtemp(directory))
+        abort();
+    options.known.state_directory = directory;
+    GOOD(scstu_new(&options.known, &handle));
+    CASE(EBUSY, scstu_new, (&options.known, &other));
+    GOOD(scstu_free(handle));
+    GOOD(scstu_new(&options.known, &handle));
+    GOOD(scstu_free(handle));
+    snprintf(file, sizeof file, "%s/setup_id", directory);
+    unlink(file);
+    rmdir(directory);
 }
 
 /* Commands of an asynchronous handler that are kept until they are let go. */
