@@ -76,10 +76,15 @@ fn gate() -> Arc<Gate> {
 
 impl World {
     fn new() -> Self {
+        World::with(1 << 20)
+    }
+
+    /// With so many bytes of memory for command data.
+    fn with(budget: usize) -> Self {
         let dispatch: Arc<dyn Dispatch> = Arc::new(Nowhere);
         let store = || -> Arc<dyn Backstore> { Arc::new(Memory::new(BLOCKS * 512, 512, true)) };
         let devices: Vec<_> = ["a", "b", "c"].map(|name| device(name, store(), &dispatch)).into();
-        let buffers = BufferPool::new(1 << 20);
+        let buffers = BufferPool::new(budget);
         let nexus = Nexus::new(NewNexus {
             id: 1,
             initiator: TransportId { name: "iqn.2026-01.test:host".to_owned(), isid: [0x80, 0, 0, 0, 0, 1] },
@@ -254,4 +259,17 @@ fn nothing_is_kept_while_the_thread_sleeps() {
     assert_eq!(world.read(0, 0, true).0, Status::GOOD);
     world.entrance.rest();
     assert_eq!(Arc::strong_count(&world.devices[0]), references);
+}
+
+#[test]
+fn what_is_kept_is_in_no_commands_way() {
+    // One command of all blocks needs all the memory there is.
+    let mut world = World::with(BLOCKS * 512);
+    world.map(&[0]);
+    world.settle(1);
+    for _ in 0..4 {
+        assert_eq!(world.read(0, 3, true), (Status::GOOD, vec![0; 512]));
+        let all = world.run(0, &[0x28, 0, 0, 0, 0, 0, 0, 0, 16, 0], &[], true);
+        assert_eq!(all.0, Status::GOOD);
+    }
 }

@@ -366,8 +366,9 @@ impl Context<'_> {
     /// memory before is unspecified. Bytes beyond what the initiator has room for are not sent.
     pub fn data_in(&mut self, length: usize) -> Result<&mut [u8], Failure> {
         if !self.task.data_in.refit(length) {
-            let buffer = self.task.nexus.buffers.get(length).ok_or(Failure::Status(Status::BUSY))?;
-            self.task.data_in = buffer;
+            // What is not used goes first: a command may need all the memory there is.
+            self.task.data_in = Buffer::empty();
+            self.task.data_in = self.scratch(length)?;
         }
         let sent = u64::from(self.task.expected_in).min(length as u64);
         self.task.data_in_length = u32::try_from(sent).unwrap_or(u32::MAX);
@@ -383,6 +384,7 @@ impl Context<'_> {
     /// Takes memory that the command has to itself until it is over, and that requests can move data from
     /// and to. The initiator sees nothing of it. Only for a command without Data-In.
     pub(crate) fn keep(&mut self, length: usize) -> Result<&mut [u8], Failure> {
+        self.task.data_in = Buffer::empty();
         self.task.data_in = self.scratch(length)?;
         Ok(&mut self.task.data_in)
     }
