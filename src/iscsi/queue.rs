@@ -285,4 +285,143 @@ mod tests {
         drained(&mut queue, usize::MAX);
         assert!(queue.text.capacity() <= KEPT);
     }
+
+    /// What a queue should hold: all bytes that were put in, and where the memory of each command ends.
+    struct Model {
+        random: u64,
+        bytes: Vec<u8>,
+        out: usize,
+        /// Position of the last byte, bytes of the pool.
+        held: Vec<(usize, usize)>,
+        pool: BufferPool,
+    }
+
+    impl Model {
+        fn below(&mut self, limit: usize) -> usize {
+            self.random =
+                self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            usize::try_from(self.random >> 33).unwrap() % limit
+        }
+
+        fn noise(&mut self, length: usize) -> Vec<u8> {
+            (0..length).map(|_| u8::try_from(self.below(256)).unwrap()).collect()
+        }
+
+        fn header(&mut self) -> Header {
+            let mut header = [0; LENGTH];
+            header.copy_from_slice(&self.noise(LENGTH));
+            header
+        }
+
+        fn expect(&mut self, mut header: Header, data: &[u8], digests: Digests) {
+            header[5..8].copy_from_slice(&u32::try_from(data.len()).unwrap().to_be_bytes()[1..]);
+            self.bytes.extend_from_slice(&header);
+            if digests.header {
+                self.bytes.extend_from_slice(&digest::append(0, &header).to_le_bytes());
+            }
+            let mut data = data.to_vec();
+            data.resize(data.len().next_multiple_of(4), 0);
+            self.bytes.extend_from_slice(&data);
+            if digests.data && !data.is_empty() {
+                self.bytes.extend_from_slice(&digest::append(0, &data).to_le_bytes());
+            }
+        }
+
+        fn push(&mut self, queue: &mut Queue, digests: Digests) {
+            let length = [0, 1, 3, 48, 600, SMALL][self.below(6)];
+            let (header, data) = (self.header(), self.noise(length));
+            queue.push(header, &data, digests);
+            self.expect(header, &data, digests);
+        }
+
+        /// The memory of a command in up to three PDUs, others between them; part of it may not be sent.
+        fn share(&mut self, queue: &mut Queue, digests: Digests) {
+            let length = 3 + self.below(6000);
+            let mut buffer = self.pool.get(length).unwrap();
+            let bytes = self.noise(length);
+            buffer.copy_from_slice(&bytes);
+            let before = self.pool.in_use();
+            let held = queue.hold(buffer);
+            assert_eq!(self.pool.in_use(), before);
+            let count = 1 + self.below(3);
+            let mut at = self.below(length - count + 1);
+            for left in (0..count).rev() {
+                let size = 1 + self.below(length - at - left);
+                let header = self.header();
+                queue.push_shared(header, held, at, size, left == 0, digests);
+                let before = self.bytes.len();
+                self.expect(header, &bytes[at..at + size], digests);
+                if left == 0 {
+                    let head = LENGTH + if digests.header { digest::LENGTH } else { 0 };
+                    let memory = length.next_power_of_two().max(4096);
+                    self.held.push((before + head + size, memory));
+                } else if self.below(2) == 0 {
+                    self.push(queue, digests);
+                }
+                at += size;
+            }
+        }
+
+        /// Shows up to `limit` slices, takes `count` bytes of them at most.
+        fn take(&mut self, queue: &mut Queue, limit: usize, count: usize) {
+            let mut slices = vec![IoSlice::new(&[]); limit];
+            let filled = queue.slices(&mut slices);
+            let front: Vec<u8> = slices[..filled].iter().flat_map(|s| s.iter().copied()).collect();
+            assert!(slices[..filled].iter().all(|slice| !slice.is_empty()), "a slice of nothing");
+            let left = &self.bytes[self.out..];
+            assert!(left.starts_with(&front));
+            assert!(filled == limit || front.len() == left.len(), "{filled} of {limit} slices are not all");
+            let count = count.min(front.len());
+            queue.advance(count);
+            self.out += count;
+        }
+
+        fn check(&self, queue: &Queue) {
+            let left = self.bytes.len() - self.out;
+            assert_eq!((queue.bytes(), queue.is_empty()), (left, left == 0));
+            let out: usize = self.held.iter().filter(|(end, _)| *end > self.out).map(|(_, size)| size).sum();
+            assert_eq!(self.pool.in_use(), out, "memory is out until its last byte is, and not longer");
+            assert!(left > 0 || (queue.text.is_empty() && queue.text.capacity() <= KEPT));
+            let live = queue.held.iter().flatten().count();
+            assert_eq!(live + queue.free.len(), queue.held.len(), "a place is used again");
+        }
+    }
+
+    #[test]
+    fn what_is_put_in_comes_out_in_order_and_memory_goes_back_with_its_last_byte() {
+        for seed in 0..100 {
+            let pool = BufferPool::new(64 << 20);
+            let mut model = Model { random: seed, bytes: Vec::new(), out: 0, held: Vec::new(), pool };
+            let mut queue = Queue::new();
+            for _ in 0..80 {
+                let digests = Digests { header: model.below(2) == 0, data: model.below(2) == 0 };
+                match model.below(8) {
+                    0 | 1 => model.push(&mut queue, digests),
+                    2 | 3 => model.share(&mut queue, digests),
+                    4 if model.below(4) == 0 => {
+                        queue.clear();
+                        model.out = model.bytes.len();
+                    }
+                    5 => {
+                        // Just to the end of a command's memory, or to one byte before.
+                        let next = model.held.iter().find(|(end, _)| *end > model.out);
+                        let count = next.map_or(0, |(end, _)| end - model.out);
+                        let count = count - model.below(2).min(count);
+                        model.take(&mut queue, 100, count);
+                    }
+                    6 => model.take(&mut queue, 100, usize::MAX),
+                    _ => {
+                        let (limit, count) = (model.below(6), [1, 50, 700, 20_000][model.below(4)]);
+                        let count = model.below(count) + 1;
+                        model.take(&mut queue, limit, count);
+                    }
+                }
+                model.check(&queue);
+            }
+            while !queue.is_empty() {
+                model.take(&mut queue, 3, 1000);
+                model.check(&queue);
+            }
+        }
+    }
 }

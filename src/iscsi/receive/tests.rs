@@ -3,10 +3,13 @@
 mod data;
 mod hostile;
 mod order;
+mod plain;
 
 use super::*;
 use crate::backstore::buffer::BufferPool;
+use crate::iscsi::command::command;
 use crate::limits::MAX_IMMEDIATE_COMMANDS;
+use crate::scsi::task::Command;
 use crate::wire::bhs::{LENGTH, padding};
 use crate::wire::digest;
 
@@ -107,6 +110,10 @@ struct Shell {
     /// Tags whose commands are refused on admission.
     refused: Vec<u32>,
     log: Vec<String>,
+    /// What the SCSI layer gets.
+    commands: Vec<String>,
+    /// Commands taken in one step.
+    plain: usize,
     ended: Option<ProtocolError>,
 }
 
@@ -150,6 +157,8 @@ impl Shell {
             most: usize::MAX,
             refused: Vec::new(),
             log: Vec::new(),
+            commands: Vec::new(),
+            plain: 0,
             ended: None,
         }
     }
@@ -184,7 +193,11 @@ impl Shell {
         if self.refused.contains(&command.tag) {
             self.finish(command.tag);
         }
-        self.perform(Vec::new());
+        self.commands.push(words(&command));
+        self.plain += 1;
+        // The shell does not look for more.
+        let mut more = Vec::new();
+        assert!(!self.receiver.replay(&mut more) && self.receiver.command().is_none() && more.is_empty());
         true
     }
 
@@ -253,19 +266,20 @@ impl Shell {
         self.log.push(line);
     }
 
-    fn command(&mut self, command: &ScsiCommand, more: &mut Vec<Action<u32>>) {
-        let itt = command.initiator_task_tag;
+    fn command(&mut self, pdu: &ScsiCommand, more: &mut Vec<Action<u32>>) {
+        self.commands.push(words(&command(pdu)));
+        let itt = pdu.initiator_task_tag;
         self.log.push(format!("command {itt:x}"));
-        let length = self.most.min(command.expected_data_transfer_length as usize);
+        let length = self.most.min(pdu.expected_data_transfer_length as usize);
         let is_refused = self.refused.contains(&itt);
-        let buffer = if command.is_write && !is_refused { self.pool.get(length) } else { None };
+        let buffer = if pdu.is_write && !is_refused { self.pool.get(length) } else { None };
         match buffer {
             Some(mut buffer) if length > 0 => {
                 buffer.fill(UNWRITTEN);
                 self.receiver.accept(Disposition::Fetch { token: itt, buffer, length }, more);
             }
             _ => {
-                if is_refused || command.is_write {
+                if is_refused || pdu.is_write {
                     self.finish(itt);
                 }
                 self.receiver.accept(Disposition::Discard, more);
@@ -291,6 +305,12 @@ impl Shell {
     fn ttt(index: u32) -> u32 {
         index
     }
+}
+
+fn words(command: &Command) -> String {
+    let Command { tag, lun, attribute, cdb, expected_in, expected_out, is_immediate } = command;
+    let cdb = cdb.bytes();
+    format!("{tag} {:?} {attribute:?} {cdb:?} {expected_in} {expected_out} {is_immediate}", lun.0)
 }
 
 fn pattern(length: usize) -> Vec<u8> {
