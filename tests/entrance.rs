@@ -17,6 +17,7 @@ use scstu::scsi::entrance::Entrance;
 use scstu::scsi::execute::{self, Here, Started};
 use scstu::scsi::lun::{AddressingMethod, LunField};
 use scstu::scsi::nexus::{LunEntry, LunMap, NewNexus, Nexus, TargetPort, TransportId};
+use scstu::scsi::target;
 use scstu::scsi::task::{Command, Completion, Reply, Task};
 use scstu::scsi::{FunctionResult, Status, TaskAttribute};
 use support::{Memory, TARGET, device, pseudo};
@@ -272,4 +273,20 @@ fn what_is_kept_is_in_no_commands_way() {
         let all = world.run(0, &[0x28, 0, 0, 0, 0, 0, 0, 0, 16, 0], &[], true);
         assert_eq!(all.0, Status::GOOD);
     }
+}
+
+#[test]
+fn a_nexus_that_is_lost_admits_nothing() {
+    let mut world = World::new();
+    world.map(&[0, 1]);
+    world.settle(1);
+    assert_eq!(world.write(0, 3, 7, true), Status::GOOD);
+    target::nexus_lost(&world.nexus);
+    for in_place in [true, false] {
+        assert_eq!(world.write(0, 3, 8, in_place), Status::TASK_ABORTED);
+        assert_eq!(world.read(0, 3, in_place).0, Status::TASK_ABORTED);
+        // One that was never used is not attached to the nexus any more.
+        assert_eq!(world.read(1, 3, in_place).0, Status::CHECK_CONDITION);
+    }
+    assert_eq!(world.devices[1].itls().len(), 0);
 }

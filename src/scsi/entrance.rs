@@ -35,12 +35,11 @@ impl Entrance {
         // Read before the map is: a change meanwhile makes the next command look again.
         let changes = nexus.view_changes();
         let is_known = command.lun == self.field && changes == self.changes;
-        let budget = nexus.buffers.budget();
         if !is_known || self.task.as_ref().is_some_and(|task| !task.is_over()) {
             self.task = None;
         }
         if let Some(task) = &mut self.task {
-            return match target::check(&task.itl, &mut task.gate, command, budget) {
+            return match target::check(nexus, &task.itl, &mut task.gate, command) {
                 Ok(admitted) => {
                     target::renew(task, command, admitted);
                     Ok(())
@@ -55,7 +54,7 @@ impl Entrance {
             itl
         });
         let mut gate = None;
-        match target::check(&itl, &mut gate, command, budget) {
+        match target::check(nexus, &itl, &mut gate, command) {
             Ok(admitted) => {
                 self.task = Some(target::task((nexus, itl, gate, reply), command, admitted));
                 Ok(())

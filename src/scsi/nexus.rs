@@ -195,6 +195,10 @@ impl Nexus {
         if let Some(itl) = view.itls.get(&lun) {
             return Arc::clone(itl);
         }
+        // Who ends the nexus looks at the units after it is marked: one that it missed is not attached.
+        if self.is_lost() {
+            return Arc::clone(&self.absent);
+        }
         let Some(entry) = view.map.get(lun) else { return Arc::clone(&self.absent) };
         let itl =
             Itl::new((self.id, &self.ports), lun, entry.read_only, &entry.device, Some(self.first_attention));

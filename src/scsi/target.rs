@@ -32,7 +32,7 @@ pub struct Refused(pub Completion);
 pub fn admit(nexus: &Arc<Nexus>, command: &Command, reply: &Arc<dyn Reply>) -> Result<Task, Refused> {
     let itl = nexus.itl(command.lun);
     let mut gate = None;
-    match check(&itl, &mut gate, command, nexus.buffers.budget()) {
+    match check(nexus, &itl, &mut gate, command) {
         Ok(admitted) => Ok(task((nexus, itl, gate, reply), command, admitted)),
         Err(failure) => Err(Refused(refusal(&itl, command, failure))),
     }
@@ -161,10 +161,10 @@ pub(crate) fn refusal(itl: &Itl, command: &Command, failure: Failure) -> Complet
 /// `gate` becomes that of the unit, whatever it was.
 #[inline]
 pub(crate) fn check(
+    nexus: &Nexus,
     itl: &Itl,
     gate: &mut Option<Arc<Gate>>,
     command: &Command,
-    budget: usize,
 ) -> Result<Admitted, Failure> {
     let device = &itl.device;
     let row = row_of(device, command)?;
@@ -174,6 +174,11 @@ pub(crate) fn check(
     }
     itl.path.get().check(row)?;
     let mut state = device.state();
+    // Whoever ends the nexus marks it, then aborts its tasks under this lock: none comes in behind. A thread
+    // may have received commands that it has not looked at when another login takes the nexus over.
+    if nexus.is_lost() {
+        return Err(Failure::Status(Status::TASK_ABORTED));
+    }
     if state.reservations.conflicts(itl.nexus, row, &command.cdb) {
         return Err(Failure::Status(Status::RESERVATION_CONFLICT));
     }
@@ -195,7 +200,7 @@ pub(crate) fn check(
     let transfer = transfer(row, command, &extent, block_size);
     let bytes = transfer.data_out.min(u64::from(command.expected_out));
     let held = state.tasks.bytes();
-    if held > 0 && held.saturating_add(bytes) > unit_share(budget) {
+    if held > 0 && held.saturating_add(bytes) > unit_share(nexus.buffers.budget()) {
         return Err(Failure::Status(Status::TASK_SET_FULL));
     }
     if !is_same(gate, &state.gate) {
@@ -540,7 +545,8 @@ pub(crate) fn lose_nexus_state(nexus: u64, device: &Device) {
     state.prevented.retain(|holder| *holder != nexus);
 }
 
-/// The session has ended: tasks are aborted without an answer, SPC-2 reservations and PREVENT released.
+/// The session has ended: tasks are aborted without an answer, SPC-2 reservations and PREVENT released, and
+/// no command is admitted any more.
 /// Writes that are out stay fenced until they come back. May be called more than once.
 pub fn nexus_lost(nexus: &Arc<Nexus>) {
     if nexus.mark_lost() {

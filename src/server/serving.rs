@@ -368,7 +368,7 @@ impl<'a> Serving<'a> {
     fn manage(&mut self, request: &TaskManagementRequest) {
         let Some(nexus) = self.established.as_ref().and_then(|e| e.nexus.clone()) else { return };
         let tag = request.initiator_task_tag;
-        if matches!(nexus.black_hole(), 2 | 4) {
+        if matches!(nexus.black_hole(), 2 | 4) || nexus.is_lost() {
             return;
         }
         let function = match manage::function(request) {
