@@ -8,9 +8,9 @@ mod support;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use scstu::backstore::Backstore;
 use scstu::backstore::buffer::{Buffer, BufferPool};
 use scstu::backstore::gate::Gate;
+use scstu::backstore::{Backstore, BlockError, Capabilities, Geometry};
 use scstu::scsi::cdb::Cdb;
 use scstu::scsi::device::{Device, DeviceType, Dispatch, MediumState};
 use scstu::scsi::entrance::Entrance;
@@ -68,6 +68,34 @@ struct World {
     buffers: BufferPool,
     entrance: Entrance,
     tag: u32,
+    /// Bytes that the initiator has room for.
+    room: u32,
+}
+
+/// Memory of which the second half cannot be read: the error comes when the answer is half written.
+struct Damaged(Memory);
+
+impl Backstore for Damaged {
+    fn geometry(&self) -> Geometry {
+        self.0.geometry()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.0.capabilities()
+    }
+
+    fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), BlockError> {
+        into.fill(0x77);
+        if offset >= (BLOCKS * 256) as u64 { Err(BlockError::Io(5)) } else { Ok(()) }
+    }
+
+    fn write(&self, offset: u64, from: &[u8], durable: bool) -> Result<(), BlockError> {
+        self.0.write(offset, from, durable)
+    }
+
+    fn flush(&self) -> Result<(), BlockError> {
+        self.0.flush()
+    }
 }
 
 fn gate() -> Arc<Gate> {
@@ -98,7 +126,7 @@ impl World {
         });
         let answers = Arc::new(Answers::default());
         let reply: Arc<dyn Reply> = answers.clone();
-        World { devices, nexus, answers, reply, buffers, entrance: Entrance::default(), tag: 0 }
+        World { devices, nexus, answers, reply, buffers, entrance: Entrance::default(), tag: 0, room: 4096 }
     }
 
     /// What the LUNs are from now on.
@@ -121,7 +149,7 @@ impl World {
             lun: LunField([0, lun, 0, 0, 0, 0, 0, 0]),
             attribute: TaskAttribute::Simple,
             cdb: Cdb::new(cdb),
-            expected_in: if data.is_empty() { 4096 } else { 0 },
+            expected_in: if data.is_empty() { self.room } else { 0 },
             expected_out: u32::try_from(data.len()).unwrap(),
             is_immediate: false,
         };
@@ -289,4 +317,65 @@ fn a_nexus_that_is_lost_admits_nothing() {
         assert_eq!(world.read(1, 3, in_place).0, Status::CHECK_CONDITION);
     }
     assert_eq!(world.devices[1].itls().len(), 0);
+}
+
+#[test]
+fn no_answer_has_bytes_of_another_command() {
+    let mut world = World::new();
+    world.map(&[0]);
+    world.settle(1);
+    for lba in 0..16 {
+        assert_eq!(world.write(0, lba, if lba < 8 { 0x11 } else { 0xee }, true), Status::GOOD);
+    }
+    let commands: [&[u8]; 14] = [
+        &[0; 6],                     // TEST UNIT READY
+        &[0x03, 0, 0, 0, 252, 0],    // REQUEST SENSE
+        &[0x12, 0, 0, 0, 255, 0],    // INQUIRY
+        &[0x12, 1, 0x83, 0, 255, 0], // its pages
+        &[0x12, 1, 0xb0, 0, 20, 0],
+        &[0x1a, 0, 0x3f, 0, 255, 0],                  // MODE SENSE
+        &[0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0],           // READ CAPACITY
+        &[0xa0, 0, 0, 0, 0, 0, 0, 0, 16, 0, 0, 0],    // REPORT LUNS
+        &[0xa3, 0x0c, 0, 0, 0, 0, 0, 0, 16, 0, 0, 0], // REPORT SUPPORTED OPERATION CODES
+        &[0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0],           // READ: one block, none, beyond the end, all
+        &[0x28, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        &[0x28, 0, 0, 0, 0, 200, 0, 0, 1, 0],
+        &[0x28, 0, 0, 0, 0, 0, 0, 0, 16, 0],
+        &[0x2f, 0, 0, 0, 0, 0, 0, 0, 8, 0], // VERIFY
+    ];
+    for (cdb, room, in_place) in commands.iter().flat_map(|cdb| {
+        [0, 1, 8, 36, 4096, 8192].into_iter().flat_map(move |room| [(*cdb, room, true), (*cdb, room, false)])
+    }) {
+        let answers = [(0, 0x11), (8, 0xee)].map(|(lba, fill)| {
+            // Fills the memory that the next command has, whether it is kept or comes from the pool.
+            for _ in 0..2 {
+                world.room = 4096;
+                let read = world.run(0, &[0x28, 0, 0, 0, 0, lba, 0, 0, 8, 0], &[], true);
+                assert_eq!(read, (Status::GOOD, vec![fill; 4096]));
+            }
+            world.room = room;
+            world.run(0, cdb, &[], in_place)
+        });
+        assert_eq!(answers[0], answers[1], "{cdb:02x?} with room for {room}");
+        assert!(answers[0].1.len() <= room as usize);
+        if answers[0].0 != Status::GOOD {
+            assert!(answers[0].1.is_empty(), "{cdb:02x?}");
+        }
+    }
+}
+
+#[test]
+fn what_was_read_before_an_error_is_no_answer() {
+    let mut world = World::new();
+    world.map(&[0]);
+    world.settle(1);
+    let store: Arc<dyn Backstore> = Arc::new(Damaged(Memory::new(BLOCKS * 512, 512, true)));
+    world.devices[0].set_medium(Some(Arc::new(Gate::new(store))), MediumState::Present);
+    world.settle(1);
+    for step in 0..12 {
+        let in_place = step % 3 > 0;
+        assert_eq!(world.read(0, 1, in_place), (Status::GOOD, vec![0x77; 512]));
+        assert_eq!(world.read(0, 15, in_place), (Status::CHECK_CONDITION, vec![]));
+        assert_eq!(world.run(0, &[0; 6], &[], in_place), (Status::GOOD, vec![]));
+    }
 }

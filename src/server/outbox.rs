@@ -217,3 +217,76 @@ impl Outbox {
         Ok(true)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::iscsi::parameters::Parameters;
+    use crate::iscsi::send::Outgoing;
+    use crate::iscsi::session::CommandWindow;
+
+    fn sender() -> Sender {
+        Sender::new(&Parameters::default(), Arc::new(CommandWindow::new(1, 8)), 1)
+    }
+
+    fn pong(number: usize) -> Outgoing {
+        let length = [0, 5, 700, 8000][number % 4];
+        Outgoing::Pong {
+            itt: u32::try_from(number).unwrap(),
+            data: vec![u8::try_from(number % 251).unwrap(); length],
+        }
+    }
+
+    /// Takes what has come.
+    fn read(peer: &mut TcpStream, into: &mut Vec<u8>) {
+        let mut some = [0; 30_000];
+        match peer.read(&mut some) {
+            Ok(count) => into.extend_from_slice(&some[..count]),
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+        }
+    }
+
+    #[test]
+    fn nothing_that_is_queued_is_lost_when_memory_is_given_back() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        peer.set_nonblocking(true).unwrap();
+        let outbox = Outbox::new(Arc::new(listener.accept().unwrap().0), sender(), true).unwrap();
+        let (mut whole, mut alone) = (Queue::new(), sender());
+        let (mut got, mut number, mut late) = (Vec::new(), 0, 0);
+        while late < 1000 {
+            let outgoing = pong(number);
+            outbox.push(|sender, queue| sender.send(&outgoing, queue));
+            alone.send(&outgoing, &mut whole);
+            match number % 7 {
+                0 => outbox.cork(),
+                3 => outbox.uncork(),
+                5 => outbox.resume(),
+                _ => {}
+            }
+            let before = outbox.bytes();
+            outbox.rest();
+            assert_eq!(outbox.bytes(), before);
+            number += 1;
+            // The initiator reads when the socket takes no more.
+            late += usize::from(late > 0 || outbox.is_blocked());
+            if late > 0 {
+                read(&mut peer, &mut got);
+            }
+        }
+        let total = whole.bytes();
+        outbox.uncork();
+        while got.len() < total {
+            outbox.resume();
+            outbox.rest();
+            read(&mut peer, &mut got);
+        }
+        assert_eq!(outbox.bytes(), 0);
+        let mut slices = [IoSlice::new(&[]); 1];
+        assert_eq!(whole.slices(&mut slices), 1);
+        assert!(*slices[0] == *got);
+    }
+}
