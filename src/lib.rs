@@ -82,7 +82,8 @@
 //! [`backstore::declared::ROW_LIMIT`], [`scsi::lun::MAX_LUN`], [`scsi::reservation::REGISTRATION_LIMIT`],
 //! [`scsi::unit_attention::LIMIT`], [`model::OBJECT_LIMIT`], [`model::NAME_LIMIT`],
 //! [`mgmt::conf::FILE_LIMIT`], [`mgmt::control::CONNECTION_LIMIT`], [`mgmt::control::LINE_LIMIT`]. The memory
-//! for command data is one pool with one budget, [`server::ServerOptions::buffer_budget`].
+//! for command data is one pool with one budget, [`server::ServerOptions::buffer_budget`]; answers of up to
+//! [`iscsi::queue::SMALL`] bytes that wait for their initiator lie in the outbox.
 #![doc = include_str!("tables.md")]
 #![warn(missing_docs)]
 

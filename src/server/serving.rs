@@ -113,6 +113,8 @@ pub(super) struct Serving<'a> {
     pub(super) timeout: Option<Duration>,
     pub(super) blocked_since: Option<Instant>,
     pub(super) entrance: Entrance,
+    /// Requests come seldom.
+    pub(super) is_quiet: bool,
     is_over: bool,
 }
 
@@ -146,6 +148,7 @@ impl<'a> Serving<'a> {
             timeout: None,
             blocked_since: None,
             entrance: Entrance::default(),
+            is_quiet: false,
             is_over: false,
         }
     }

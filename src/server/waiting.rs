@@ -21,6 +21,9 @@ const LINGER: Duration = Duration::from_secs(5);
 /// received until the answers leave, if the next call would bring something at once. An answer that leaves by
 /// itself wakes the initiator, which costs more than to look.
 const GATHER_BYTES: usize = 512 * 1024;
+/// A connection whose thread has slept for so long between two requests gives its memory back before it
+/// sleeps again: it may be one that only asks now and then whether the target is still there.
+const QUIET: Duration = Duration::from_secs(1);
 /// Time-outs of the socket are set again only when they move by more than this.
 const TIMEOUT_SLACK: Duration = Duration::from_millis(500);
 
@@ -97,6 +100,17 @@ impl Serving<'_> {
     fn sleep_until_input(&mut self, connection: &Connection, full: &FullFeature) -> Result<(), End> {
         self.entrance.rest();
         spare::give_back();
+        if self.is_quiet {
+            self.input.rest();
+            full.outbox.rest();
+        }
+        let asleep = self.now;
+        let waited = self.sleep(connection, full);
+        self.is_quiet = self.now.saturating_duration_since(asleep) >= QUIET;
+        waited
+    }
+
+    fn sleep(&mut self, connection: &Connection, full: &FullFeature) -> Result<(), End> {
         if !self.spin.is_on() {
             return self.wait_for_input(connection, full);
         }

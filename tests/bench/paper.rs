@@ -6,8 +6,9 @@
 //!
 //! The model: a command takes `R0` when it is alone, which is the sum of all stages and of all waits for a
 //! thread to wake up. At depth `q` the rate is `min(q / R0, 1 / B)`, where `B` is the busiest stage: the
-//! target's thread, `c + s / n` with `n` answers to a segment, the link, or the load generator. `c` and `s`
-//! come from the deepest queues of `never` and `always`, the rest from depth 1; everything else is predicted.
+//! target's thread, `c + s / n` with `n` answers to a segment, the link, or the load generator. `s` comes
+//! from the deepest queues of `never` and `always` with 512 bytes, `c` from that of `never` at each size, the
+//! rest from depth 1; everything else is predicted.
 
 use std::fmt::Write;
 use std::fs;
@@ -210,16 +211,20 @@ fn wire(size: usize, together: f64) -> f64 {
     8.0 * (answer + per_answer) / RATE * 1e6
 }
 
-/// Microseconds of the target's CPU for a command at a depth where its thread does not sleep between
-/// commands: `c + s / n`, through the two ends.
-fn predicted_cpu(points: &Points, setting: usize, size: usize, depth: usize) -> f64 {
+/// Microseconds that a send costs the target, `s`: through the two ends at the smallest size, where the link
+/// is not what limits. A longer answer costs no more sends.
+fn send_cost(points: &Points) -> f64 {
     let deepest = DEPTHS[DEPTHS.len() - 1];
-    let (never, always) = (find(points, 0, size, deepest), find(points, 2, size, deepest));
-    let (one, all) = (never.together.max(0.01), always.together.max(0.01));
-    let apart = 1.0 / one - 1.0 / all;
-    // Where the link makes all settings share segments alike, the two ends tell nothing of the sends.
-    let per_send = if apart > APART { (never.target_cpu - always.target_cpu).max(0.0) / apart } else { 0.0 };
-    let fixed = never.target_cpu - per_send / one;
+    let (never, always) = (find(points, 0, SIZES[0], deepest), find(points, 2, SIZES[0], deepest));
+    let apart = 1.0 / never.together.max(0.01) - 1.0 / always.together.max(0.01);
+    if apart > APART { (never.target_cpu - always.target_cpu).max(0.0) / apart } else { 0.0 }
+}
+
+/// Microseconds of the target's CPU for a command at a depth where its thread does not sleep between
+/// commands: `c + s / n`.
+fn predicted_cpu(points: &Points, setting: usize, size: usize, depth: usize) -> f64 {
+    let (never, per_send) = (find(points, 0, size, DEPTHS[DEPTHS.len() - 1]), send_cost(points));
+    let fixed = (never.target_cpu - per_send / never.together.max(0.01)).max(0.0);
     fixed + per_send / find(points, setting, size, depth).together.max(0.01)
 }
 

@@ -15,7 +15,7 @@ impl<T> Receiver<T> {
     /// data, its turn has come and nothing else waits for one. Nothing more becomes of the PDU's
     /// [`Receiver::plain_length`] bytes; it needs no [`Receiver::accept`].
     ///
-    /// `None`, and nothing has changed, where it takes [`Receiver::want`] and [`Receiver::got`].
+    /// `None`, and nothing is taken, where it takes [`Receiver::want`] and [`Receiver::got`].
     #[inline]
     pub fn plain_command(
         &mut self,
