@@ -81,7 +81,7 @@ impl Report {
 
     /// Context switches of the target for each command.
     pub fn switches_per_command(&self) -> Option<f64> {
-        self.target.map(|usage| usage.switches as f64 / self.commands().max(1) as f64)
+        Some(self.target?.switches? as f64 / self.commands().max(1) as f64)
     }
 
     /// Least share that a session had, of the mean.
@@ -281,8 +281,11 @@ impl Report {
         if self.by_session.len() > 1 {
             text += &format!("\nleast session: {:.2} of the mean", self.fairness());
         }
-        if let (Some(cpu), Some(switches)) = (self.cpu_per_command(), self.switches_per_command()) {
-            text += &format!("\ntarget: {cpu:.2} us of CPU and {switches:.2} context switches for a command");
+        if let Some(cpu) = self.cpu_per_command() {
+            text += &format!("\ntarget: {cpu:.2} us of CPU for a command");
+        }
+        if let Some(switches) = self.switches_per_command() {
+            text += &format!(", and {switches:.2} context switches");
         }
         text
     }

@@ -13,7 +13,7 @@ pub struct Usage {
     /// Of the kernel for it, in clock ticks.
     pub system: u64,
     /// Times that a thread gave the CPU up, or lost it.
-    pub switches: u64,
+    pub switches: Option<u64>,
     /// Resident set in KiB.
     pub resident: u64,
     pub threads: u64,
@@ -23,25 +23,34 @@ fn after(text: &str, key: &str) -> u64 {
     text.lines().find_map(|line| line.strip_prefix(key)?.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
-/// What process `pid` has used so far.
+/// Of more threads than this the figures of each are not read: meanwhile they would go on for too long.
+const MANY: u64 = 64;
+/// Nanoseconds of a clock tick in /proc (USER_HZ, 100 a second on every architecture of today).
+const TICK: u64 = 10_000_000;
+
+/// What process `pid` has used so far. With very many threads the CPU time is told by clock ticks, and
+/// switches are not.
 pub fn usage(pid: u32) -> io::Result<Usage> {
-    let mut usage = Usage::default();
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or("").split_whitespace().collect();
+    let field = |at: usize| fields.get(at).and_then(|text| text.parse().ok()).unwrap_or(0);
+    let (user, system, threads) = (field(11), field(12), field(17));
+    let mut usage = Usage { user, system, threads, cpu: (user + system) * TICK, ..Usage::default() };
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    usage.resident = after(&status, "VmRSS:");
+    if threads > MANY {
+        return Ok(usage);
+    }
+    (usage.cpu, usage.switches) = (0, Some(0));
     for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
         let path = thread?.path();
         // A thread that has ended meanwhile is left out.
         let Ok(statistics) = fs::read_to_string(path.join("schedstat")) else { continue };
         let Ok(status) = fs::read_to_string(path.join("status")) else { continue };
-        usage.threads += 1;
         usage.cpu += statistics.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(0);
-        usage.switches += after(&status, "voluntary_ctxt_switches:");
-        usage.switches += after(&status, "nonvoluntary_ctxt_switches:");
-        usage.resident = after(&status, "VmRSS:");
+        let own = after(&status, "voluntary_ctxt_switches:") + after(&status, "nonvoluntary_ctxt_switches:");
+        usage.switches = usage.switches.map(|all| all + own);
     }
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or("").split_whitespace().collect();
-    let field = |at: usize| fields.get(at).and_then(|text| text.parse().ok()).unwrap_or(0);
-    usage.user = field(11);
-    usage.system = field(12);
     Ok(usage)
 }
 
@@ -52,7 +61,7 @@ impl Usage {
             cpu: self.cpu.saturating_sub(before.cpu),
             user: self.user.saturating_sub(before.user),
             system: self.system.saturating_sub(before.system),
-            switches: self.switches.saturating_sub(before.switches),
+            switches: self.switches.zip(before.switches).map(|(now, before)| now.saturating_sub(before)),
             ..*self
         }
     }
