@@ -55,10 +55,6 @@ impl Histogram {
         self.max = self.max.max(other.max);
     }
 
-    pub fn count(&self) -> u64 {
-        self.total
-    }
-
     /// Microseconds below which `share` (0 to 1) of the values are.
     pub fn percentile(&self, share: f64) -> f64 {
         let mut left = (self.total as f64 * share).ceil();

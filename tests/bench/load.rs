@@ -61,7 +61,10 @@ pub struct Report {
     pub refused: u64,
     pub failed: u64,
     pub wrong: u64,
+    /// Nanoseconds of CPU that the sessions used here, in all.
     pub client_cpu: u64,
+    /// Commands that came back in all, those of the warm-up too.
+    pub all_commands: u64,
     pub target: Option<Usage>,
 }
 
@@ -175,6 +178,7 @@ impl Load {
                 let outcome = worker.join().map_err(|_| bad("a session has panicked"))?;
                 report.add(outcome?);
             }
+            report.all_commands = shared.done.iter().map(|n| n.load(Ordering::Relaxed)).sum();
             Ok(report)
         })
     }
@@ -211,6 +215,7 @@ impl Load {
             failed: 0,
             wrong: 0,
             client_cpu: 0,
+            all_commands: 0,
             target: now.zip(used).map(|(now, before)| now.since(&before)),
         })
     }
@@ -255,7 +260,7 @@ impl Report {
             target.system,
             target.resident,
             target.threads,
-            self.client_cpu as f64 / 1000.0 / self.latency.count().max(1) as f64,
+            self.client_cpu as f64 / 1000.0 / self.all_commands.max(1) as f64,
         )
     }
 

@@ -7,7 +7,7 @@
 //! The model: a command takes `R0` when it is alone, which is the sum of all stages and of all waits for a
 //! thread to wake up. At depth `q` the rate is `min(q / R0, 1 / B)`, where `B` is the busiest stage: the
 //! target's thread, `c + s / n` with `n` answers to a segment, the link, or the load generator. `s` comes
-//! from the deepest queues of `never` and `always` with 512 bytes, `c` from that of `never` at each size, the
+//! from deep queues of `never` and `always` with 512 bytes, `c` from that of `never` at each size, the
 //! rest from depth 1; everything else is predicted.
 
 use std::fmt::Write;
@@ -23,6 +23,8 @@ use crate::session::bad;
 const NAME: &str = "iqn.2026-01.org.scstu:bench";
 const SETTINGS: [&str; 4] = ["never", "adaptive", "always", "coalesce"];
 const DEPTHS: [usize; 9] = [1, 2, 4, 8, 16, 17, 32, 64, 128];
+/// Where the stages are told apart: deep, and still within the burst of the shaper at 512 bytes.
+const DEEP: usize = 64;
 const SIZES: [usize; 4] = [512, 1024, 2048, 4096];
 /// Bits a second of the link.
 const RATE: f64 = 1e9;
@@ -188,12 +190,12 @@ fn measure(options: &Options, link: &Link, pid: u32) -> io::Result<Points> {
                     median(&all.iter().map(pick).collect::<Vec<_>>()).unwrap_or(0.0)
                 };
                 let point = Point {
-                    // What else the machine does only ever lowers the rate.
+                    // What else the machine does only ever lowers the rate, and costs time.
                     iops: all.iter().map(|p| p.iops).fold(0.0, f64::max),
                     p50: middle(|p| p.p50),
                     p99: middle(|p| p.p99),
-                    target_cpu: middle(|p| p.target_cpu),
-                    client_cpu: middle(|p| p.client_cpu),
+                    target_cpu: all.iter().map(|p| p.target_cpu).fold(f64::MAX, f64::min),
+                    client_cpu: all.iter().map(|p| p.client_cpu).fold(f64::MAX, f64::min),
                     together: middle(|p| p.together),
                 };
                 points.push(((at, size, depth), point));
@@ -214,8 +216,7 @@ fn wire(size: usize, together: f64) -> f64 {
 /// Microseconds that a send costs the target, `s`: through the two ends at the smallest size, where the link
 /// is not what limits. A longer answer costs no more sends.
 fn send_cost(points: &Points) -> f64 {
-    let deepest = DEPTHS[DEPTHS.len() - 1];
-    let (never, always) = (find(points, 0, SIZES[0], deepest), find(points, 2, SIZES[0], deepest));
+    let (never, always) = (find(points, 0, SIZES[0], DEEP), find(points, 2, SIZES[0], DEEP));
     let apart = 1.0 / never.together.max(0.01) - 1.0 / always.together.max(0.01);
     if apart > APART { (never.target_cpu - always.target_cpu).max(0.0) / apart } else { 0.0 }
 }
@@ -223,19 +224,18 @@ fn send_cost(points: &Points) -> f64 {
 /// Microseconds of the target's CPU for a command at a depth where its thread does not sleep between
 /// commands: `c + s / n`.
 fn predicted_cpu(points: &Points, setting: usize, size: usize, depth: usize) -> f64 {
-    let (never, per_send) = (find(points, 0, size, DEPTHS[DEPTHS.len() - 1]), send_cost(points));
+    let (never, per_send) = (find(points, 0, size, DEEP), send_cost(points));
     let fixed = (never.target_cpu - per_send / never.together.max(0.01)).max(0.0);
     fixed + per_send / find(points, setting, size, depth).together.max(0.01)
 }
 
 /// Commands a second at a depth, as the stages measured elsewhere predict them.
 fn predicted(points: &Points, setting: usize, size: usize, depth: usize) -> f64 {
-    let deepest = DEPTHS[DEPTHS.len() - 1];
     let alone = find(points, setting, size, 1);
     let here = find(points, setting, size, depth);
     let busiest = predicted_cpu(points, setting, size, depth)
         .max(wire(size, here.together))
-        .max(find(points, setting, size, deepest).client_cpu);
+        .max(find(points, setting, size, DEEP).client_cpu);
     // The median: the mean has in it what else the machine did.
     let round_trip = alone.p50.max(1.0);
     1e6 * (depth as f64 / round_trip).min(1.0 / busiest.max(0.01))
