@@ -124,6 +124,14 @@ impl Outbox {
         }
     }
 
+    /// Sends what has gathered, and goes on gathering. For the connection's own thread.
+    pub fn flush(&self) {
+        let state = self.lock();
+        if !state.is_sending && !state.is_blocked {
+            self.drain(state);
+        }
+    }
+
     /// Sends what has gathered. For the connection's own thread.
     pub fn uncork(&self) {
         let mut state = self.lock();

@@ -36,6 +36,7 @@ impl Serving<'_> {
             return Ok(());
         }
         self.input.count_anew();
+        self.gathered = 0;
         full.outbox.uncork();
         if !self.is_input_near(full)? {
             self.sleep_until_input(&connection, full)?;
