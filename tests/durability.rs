@@ -71,8 +71,9 @@ fn is_failed(faulty: &Faulty, session: &mut Initiator) {
     assert_eq!(sense(&flush(session)), FAILED);
     assert_eq!(sense(&write(session, 1, false)), FAILED);
     assert_eq!(sense(&read(session, 1)), FAILED);
-    let again =
-        Daemon::start_in(&faulty.folder.0, &of_file(&faulty.folder.file("disk").display().to_string(), ""));
+    let folder = Folder::new("opened-again");
+    let disk = faulty.folder.file("disk").display().to_string();
+    let again = Daemon::start_in(&folder.0, &of_file(&disk, ""));
     let mut session = login(&again);
     assert_eq!(sense(&write(&mut session, 1, true)), None, "opened again, it works");
 }

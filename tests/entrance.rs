@@ -379,3 +379,22 @@ fn what_was_read_before_an_error_is_no_answer() {
         assert_eq!(world.run(0, &[0; 6], &[], in_place), (Status::GOOD, vec![]));
     }
 }
+
+#[test]
+fn a_task_that_goes_to_another_unit_leaves_nothing_at_the_one_before() {
+    let mut world = World::new();
+    world.map(&[0, 1]);
+    world.settle(2);
+    world.entrance.rest();
+    let gates = [0, 1].map(|number| world.devices[number].gate().unwrap());
+    let counts = |world: &World, number: usize| {
+        (Arc::strong_count(&gates[number]), Arc::strong_count(&world.devices[number]))
+    };
+    let alone = [counts(&world, 0), counts(&world, 1)];
+    for (lun, other) in [(0u8, 1u8), (1, 0), (0, 1)] {
+        assert_eq!(world.read(lun, 0, true).0, Status::GOOD);
+        assert_eq!(counts(&world, usize::from(other)), alone[usize::from(other)], "LUN {other}");
+        let (gate, device) = alone[usize::from(lun)];
+        assert_eq!(counts(&world, usize::from(lun)), (gate + 1, device), "LUN {lun}");
+    }
+}

@@ -1,7 +1,7 @@
 //! Where a transport's thread admits its commands, most of them to the unit that it has used last.
 //!
 //! A task that has ended on the thread that admitted it is made the next command's task: it refers to the
-//! same unit, nexus and medium, and to count references is what would cost most.
+//! same nexus, mostly to the same unit and medium, and to count references is what would cost most.
 
 use std::sync::{Arc, Weak};
 
@@ -35,10 +35,17 @@ impl Entrance {
         // Read before the map is: a change meanwhile makes the next command look again.
         let changes = nexus.view_changes();
         let is_known = command.lun == self.field && changes == self.changes;
-        if !is_known || self.task.as_ref().is_some_and(|task| !task.is_over()) {
+        if self.task.as_ref().is_some_and(|task| !task.is_over()) {
             self.task = None;
         }
+        let known = if is_known { None } else { Some(nexus.itl(command.lun)) };
+        if let Some(itl) = &known {
+            (self.changes, self.field, self.itl) = (changes, command.lun, Arc::downgrade(itl));
+        }
         if let Some(task) = &mut self.task {
+            if let Some(itl) = known {
+                task.itl = itl;
+            }
             return match target::check(nexus, &task.itl, &mut task.gate, command) {
                 Ok(admitted) => {
                     target::renew(task, command, admitted);
@@ -47,12 +54,7 @@ impl Entrance {
                 Err(failure) => Err(Refused(target::refusal(&task.itl, command, failure))),
             };
         }
-        let known = if is_known { self.itl.upgrade() } else { None };
-        let itl = known.unwrap_or_else(|| {
-            let itl = nexus.itl(command.lun);
-            (self.changes, self.field, self.itl) = (changes, command.lun, Arc::downgrade(&itl));
-            itl
-        });
+        let itl = known.or_else(|| self.itl.upgrade()).unwrap_or_else(|| nexus.itl(command.lun));
         let mut gate = None;
         match target::check(nexus, &itl, &mut gate, command) {
             Ok(admitted) => {

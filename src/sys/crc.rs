@@ -1,5 +1,5 @@
 //! CRC32C with what the processor has for it: long runs are folded where it multiplies without carry in 512
-//! bits ([`fold`]); of short ones the instruction of SSE4.2 takes three cycles for eight bytes, without the
+//! bits (`fold`); of short ones the instruction of SSE4.2 takes three cycles for eight bytes, without the
 //! set-up that interleaved streams need, which is most of the time for a header.
 
 #[cfg(all(target_arch = "x86_64", scstu_wide))]
