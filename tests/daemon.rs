@@ -97,6 +97,8 @@ fn two_daemons_have_not_one_state_directory() {
     let (config, state) = (config.to_str().unwrap(), state.to_str().unwrap());
     let words = ["in use by another instance", state, "--state-dir names another"];
     assert_ends(&["-c", config, "--state-dir", state, "--portal", "127.0.0.1:0"], 2, &words);
+    // To look at a configuration disturbs nobody.
+    assert_ends(&["-c", config, "--state-dir", state, "--check"], 0, &["the configuration is good"]);
     Initiator::login(first.address, TARGET, &Options::default()).unwrap().good(0, &[0; 6], 0, &[]).unwrap();
     first.kill();
     drop(Daemon::start_in(&folder.0, &conf(&[&file])));

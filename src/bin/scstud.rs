@@ -12,8 +12,10 @@ mod management;
 #[path = "scstud/notify.rs"]
 mod notify;
 
+use std::fs::DirBuilder;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
@@ -27,6 +29,7 @@ use scstu::instance::{Instance, Options as InstanceOptions};
 use scstu::mgmt::conf::{self, Mode};
 use scstu::mgmt::control::local::Local;
 use scstu::mgmt::metrics::{self, endpoint::Endpoint};
+use scstu::model::store::random_id;
 use scstu::model::{Change, Error, Model, Object};
 use scstu::server::{self, Server, ServerOptions};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
@@ -189,6 +192,25 @@ fn state_directory(options: &Options) -> Option<PathBuf> {
     home.map(|directory| directory.join("scstu"))
 }
 
+/// A state directory for a check, which keeps nothing: the daemon that runs has its own for itself.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Result<Self, Failure> {
+        let number = random_id().map_err(|error| failure(4, error.text))?;
+        let path = std::env::temp_dir().join(format!("scstud-check-{number:016x}"));
+        let made = DirBuilder::new().mode(0o700).create(&path);
+        made.map_err(|error| failure(4, format!("{}: {error}", path.display())))?;
+        Ok(Scratch(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 fn read_config(path: &Path) -> Result<String, Failure> {
     conf::read_file(path).map_err(|error| failure(2, format!("{}:{error}", path.display())))
 }
@@ -241,9 +263,13 @@ fn instance(options: &Options) -> Result<Instance, Failure> {
     made.map_err(|error| failure(2, format!("{}; --state-dir names another", error.text)))
 }
 
-fn run(options: Options) -> Result<(), Failure> {
+fn run(mut options: Options) -> Result<(), Failure> {
     let _ = WriteLogger::init(LevelFilter::Trace, log_config(), std::io::stderr());
     log::set_max_level(options.level);
+    let scratch = if options.only_check { Some(Scratch::new()?) } else { None };
+    if let Some(scratch) = &scratch {
+        options.state = Some(scratch.0.clone());
+    }
     let instance = Arc::new(instance(&options)?);
     find_handlers(instance.model(), &options)?;
     configure(&instance, &options)?;
