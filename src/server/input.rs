@@ -17,6 +17,9 @@ const BULK_ROOM: usize = 4096;
 const MEDIUM: usize = 32 * 1024;
 /// A place for at least this many bytes is received into directly.
 const DIRECT: usize = 128 * 1024;
+/// Bytes of a large segment that one receive call takes at most: shorter calls cost more for each byte,
+/// longer ones keep others waiting.
+const DIRECT_MOST: usize = 2 * PIECE;
 
 /// Bytes received and not yet understood.
 #[derive(Debug, Default)]
@@ -104,7 +107,7 @@ impl Input {
         let is_direct = want.len() >= if self.is_bulk { MEDIUM } else { DIRECT };
         let room = if is_direct || self.is_bulk { BULK_ROOM } else { self.buffer.len() };
         self.is_bulk = is_direct;
-        let direct = if is_direct { want.len().min(PIECE) } else { 0 };
+        let direct = if is_direct { want.len().min(DIRECT_MOST) } else { 0 };
         let mut slices = [IoSliceMut::new(&mut want[..direct]), IoSliceMut::new(&mut self.buffer[..room])];
         let slices = if is_direct { &mut slices[..] } else { &mut slices[1..] };
         let count = receive(socket, slices, wait)?;
