@@ -35,14 +35,16 @@
 //!    clippy).
 //! 8. Every queue, list and buffer has a limit with a name, so that memory can be computed on paper.
 //! 9. Of two tasks that touch the same blocks, one of them writing, the younger waits; an aborted write
-//!    that is out keeps its blocks until it has come back ([`scsi::target`], `scsi::task_set`).
+//!    that is out keeps its blocks until it has come back ([`scsi::target`], `scsi::task_set`). A nexus that
+//!    is lost admits nothing more, whatever its connection has received.
 //! 10. What the mode pages say of the cache is what the backstore does; after a failed flush it is failed
 //!     ([`backstore::file`]).
 //!
 //! # The way of a READ
 //! 1. [`server::serving`]: the connection's thread gets bytes, many requests with one system call.
 //! 2. [`iscsi::receive::Receiver`] cuts them into PDUs (`want`, `got`), checks digests and the order of
-//!    CmdSN, and has the command ([`iscsi::receive::Receiver::command`]).
+//!    CmdSN, and has the command ([`iscsi::receive::Receiver::command`]); one that is nothing but a header it
+//!    takes in one step ([`iscsi::receive::Receiver::plain_command`]).
 //! 3. [`scsi::entrance`], which makes a task that is over the next command's, has [`scsi::target`] find the
 //!    row in `scsi::ops`, check the CDB's bits, reservations, unit attentions, readiness and the range of
 //!    blocks, and put a [`scsi::task::Task`] into the unit's task set, where one that needs no data and no
@@ -55,8 +57,8 @@
 //!    ([`backstore::spare`]).
 //! 6. [`scsi::execute::finish`] takes it out of the task set, starts what waited for it, and replies.
 //! 7. [`server::outbox`]: under its lock [`iscsi::send::Sender`] cuts Data-In PDUs with the status in the
-//!    last one; they leave in one `sendmsg` with what else is there, uncopied. What the socket does not
-//!    take is left to the connection's thread.
+//!    last one; they leave in one `sendmsg` with what else is there, large data uncopied, small data behind
+//!    its header ([`iscsi::queue`]). What the socket does not take is left to the connection's thread.
 //!
 //! Where a unit's last tasks were quicker than a thread wakes, one worker carries them all out and holds the
 //! outbox meanwhile (`server::lane`). Threads that copy megabytes let others have their turn between pieces

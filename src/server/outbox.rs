@@ -39,6 +39,13 @@ struct State {
     is_broken: bool,
 }
 
+impl State {
+    /// Whether nobody sends and the socket has room, as far as is known.
+    fn is_free(&self) -> bool {
+        !self.is_sending && !self.is_blocked
+    }
+}
+
 /// The sending half of a connection.
 pub struct Outbox {
     socket: Arc<TcpStream>,
@@ -112,7 +119,7 @@ impl Outbox {
 
     /// Sends, unless another thread does or the socket is full. For any thread.
     fn send_all(&self, state: MutexGuard<'_, State>) {
-        if !state.is_sending && !state.is_blocked && self.drain(state) {
+        if state.is_free() && self.drain(state) {
             self.wake.signal();
         }
     }
@@ -127,7 +134,7 @@ impl Outbox {
     /// Sends what has gathered, and goes on gathering. For the connection's own thread.
     pub fn flush(&self) {
         let state = self.lock();
-        if !state.is_sending && !state.is_blocked {
+        if state.is_free() {
             self.drain(state);
         }
     }
@@ -136,7 +143,7 @@ impl Outbox {
     pub fn uncork(&self) {
         let mut state = self.lock();
         state.is_corked = false;
-        if !state.is_sending && !state.is_blocked {
+        if state.is_free() {
             self.drain(state);
         }
     }
