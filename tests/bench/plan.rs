@@ -60,7 +60,7 @@ impl Plan {
             size,
             seed: load.seed,
             chunks,
-            random: load.seed ^ (number as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            random: mix(load.seed ^ mix(number as u64 + 1)),
             is_random: load.is_random,
             read_percent: u64::from(load.read_percent),
             units: load.luns,
@@ -167,4 +167,26 @@ fn mix(mut value: u64) -> u64 {
     value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     value ^ (value >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::place;
+    use std::collections::HashSet;
+
+    /// Sessions that follow each other through the same places would wait for each other at the target.
+    #[test]
+    fn no_two_sessions_go_through_the_same_places() {
+        let place = place("iscsi://127.0.0.1/iqn.2026-01.test:one/0").unwrap();
+        let load = Load { region: 1 << 58, sessions: 1000, ..Load::new(place) };
+        let unit = Unit { blocks: 1 << 50, block_size: 512 };
+        let mut seen = HashSet::new();
+        for session in 0..load.sessions {
+            let mut plan = Plan::new(&load, unit, session).unwrap();
+            for _ in 0..100 {
+                assert!(seen.insert(plan.next(false).unwrap().offset), "session {session}");
+            }
+        }
+    }
 }
