@@ -7,6 +7,7 @@ pub mod crc;
 pub mod file;
 pub mod given;
 pub(crate) mod interleave;
+pub mod lock;
 pub mod map;
 pub mod process;
 pub mod socket;

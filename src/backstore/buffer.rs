@@ -7,10 +7,11 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use crate::backstore::spare;
 use crate::sys::AlignedMemory;
+use crate::sys::lock::{Lock, Locked};
 
 pub use crate::sys::ALIGNMENT;
 
@@ -155,12 +156,12 @@ struct Stock {
 
 pub(super) struct Inner {
     budget: usize,
-    stock: Mutex<Stock>,
+    stock: Lock<Stock>,
 }
 
 impl Inner {
-    fn stock(&self) -> MutexGuard<'_, Stock> {
-        self.stock.lock().unwrap_or_else(PoisonError::into_inner)
+    fn stock(&self) -> Locked<'_, Stock> {
+        self.stock.lock()
     }
 
     /// Takes back what is no longer used. `served` small ones were handed out of what a thread keeps.
@@ -263,7 +264,7 @@ impl Drop for Handle {
 impl BufferPool {
     /// A pool that never has more than `budget` bytes out at once.
     pub fn new(budget: usize) -> Self {
-        BufferPool { handle: Arc::new(Handle { inner: Arc::new(Inner { budget, stock: Mutex::default() }) }) }
+        BufferPool { handle: Arc::new(Handle { inner: Arc::new(Inner { budget, stock: Lock::default() }) }) }
     }
 
     /// A buffer of exactly `length` visible bytes of unspecified content, or `None` when the budget is used

@@ -4,7 +4,7 @@
 //! that can block is called with `state` held.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use crate::backstore::gate::Gate;
 use crate::backstore::{Capabilities, Geometry};
@@ -27,6 +27,7 @@ use crate::scsi::task_set::TaskSet;
 use crate::scsi::threshold;
 use crate::scsi::unit_attention::UnitAttentions;
 use crate::sys::interleave::until;
+use crate::sys::lock::{Lock, Locked};
 
 /// PERIPHERAL DEVICE TYPE.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -187,7 +188,7 @@ pub struct Device {
     device_type: DeviceType,
     settings: RwLock<Arc<Settings>>,
     supported: OpSet,
-    state: Mutex<State>,
+    state: Lock<State>,
     itls: Mutex<Vec<Weak<Itl>>>,
     default_mode: ModeParameters,
     dispatch: Arc<dyn Dispatch>,
@@ -288,7 +289,7 @@ impl Device {
             max_commands: AtomicU32::new(new.settings.max_tgt_dev_commands),
             settings: RwLock::new(Arc::new(new.settings)),
             supported: OpSet::new(),
-            state: Mutex::new(state),
+            state: Lock::new(state),
             itls: Mutex::new(Vec::new()),
             default_mode,
             dispatch,
@@ -357,9 +358,9 @@ impl Device {
         self.supported.has(index)
     }
 
-    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        until(|| !matches!(self.state.try_lock(), Err(TryLockError::WouldBlock)));
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn state(&self) -> Locked<'_, State> {
+        until(|| !self.state.is_taken());
+        self.state.lock()
     }
 
     pub(crate) fn dispatcher(&self) -> &Arc<dyn Dispatch> {
