@@ -230,6 +230,7 @@ fn add_target(words: &mut Words<'_>) -> Result<Vec<Change>, Error> {
     let name = words.wanted("the name of a target")?;
     let object = Object::Target(name.to_owned());
     let mut changes = vec![Change::AddTarget(name.to_owned())];
+    let mut given = Vec::new();
     for mut line in words.parameters() {
         let attribute = line.wanted("the name of a parameter")?;
         if let Some((row, _)) = dynamic::find(attribute, false) {
@@ -241,6 +242,10 @@ fn add_target(words: &mut Words<'_>) -> Result<Vec<Change>, Error> {
         let row = ISCSI_ATTRIBUTES.iter().find(|row| row.name.eq_ignore_ascii_case(attribute));
         let row = row.filter(|row| row.access.is_writable() && row.name != "enabled");
         let row = row.ok_or_else(|| Error::invalid(format!("{attribute} is no parameter of a target")))?;
+        if given.contains(&row.name) {
+            return Err(Error::invalid(format!("{} is given twice", row.name)));
+        }
+        given.push(row.name);
         let value = line.remainder().trim_start_matches(['=', ' ', '\t']);
         changes.push(Change::set(object.clone(), row.name, value));
     }

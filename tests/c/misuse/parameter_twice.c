@@ -15,6 +15,9 @@ int main(void)
     EXPECT(EINVAL, scstu_do,
            (handle, "targets/iscsi/" TARGET "/luns", "add disk 0 read_only=1; read_only=0"),
            "read_only is given twice");
+    EXPECT(EINVAL, scstu_do,
+           (handle, "targets/iscsi", "add_target " TARGET ":two MaxBurstLength=65536; maxburstlength 8192"),
+           "MaxBurstLength is given twice");
     EXPECT(ENOENT, scstu_remove_device, (handle, "two"), "two");
     return done(handle);
 }
