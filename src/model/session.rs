@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::attr::{Access, Attr, Kind, Saved};
 use crate::iscsi::attachment::{CloseReason, LiveSession};
 use crate::model::object::Scope;
-use crate::scsi::device::Itl;
+use crate::scsi::itl::Itl;
 
 /// Sums of counters over the units of a session, or over the sessions of a target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

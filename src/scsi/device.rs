@@ -3,19 +3,17 @@
 //! Lock order: target port groups, `state`, an I_T_L nexus's unit attentions, a transport's queue. Nothing
 //! that can block is called with `state` held.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use crate::backstore::gate::Gate;
 use crate::backstore::{Capabilities, Geometry};
 use crate::notice::Notice;
-use crate::scsi::alua::{AccessState, Alua, PathState};
+use crate::scsi::alua::Alua;
 use crate::scsi::background::Background;
 use crate::scsi::claim::Claim;
-use crate::scsi::copy::lists::Lists;
-use crate::scsi::counters::Counters;
+use crate::scsi::itl::{Itl, MediaEvent};
 use crate::scsi::mode_parameters::ModeParameters;
-use crate::scsi::nexus::PortPair;
 use crate::scsi::opcode::{OpCode, Types};
 use crate::scsi::ops::OpSet;
 pub use crate::scsi::ops::persistent::TargetPorts;
@@ -25,7 +23,6 @@ pub use crate::scsi::store::{MemoryStore, StateError, StateStore};
 use crate::scsi::task::Task;
 use crate::scsi::task_set::TaskSet;
 use crate::scsi::threshold;
-use crate::scsi::unit_attention::UnitAttentions;
 use crate::sys::interleave::until;
 use crate::sys::lock::{Lock, Locked};
 
@@ -425,7 +422,7 @@ impl Device {
 
     /// Keeps a media event for every nexus, in place of one not yet asked for.
     pub(crate) fn media_event(&self, event: MediaEvent) {
-        self.itls().iter().for_each(|itl| itl.media_event.store(event as u8, Ordering::Relaxed));
+        self.itls().iter().for_each(|itl| itl.keep_media_event(event));
     }
 
     /// Takes the geometry from the backstore again and tells every nexus when the capacity has changed
@@ -472,117 +469,5 @@ impl Device {
     /// Sense data in descriptor format when D_SENSE says so.
     pub(crate) fn descriptor_sense(&self) -> bool {
         self.state().mode.descriptor_sense
-    }
-}
-
-/// Media event codes of GET EVENT STATUS NOTIFICATION (MMC-6, media class).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum MediaEvent {
-    /// NoChg.
-    NoChange = 0,
-    /// NewMedia.
-    New = 2,
-    /// MediaRemoval.
-    Removal = 3,
-}
-
-/// An I_T_L nexus: one initiator port, one target port, one logical unit.
-pub struct Itl {
-    /// The nexus.
-    pub nexus: u64,
-    /// The names of its ends.
-    pub ports: Arc<PortPair>,
-    /// The number under which the nexus sees the unit.
-    pub lun: u16,
-    /// Mapped read-only.
-    pub read_only: bool,
-    /// The unit.
-    pub device: Arc<Device>,
-    /// Counters.
-    pub counters: Counters,
-    pub(crate) path: PathState,
-    attentions: Mutex<UnitAttentions>,
-    has_attention: AtomicBool,
-    copies: Mutex<Lists>,
-    media_event: AtomicU8,
-}
-
-impl Itl {
-    /// A fresh I_T_L nexus with its first unit attention pending.
-    pub(crate) fn new(
-        (nexus, ports): (u64, &Arc<PortPair>),
-        lun: u16,
-        read_only: bool,
-        device: &Arc<Device>,
-        first: Option<Sense>,
-    ) -> Arc<Self> {
-        let itl = Arc::new(Itl {
-            nexus,
-            ports: Arc::clone(ports),
-            lun,
-            read_only,
-            device: Arc::clone(device),
-            counters: Counters::default(),
-            path: PathState::default(),
-            attentions: Mutex::default(),
-            has_attention: AtomicBool::new(false),
-            copies: Mutex::default(),
-            media_event: AtomicU8::new(MediaEvent::NoChange as u8),
-        });
-        if let Some(sense) = first {
-            itl.attention(sense);
-        }
-        device.add_itl(&itl);
-        itl
-    }
-
-    /// The third-party copies of this I_T_L nexus.
-    pub(crate) fn copies(&self) -> MutexGuard<'_, Lists> {
-        self.copies.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn attentions(&self) -> MutexGuard<'_, UnitAttentions> {
-        self.attentions.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Asymmetric access state of this path.
-    pub fn access_state(&self) -> AccessState {
-        self.path.get()
-    }
-
-    /// Establishes a unit attention condition.
-    pub fn attention(&self, sense: Sense) {
-        let mut attentions = self.attentions();
-        attentions.establish(sense);
-        self.has_attention.store(true, Ordering::Release);
-    }
-
-    /// Takes the unit attention condition to report, if any.
-    pub fn take_attention(&self) -> Option<Sense> {
-        if !self.has_attention.load(Ordering::Acquire) {
-            return None;
-        }
-        let mut attentions = self.attentions();
-        let sense = attentions.take();
-        self.has_attention.store(!attentions.is_empty(), Ordering::Release);
-        sense
-    }
-
-    /// Takes the media event that was not yet asked for; it is told once.
-    pub(crate) fn take_media_event(&self) -> u8 {
-        self.media_event.swap(MediaEvent::NoChange as u8, Ordering::Relaxed)
-    }
-
-    /// Whether a unit attention condition is pending.
-    pub fn has_attention(&self) -> bool {
-        self.has_attention.load(Ordering::Acquire)
-    }
-
-    /// Forgets a condition that became known another way.
-    pub fn clear_attention(&self, code: u16) {
-        let mut attentions = self.attentions();
-        attentions.clear(code);
-        self.has_attention.store(!attentions.is_empty(), Ordering::Release);
     }
 }

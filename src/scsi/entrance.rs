@@ -6,7 +6,7 @@
 use std::sync::{Arc, Weak};
 
 use crate::backstore::buffer::Buffer;
-use crate::scsi::device::Itl;
+use crate::scsi::itl::Itl;
 use crate::scsi::lun::LunField;
 use crate::scsi::nexus::Nexus;
 use crate::scsi::target::{self, Refused};

@@ -13,6 +13,7 @@ pub mod counters;
 pub mod device;
 pub mod entrance;
 pub mod execute;
+pub mod itl;
 pub mod latency;
 pub mod limits;
 pub mod lun;

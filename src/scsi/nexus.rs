@@ -1,13 +1,15 @@
 //! The I_T nexus: one initiator port and one target port, and the logical units it sees.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, TryLockError, Weak};
 
 use crate::backstore::buffer::BufferPool;
 use crate::bytes::number_map::NumberMap;
-use crate::scsi::device::{Device, Itl};
+use crate::scsi::device::Device;
+use crate::scsi::itl::Itl;
 use crate::scsi::lun::{Address, AddressingMethod, LunField};
 use crate::scsi::sense::Sense;
+use crate::sys::interleave::until;
 
 /// One entry of a LUN map.
 #[derive(Clone)]
@@ -184,6 +186,7 @@ impl Nexus {
             Address::Unsupported => None,
         };
         let Some(lun) = lun else { return Arc::clone(&self.absent) };
+        until(|| !matches!(self.view.try_read(), Err(TryLockError::WouldBlock)));
         if let Some(itl) = self.view.read().unwrap_or_else(PoisonError::into_inner).itls.get(&lun) {
             return Arc::clone(itl);
         }
@@ -219,9 +222,9 @@ impl Nexus {
     }
 
     /// Changes what the nexus sees. I_T_L nexuses whose entry is unchanged stay. Commands that a removed
-    /// unit has are finished and answered; its reservation by this nexus is gone. The others learn that the
-    /// list of LUNs is another (3F/0E), which it also is when `is_another` says so; a unit that took
-    /// another's place says 3F/03, unless it is one of `quiet`.
+    /// unit has are finished and answered, and it gets no more once this returns; its reservation by this
+    /// nexus is gone. The others learn that the list of LUNs is another (3F/0E), which it also is when
+    /// `is_another` says so; a unit that took another's place says 3F/03, unless it is one of `quiet`.
     pub fn set_map(self: &Arc<Self>, map: Arc<LunMap>, is_another: bool, quiet: &[u16]) {
         let _one_at_a_time = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
         let mut gone = Vec::new();
@@ -255,6 +258,7 @@ impl Nexus {
             }
         }
         for itl in gone {
+            itl.unmap();
             self.leave(&itl.device);
             // The unit may still be there, under another number or with other rights.
             if !map.entries().iter().any(|entry| Arc::ptr_eq(&entry.device, &itl.device)) {

@@ -8,8 +8,9 @@ use crate::backstore::buffer::Buffer;
 use crate::backstore::gate::Gate;
 use crate::notice::Notice;
 use crate::scsi::cdb::Cdb;
-use crate::scsi::device::{Device, DeviceType, Itl, MediumState, State};
+use crate::scsi::device::{Device, DeviceType, MediumState, State};
 use crate::scsi::execute::{self, Inline};
+use crate::scsi::itl::Itl;
 use crate::scsi::lun::LunField;
 use crate::scsi::management::PendingFunction;
 use crate::scsi::nexus::Nexus;
@@ -178,6 +179,10 @@ pub(crate) fn check(
     // may have received commands that it has not looked at when another login takes the nexus over.
     if nexus.is_lost() {
         return Err(Failure::Status(Status::TASK_ABORTED));
+    }
+    // So it is with a LUN that is taken away: the initiator is to look again what is there now.
+    if itl.is_unmapped() {
+        return Err(Failure::Status(Status::BUSY));
     }
     if state.reservations.conflicts(itl.nexus, row, &command.cdb) {
         return Err(Failure::Status(Status::RESERVATION_CONFLICT));
@@ -556,3 +561,6 @@ pub fn nexus_lost(nexus: &Arc<Nexus>) {
         leave_unit(nexus.id, &unit);
     }
 }
+
+#[cfg(test)]
+mod tests;

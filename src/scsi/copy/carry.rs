@@ -16,7 +16,7 @@ use crate::scsi::claim::{Claim, Signal};
 use crate::scsi::copy::PIECE_BYTES;
 use crate::scsi::copy::lists::{Progress, Stage};
 use crate::scsi::copy::plan::{End, Step};
-use crate::scsi::device::Itl;
+use crate::scsi::itl::Itl;
 use crate::scsi::nexus::Nexus;
 use crate::scsi::opcode::OpCode;
 use crate::scsi::ops::same::is_thin;

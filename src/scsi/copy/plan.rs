@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::scsi::copy::parameters::{Amount, Cscd, Request, Segment};
 use crate::scsi::copy::{MAX_SEGMENT_BYTES, OWN_UNIT};
-use crate::scsi::device::{DeviceType, Itl};
+use crate::scsi::device::DeviceType;
+use crate::scsi::itl::Itl;
 use crate::scsi::lun::LunField;
 use crate::scsi::nexus::Nexus;
 use crate::scsi::page::vpd::unit_designators;

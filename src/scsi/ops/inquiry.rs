@@ -2,7 +2,8 @@
 
 use crate::bytes::{put_u16, put_u32};
 use crate::scsi::cdb::field;
-use crate::scsi::device::{DeviceType, Itl};
+use crate::scsi::device::DeviceType;
+use crate::scsi::itl::Itl;
 use crate::scsi::opcode::{Allow, CONTROL, Data, OpCode, Order, Types};
 use crate::scsi::ops::copy::is_copy_manager;
 use crate::scsi::ops::groups;

@@ -3,7 +3,8 @@
 
 use crate::scsi::Status;
 use crate::scsi::cdb::{Cdb, field};
-use crate::scsi::device::{Device, DeviceType, MediaEvent, MediumState};
+use crate::scsi::device::{Device, DeviceType, MediumState};
+use crate::scsi::itl::MediaEvent;
 use crate::scsi::opcode::{Allow, CONTROL, Data, OpCode, Order, Request, Run, Step, Types};
 use crate::scsi::ops::inquiry::ANYWHERE;
 use crate::scsi::reservation::Refusal;

@@ -1,0 +1,143 @@
+//! An I_T_L nexus: what one initiator port, by one target port, has to do with one logical unit.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::scsi::alua::{AccessState, PathState};
+use crate::scsi::copy::lists::Lists;
+use crate::scsi::counters::Counters;
+use crate::scsi::device::Device;
+use crate::scsi::nexus::PortPair;
+use crate::scsi::sense::Sense;
+use crate::scsi::unit_attention::UnitAttentions;
+
+/// Media event codes of GET EVENT STATUS NOTIFICATION (MMC-6, media class).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum MediaEvent {
+    /// NoChg.
+    NoChange = 0,
+    /// NewMedia.
+    New = 2,
+    /// MediaRemoval.
+    Removal = 3,
+}
+
+/// An I_T_L nexus: one initiator port, one target port, one logical unit.
+pub struct Itl {
+    /// The nexus.
+    pub nexus: u64,
+    /// The names of its ends.
+    pub ports: Arc<PortPair>,
+    /// The number under which the nexus sees the unit.
+    pub lun: u16,
+    /// Mapped read-only.
+    pub read_only: bool,
+    /// The unit.
+    pub device: Arc<Device>,
+    /// Counters.
+    pub counters: Counters,
+    pub(crate) path: PathState,
+    /// Written with the unit's `state` held.
+    is_unmapped: AtomicBool,
+    attentions: Mutex<UnitAttentions>,
+    has_attention: AtomicBool,
+    copies: Mutex<Lists>,
+    media_event: AtomicU8,
+}
+
+impl Itl {
+    /// A fresh I_T_L nexus with its first unit attention pending.
+    pub(crate) fn new(
+        (nexus, ports): (u64, &Arc<PortPair>),
+        lun: u16,
+        read_only: bool,
+        device: &Arc<Device>,
+        first: Option<Sense>,
+    ) -> Arc<Self> {
+        let itl = Arc::new(Itl {
+            nexus,
+            ports: Arc::clone(ports),
+            lun,
+            read_only,
+            device: Arc::clone(device),
+            counters: Counters::default(),
+            path: PathState::default(),
+            is_unmapped: AtomicBool::new(false),
+            attentions: Mutex::default(),
+            has_attention: AtomicBool::new(false),
+            copies: Mutex::default(),
+            media_event: AtomicU8::new(MediaEvent::NoChange as u8),
+        });
+        if let Some(sense) = first {
+            itl.attention(sense);
+        }
+        device.add_itl(&itl);
+        itl
+    }
+
+    /// The nexus sees the unit no longer, or with other rights: nothing more is admitted by this I_T_L nexus.
+    pub(crate) fn unmap(&self) {
+        let _state = self.device.state();
+        self.is_unmapped.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`Itl::unmap`] was called; for whoever has the unit's `state`.
+    pub(crate) fn is_unmapped(&self) -> bool {
+        self.is_unmapped.load(Ordering::Relaxed)
+    }
+
+    /// The third-party copies of this I_T_L nexus.
+    pub(crate) fn copies(&self) -> MutexGuard<'_, Lists> {
+        self.copies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn attentions(&self) -> MutexGuard<'_, UnitAttentions> {
+        self.attentions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asymmetric access state of this path.
+    pub fn access_state(&self) -> AccessState {
+        self.path.get()
+    }
+
+    /// Establishes a unit attention condition.
+    pub fn attention(&self, sense: Sense) {
+        let mut attentions = self.attentions();
+        attentions.establish(sense);
+        self.has_attention.store(true, Ordering::Release);
+    }
+
+    /// Takes the unit attention condition to report, if any.
+    pub fn take_attention(&self) -> Option<Sense> {
+        if !self.has_attention.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut attentions = self.attentions();
+        let sense = attentions.take();
+        self.has_attention.store(!attentions.is_empty(), Ordering::Release);
+        sense
+    }
+
+    /// Keeps a media event, in place of one not yet asked for.
+    pub(crate) fn keep_media_event(&self, event: MediaEvent) {
+        self.media_event.store(event as u8, Ordering::Relaxed);
+    }
+
+    /// Takes the media event that was not yet asked for; it is told once.
+    pub(crate) fn take_media_event(&self) -> u8 {
+        self.media_event.swap(MediaEvent::NoChange as u8, Ordering::Relaxed)
+    }
+
+    /// Whether a unit attention condition is pending.
+    pub fn has_attention(&self) -> bool {
+        self.has_attention.load(Ordering::Acquire)
+    }
+
+    /// Forgets a condition that became known another way.
+    pub fn clear_attention(&self, code: u16) {
+        let mut attentions = self.attentions();
+        attentions.clear(code);
+        self.has_attention.store(!attentions.is_empty(), Ordering::Release);
+    }
+}
