@@ -25,8 +25,8 @@
 //! 3. Every admitted command is answered exactly once: a [`scsi::task::Task`] that is dropped answers.
 //!    `capi::interleavings` goes through the orders in which it can be completed, aborted, stopped and freed.
 //! 4. No lock is held across a call that can block. Order of locks: model, a device's holds, its state, its
-//!    nexuses' unit attentions, an outbox. What every command takes is a [`sys::lock::Lock`]: who has it may
-//!    lose the processor, and hundreds of threads then wait.
+//!    nexuses' unit attentions, an outbox. What the commands of all sessions take is a
+//!    [`sys::lock::Lock`]: who has it may lose the processor, and hundreds of threads then wait.
 //! 5. What `wire` has parsed is in range; no panic is reachable from a peer's bytes, and one in our code
 //!    costs its command (HARDWARE ERROR) or its connection, never the process.
 //! 6. The model is the only truth: files, sockets and the C API change it by [`model::Change`] and keep

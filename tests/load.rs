@@ -4,12 +4,13 @@
 
 mod common;
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use common::{Daemon, Folder, Outcome};
+use common::{Daemon, Folder, Outcome, run, wait_for};
 
 const TARGET: &str = "iqn.2026-01.test:load";
 const LIMIT: Duration = Duration::from_secs(120);
@@ -179,4 +180,51 @@ fn the_ceiling_answers() {
     for outcome in texts {
         assert!(outcome.is_good() && number(&outcome.text, "commands") > 0.0, "{}", outcome.text);
     }
+}
+
+#[test]
+fn what_would_compare_nothing_is_refused() {
+    let folder = Folder::new("verify");
+    let daemon = daemon(&folder);
+    let url = daemon.url(TARGET, 1);
+    let outcome = bench(&[&url, "--verify", "--rw", "read"]);
+    assert!(!outcome.is_good() && outcome.text.contains("--rw wants write"), "{}", outcome.text);
+    let outcome = bench(&[&url, "--verify", "--commands", "100", "--region", "8M"]);
+    assert!(outcome.is_good(), "{}", outcome.text);
+    assert!(fs::read(folder.file("disk")).unwrap().iter().any(|byte| *byte != 0), "nothing was written");
+}
+
+/// Processes below one, itself included.
+fn family(pid: u32) -> Vec<u32> {
+    let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let children = list.split_whitespace().filter_map(|word| word.parse().ok());
+    std::iter::once(pid).chain(children.flat_map(family)).collect()
+}
+
+#[test]
+fn a_comparison_that_is_ended_leaves_nothing_behind() {
+    let folder = Folder::new("ended");
+    let mut compare = Command::new(env!("CARGO_BIN_EXE_scstu-bench"));
+    compare.args(["compare", "--peers", "echo,scstu", "--only", "null 512 read qd1"]);
+    compare.args(["--rounds", "100000", "--time", "0.1", "--file-folder"]).arg(&folder.0);
+    let mut compare = compare.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut told = BufReader::new(compare.stderr.take().unwrap()).lines();
+    assert!(told.any(|line| line.unwrap().contains("round 2")));
+    let family = family(compare.id());
+    assert!(family.len() > 2, "{family:?}");
+    assert!(fs::read_dir(&folder.0).unwrap().count() > 0);
+    run(Command::new("kill").args(["-TERM", &compare.id().to_string()]), LIMIT);
+    let text: String = told.map_while(Result::ok).collect();
+    assert!(!wait_for(&mut compare, LIMIT).unwrap().success());
+    assert!(text.contains("ended by a signal"), "{text}");
+    assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 0);
+    let left: Vec<_> = family.iter().filter(|pid| Path::new(&format!("/proc/{pid}")).exists()).collect();
+    assert!(left.is_empty(), "{left:?} run on");
+    assert!(!std::env::temp_dir().join(format!("scstu-bench-{}", compare.id())).exists());
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_named() {
+    let outcome = bench(&["compare", "--peers", "echo", "--file-folder", "/nowhere/at/all"]);
+    assert!(!outcome.is_good() && outcome.text.contains("/nowhere/at/all"), "{}", outcome.text);
 }

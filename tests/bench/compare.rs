@@ -91,7 +91,7 @@ impl Comparison {
     /// One sample, `None` where the peer does not have that unit.
     fn sample(&self, cell: &Cell, peer: usize, options: &Options) -> io::Result<Option<String>> {
         let Some((mut command, _)) = self.load(cell, peer, options) else { return Ok(None) };
-        place::settle(options.quiet);
+        place::settle(options.quiet)?;
         let _awake = self.peers[peer].awake()?;
         let _neighbour = self.neighbour(cell, peer, options)?;
         place::output(command.args(["--time", &options.time])).map(Some)
@@ -117,6 +117,7 @@ impl Comparison {
                             }
                         }
                         Err(error) => {
+                            place::go_on()?;
                             place::say(&format!("  {}: {error}", self.peers[at].name));
                             failed.push((number, at));
                         }
@@ -133,6 +134,7 @@ impl Comparison {
             place::say("system calls");
             for number in 0..self.cells.len() {
                 for at in 0..self.peers.len() {
+                    place::go_on()?;
                     if let Err(error) = self.count_calls_of(number, at, options, folder) {
                         place::say(&format!("  {}: {error}", self.peers[at].name));
                     }
@@ -264,7 +266,8 @@ pub fn compare(options: &Options) -> io::Result<()> {
     let folder = Folder::new()?;
     let file_folder = options.file_folder.clone().unwrap_or_else(|| folder.0.clone());
     let file = file_folder.join(format!("scstu-bench-{}.img", std::process::id()));
-    fs::write(&file, vec![0x5a; usize::try_from(FILE_BYTES).unwrap_or(0)])?;
+    fs::write(&file, vec![0x5a; usize::try_from(FILE_BYTES).unwrap_or(0)])
+        .map_err(|error| bad(format!("{}: {error}", file.display())))?;
     let outcome = compare_on(options, &folder, &file);
     fs::remove_file(&file)?;
     outcome

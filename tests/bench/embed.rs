@@ -56,6 +56,7 @@ fn measure(options: &Options, (pid, url): (u32, &str)) -> io::Result<Figures> {
             place::say(&format!("round {} of {}: {size} depth {depth}", round + 1, options.rounds));
             for turn in 0..UNITS.len() {
                 let unit = (turn + round) % UNITS.len();
+                place::go_on()?;
                 let mut command = place::command(&own, None, processor);
                 command.args([&format!("{url}/{unit}"), "--json", "--region", "64M"]);
                 command.args(["--size", size, "--depth", depth, "--time", &options.time]);

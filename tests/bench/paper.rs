@@ -8,7 +8,8 @@
 //! thread to wake up. At depth `q` the rate is `min(q / R0, 1 / B)`, where `B` is the busiest stage: the
 //! target's thread, `c + s / n` with `n` answers to a segment, the link, or the load generator. `s` comes
 //! from deep queues of `never` and `always` with 512 bytes, `c` from that of `never` at each size, the
-//! rest from depth 1; everything else is predicted.
+//! generator's stage from deep queues too, the rest from depth 1. `n` is what was measured at the very point:
+//! the model tells what gathering is worth, not how much of it there will be.
 
 use std::fmt::Write;
 use std::fs;
@@ -96,7 +97,8 @@ impl Drop for Link {
     }
 }
 
-/// Medians of one setting at one size and depth.
+/// One setting at one size and depth: the best rate and the least CPU time of the rounds, medians of the
+/// rest.
 #[derive(Clone, Copy, Default)]
 struct Point {
     iops: f64,
@@ -141,7 +143,7 @@ pub fn paper(options: &Options) -> io::Result<()> {
     let (child, _) = place::start(command)?;
     let points = measure(options, &link, child.0.id())?;
     drop(child);
-    let (text, errors) = report(&points);
+    let (text, errors, cpu_errors) = report(&points);
     print!("{text}");
     if let Some(out) = &options.out {
         fs::create_dir_all(out)?;
@@ -149,7 +151,9 @@ pub fn paper(options: &Options) -> io::Result<()> {
         charts(&points, out)?;
         place::say(&format!("table and charts are in {}", out.display()));
     }
-    place::say(&format!("prediction error: median {:.0} %", 100.0 * median(&errors).unwrap_or(0.0)));
+    let middle = |errors: &[f64]| 100.0 * median(errors).unwrap_or(0.0);
+    let (rate, cpu) = (middle(&errors), middle(&cpu_errors));
+    place::say(&format!("prediction error: median {rate:.0} % of the rates, {cpu:.0} % of the CPU times"));
     Ok(())
 }
 
@@ -168,7 +172,7 @@ fn measure(options: &Options, link: &Link, pid: u32) -> io::Result<Points> {
                     command.args(["--json", "--no-batch", "--warm-up", "0.1", "--time", &options.time]);
                     command.args(["--size", &size.to_string(), "--depth", &depth.to_string()]);
                     command.args(["--pid", &pid.to_string()]);
-                    place::settle(options.quiet);
+                    place::settle(options.quiet)?;
                     let before = link.segments()?;
                     let json = place::output(&mut command)?;
                     let sent = link.segments()? - before;
@@ -241,19 +245,26 @@ fn predicted(points: &Points, setting: usize, size: usize, depth: usize) -> f64 
     1e6 * (depth as f64 / round_trip).min(1.0 / busiest.max(0.01))
 }
 
-fn report(points: &Points) -> (String, Vec<f64>) {
+/// The table, and the errors of the rates and of the CPU times as parts.
+fn report(points: &Points) -> (String, Vec<f64>, Vec<f64>) {
     let mut text = String::from(
-        "| bytes | out | setting | IOPS | predicted | error | CPU us | predicted | answers a segment | \
-         p50 us | p99 us |\n|---:|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|\n",
+        "| bytes | out | setting | IOPS | predicted | error | CPU us | predicted | error | \
+         answers a segment | p50 us | p99 us |\n\
+         |---:|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n",
     );
-    let mut errors = Vec::new();
+    let (mut errors, mut cpu_errors) = (Vec::new(), Vec::new());
     for ((setting, size, depth), point) in points {
         let prediction = predicted(points, *setting, *size, *depth);
         let error = (prediction - point.iops) / point.iops.max(1.0);
         errors.push(error.abs());
         let cpu = match *depth {
-            ..16 => String::from("-"),
-            depth => format!("{:.2}", predicted_cpu(points, *setting, *size, depth)),
+            ..16 => String::from("- | -"),
+            depth => {
+                let cpu = predicted_cpu(points, *setting, *size, depth);
+                let error = (cpu - point.target_cpu) / point.target_cpu.max(0.01);
+                cpu_errors.push(error.abs());
+                format!("{cpu:.2} | {:+.0} %", 100.0 * error)
+            }
         };
         let _ = writeln!(
             text,
@@ -268,7 +279,7 @@ fn report(points: &Points) -> (String, Vec<f64>) {
             point.p99
         );
     }
-    (text, errors)
+    (text, errors, cpu_errors)
 }
 
 fn charts(points: &Points, out: &Path) -> io::Result<()> {

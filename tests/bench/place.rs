@@ -3,13 +3,35 @@
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag;
 
 use crate::session::bad;
 
 /// How long a program may take to listen.
 pub const START: Duration = Duration::from_secs(20);
+
+/// Set by a signal that ends this program.
+static IS_ENDED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+
+/// From now on a signal that asks for the end lets what runs be taken away first; a second one does not wait.
+pub fn end_in_order() -> io::Result<()> {
+    for signal in [SIGHUP, SIGINT, SIGTERM] {
+        flag::register_conditional_shutdown(signal, 1, Arc::clone(&IS_ENDED))?;
+        flag::register(signal, Arc::clone(&IS_ENDED))?;
+    }
+    Ok(())
+}
+
+/// An error once this program was asked to end.
+pub fn go_on() -> io::Result<()> {
+    if IS_ENDED.load(Ordering::Relaxed) { Err(bad("ended by a signal")) } else { Ok(()) }
+}
 
 /// Ends a program when it is dropped.
 pub struct Running(pub Child);
@@ -119,10 +141,26 @@ pub fn again_in_namespace() -> io::Result<ExitCode> {
         // A congestion control that paces would add a shaper of its own.
         run(&format!("ip netns exec {space} sysctl -qw net.ipv4.tcp_congestion_control=reno"))?;
         let mut command = command(&std::env::current_exe()?, Some(&space), None);
-        command.args(std::env::args_os().skip(1).filter(|argument| argument != "--netns")).status()
+        command.args(std::env::args_os().skip(1).filter(|argument| argument != "--netns"));
+        await_end(command.spawn()?)
     })();
     let _ = run(&format!("ip netns del {space}"));
     Ok(if outcome?.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Waits for a program that ends in order by itself, and hands a signal on to it.
+fn await_end(mut child: Child) -> io::Result<ExitStatus> {
+    let mut is_told = false;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if go_on().is_err() && !is_told {
+            is_told = true;
+            let _ = run(&format!("kill -TERM {}", child.id()));
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 /// Clock ticks that all processors together have been idle, and have been there.
@@ -133,17 +171,19 @@ fn idle_ticks() -> (u64, u64) {
     (ticks.iter().skip(3).take(2).sum(), ticks.iter().take(8).sum())
 }
 
-/// Waits, at most for `limit`, until the machine has had nothing else to do for a moment.
-pub fn settle(limit: Duration) {
+/// Waits, at most for `limit`, until the machine has had nothing else to do for a moment. An error once this
+/// program was asked to end.
+pub fn settle(limit: Duration) -> io::Result<()> {
     let until = Instant::now() + limit;
     while Instant::now() < until {
         let before = idle_ticks();
         std::thread::sleep(Duration::from_millis(200));
         let after = idle_ticks();
         if (after.0 - before.0) as f64 >= 0.95 * (after.1 - before.1) as f64 {
-            return;
+            break;
         }
     }
+    go_on()
 }
 
 /// Waits until something listens.

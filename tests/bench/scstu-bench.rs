@@ -37,7 +37,7 @@ Measures an iSCSI target. Writing destroys what is on the unit.
 A load:
       --depth N          commands that each session keeps out (default 32)
       --size BYTES       bytes of a command; 4k and 1M are understood (default 4k)
-      --rw WHAT          read, write, or the percentage of reads (default read)
+      --rw WHAT          read, write, or the percentage of reads (default read; 50 with --verify)
       --sequential       one command behind the other, not at random
       --sessions N       sessions, each with a thread of its own (default 1)
       --luns N           commands go at random to N units, from LUN on (default 1)
@@ -149,7 +149,7 @@ fn seconds(parser: &mut lexopt::Parser) -> io::Result<Duration> {
 fn load_command(url: &str, mut parser: lexopt::Parser) -> io::Result<ExitCode> {
     use lexopt::prelude::*;
     let mut load = Load::new(load::place(url)?);
-    let mut as_json = false;
+    let (mut as_json, mut percent) = (false, None);
     while let Some(argument) = parser.next().map_err(usage)? {
         match argument {
             Long("depth") => load.depth = number(&mut parser)?,
@@ -169,7 +169,7 @@ fn load_command(url: &str, mut parser: lexopt::Parser) -> io::Result<ExitCode> {
             Long("no-batch") => load.batch = false,
             Long("verify") => load.verify = true,
             Long("json") => as_json = true,
-            Long("rw") => load.read_percent = reads(&value(&mut parser)?)?,
+            Long("rw") => percent = Some(reads(&value(&mut parser)?)?),
             Long("digests") => {
                 let which = value(&mut parser)?;
                 load.place.header_digest = which == "header" || which == "both";
@@ -186,6 +186,11 @@ fn load_command(url: &str, mut parser: lexopt::Parser) -> io::Result<ExitCode> {
     }
     if load.luns == 0 || load.targets == Some(0) || load.drain == Some(0) {
         return Err(session::bad("--luns, --targets and --drain are at least 1"));
+    }
+    // What is compared must have been written.
+    load.read_percent = percent.unwrap_or(if load.verify { 50 } else { 100 });
+    if load.verify && load.read_percent == 100 {
+        return Err(session::bad("--verify compares what it has written: --rw wants write or less than 100"));
     }
     if load.luns > 1 && load.verify {
         return Err(session::bad("--verify goes with one unit only"));
@@ -242,6 +247,7 @@ fn side_by_side(is_paper: bool, mut parser: lexopt::Parser) -> io::Result<ExitCo
     if options.rounds == 0 {
         return Err(session::bad("--rounds is at least 1"));
     }
+    place::end_in_order()?;
     if in_namespace {
         peers::prepare(&options.peers);
         return place::again_in_namespace();
@@ -283,6 +289,7 @@ fn embed_command(mut parser: lexopt::Parser) -> io::Result<ExitCode> {
     if options.rounds == 0 {
         return Err(session::bad("--rounds is at least 1"));
     }
+    place::end_in_order()?;
     Ok(if embed::embed(&options)? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
