@@ -13,6 +13,8 @@ use crate::scsi::task::Reply;
 pub struct PendingFunction {
     tag: u32,
     outstanding: AtomicU32,
+    /// Somebody answers it, or has.
+    claimed: AtomicBool,
     answered: AtomicBool,
     reply: Arc<dyn Reply>,
 }
@@ -21,7 +23,13 @@ impl PendingFunction {
     /// A function with one part outstanding: its own work, ended by the first [`PendingFunction::one_done`].
     pub(crate) fn new(tag: u32, reply: Arc<dyn Reply>) -> Arc<Self> {
         let outstanding = AtomicU32::new(1);
-        Arc::new(PendingFunction { tag, outstanding, answered: AtomicBool::new(false), reply })
+        Arc::new(PendingFunction {
+            tag,
+            outstanding,
+            claimed: AtomicBool::new(false),
+            answered: AtomicBool::new(false),
+            reply,
+        })
     }
 
     /// One more task to wait for.
@@ -38,8 +46,9 @@ impl PendingFunction {
 
     /// Answers at once with `result`, unless it was answered before.
     pub(crate) fn answer(&self, result: FunctionResult) {
-        if !self.answered.swap(true, Ordering::AcqRel) {
+        if !self.claimed.swap(true, Ordering::AcqRel) {
             self.reply.function_done(self.tag, result);
+            self.answered.store(true, Ordering::Release);
         }
     }
 
@@ -48,7 +57,7 @@ impl PendingFunction {
         self.answer(FunctionResult::Rejected);
     }
 
-    /// Whether the initiator has its answer.
+    /// Whether the answer is given to the reply: nothing more comes of the function.
     pub fn is_answered(&self) -> bool {
         self.answered.load(Ordering::Acquire)
     }

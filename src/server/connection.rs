@@ -27,6 +27,17 @@ pub struct FullFeature {
     pub tags: Arc<LiveTags>,
 }
 
+impl FullFeature {
+    /// Whether no other thread can bring output, or has any that it has not sent: what the socket does not
+    /// take then is left to nobody else. `arriving` tasks still wait for their data.
+    ///
+    /// A tag is freed under the lock of the outbox that its answer is sent with, so it comes first here: who
+    /// finds the tag free finds the answer too, or it is sent.
+    pub fn is_settled(&self, arriving: usize) -> bool {
+        self.tags.len() <= arriving && self.outbox.is_settled()
+    }
+}
+
 /// A connection, as its tasks and the administrator see it.
 pub struct Connection {
     /// The socket.
@@ -120,11 +131,13 @@ impl Reply for Connection {
             record(times, &itl.counters, (done.expected_in, done.expected_out));
         }
         let Some(full) = self.full.get() else { return };
-        full.tags.free(done.tag);
         if !done.is_immediate {
             full.window.release();
         }
-        full.outbox.push(|sender, queue| sender.respond(done, queue));
+        full.outbox.push(|sender, queue| {
+            full.tags.free(done.tag);
+            sender.respond(done, queue);
+        });
     }
 
     fn task_dropped(&self, tag: u32, is_immediate: bool) {
@@ -154,5 +167,69 @@ impl Reply for Connection {
 
     fn function_done(&self, tag: u32, result: FunctionResult) {
         self.send(&Outgoing::TaskManagement { itt: tag, response: manage::response(result) });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::backstore::buffer::Buffer;
+    use crate::iscsi::parameters::Parameters;
+    use crate::iscsi::send::Sender;
+    use crate::scsi::Status;
+    use crate::scsi::task::SenseData;
+
+    fn completion(tag: u32) -> Completion {
+        Completion {
+            tag,
+            status: Status::GOOD,
+            sense: SenseData::NONE,
+            data_in: Buffer::empty(),
+            data_in_length: 0,
+            transfer: Default::default(),
+            expected_in: 0,
+            expected_out: 0,
+            is_immediate: true,
+            times: None,
+        }
+    }
+
+    /// The thread of a connection sleeps in a receive call, where nobody can wake it to send what the socket
+    /// does not take, only while it is settled.
+    #[test]
+    fn a_connection_is_not_settled_while_a_worker_holds_its_last_answer() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let socket = Arc::new(listener.accept().unwrap().0);
+        let window = Arc::new(CommandWindow::new(1, 8));
+        let sender = Sender::new(&Parameters::default(), Arc::clone(&window), 1);
+        let outbox = Outbox::new(Arc::clone(&socket), sender, true).unwrap();
+        let now = Instant::now();
+        let tags = Arc::new(LiveTags::new(now));
+        let connection = Connection::new(socket);
+        connection.enter_full_feature(FullFeature { outbox, window, tags: Arc::clone(&tags) });
+        let full = connection.full().unwrap();
+        full.outbox.uncork();
+        assert!(full.is_settled(0));
+
+        tags.take(7, true, tags.stamp(now)).unwrap();
+        assert!(!full.is_settled(0), "a task is out");
+        assert!(full.is_settled(1), "its data is still to come");
+        connection.hold();
+        connection.task_done(&mut completion(7));
+        assert!(tags.is_empty() && !full.is_settled(0), "its answer is held");
+        connection.release();
+        assert!(full.is_settled(0));
+        let mut answer = [0; 48];
+        peer.read_exact(&mut answer).unwrap();
+        assert_eq!((answer[0], answer[19]), (0x21, 7));
+
+        full.outbox.abandon();
+        tags.take(8, true, tags.stamp(now)).unwrap();
+        connection.task_done(&mut completion(8));
+        assert!(tags.is_empty() && full.is_settled(0), "nobody is answered any more");
     }
 }

@@ -83,14 +83,14 @@ impl Outbox {
         &self.wake
     }
 
-    /// Appends what `encode` writes and sends it, unless someone is about to.
+    /// Appends what `encode` writes and sends it, unless someone is about to. `encode` is called in any case.
     pub fn push(&self, encode: impl FnOnce(&mut Sender, &mut Queue)) {
         let mut state = self.lock();
-        if state.is_broken {
-            return;
-        }
         let State { sender, queue, .. } = &mut *state;
         encode(sender, queue);
+        if state.is_broken {
+            return state.queue.clear();
+        }
         // A holder that is about to release takes the lock after this.
         let gathers = state.is_corked || self.holders.load(Ordering::Acquire) > 0;
         if gathers && state.queue.bytes() < CORK_BYTES {
@@ -160,6 +160,12 @@ impl Outbox {
     /// Whether the connection's thread must wait until the socket takes output.
     pub fn is_blocked(&self) -> bool {
         self.lock().is_blocked
+    }
+
+    /// Whether nothing waits to be sent, also in no other thread's hands.
+    pub fn is_settled(&self) -> bool {
+        let state = self.lock();
+        state.is_free() && state.queue.is_empty() && state.batch.is_empty()
     }
 
     /// Bytes that wait to be sent.

@@ -131,11 +131,11 @@ impl Serving<'_> {
             }
             self.take_over_values();
             self.look_at_functions();
-            let blocked = full.outbox.is_blocked();
-            self.check_blocked(blocked)?;
             // Nothing is out that could leave output behind: the socket is all there is to wait for.
-            let is_alone = full.tags.len() <= self.receiver.arriving();
-            if !blocked && self.functions.is_empty() && is_alone {
+            let is_alone = self.functions.is_empty() && full.is_settled(self.receiver.arriving());
+            let blocked = !is_alone && full.outbox.is_blocked();
+            self.check_blocked(blocked)?;
+            if is_alone {
                 if self.receive(true)? {
                     break;
                 }
