@@ -25,8 +25,9 @@
 //! 3. Every admitted command is answered exactly once: a [`scsi::task::Task`] that is dropped answers.
 //!    `capi::interleavings` goes through the orders in which it can be completed, aborted, stopped and freed.
 //! 4. No lock is held across a call that can block. Order of locks: model, a device's holds, its state, its
-//!    nexuses' unit attentions, an outbox. What the commands of all sessions take is a
-//!    [`sys::lock::Lock`]: who has it may lose the processor, and hundreds of threads then wait.
+//!    nexuses' unit attentions, an outbox. A unit's state and the stock of buffers,
+//!    which nearly every command takes, have a [`sys::lock::Lock`]: who has it may lose the processor, and
+//!    hundreds of threads then wait.
 //! 5. What `wire` has parsed is in range; no panic is reachable from a peer's bytes, and one in our code
 //!    costs its command (HARDWARE ERROR) or its connection, never the process.
 //! 6. The model is the only truth: files, sockets and the C API change it by [`model::Change`] and keep
@@ -37,7 +38,7 @@
 //! 8. Every queue, list and buffer has a limit with a name, so that memory can be computed on paper.
 //! 9. Of two tasks that touch the same blocks, one of them writing, the younger waits; an aborted write
 //!    that is out keeps its blocks until it has come back ([`scsi::target`], `scsi::task_set`). A nexus that
-//!    is lost admits nothing more, whatever its connection has received.
+//!    is lost admits nothing more, whatever its connection has received, nor does a LUN that is taken away.
 //! 10. What the mode pages say of the cache is what the backstore does; after a failed flush it is failed
 //!     ([`backstore::file`]).
 //!

@@ -28,11 +28,11 @@ pub struct FullFeature {
 }
 
 impl FullFeature {
-    /// Whether no other thread can bring output, or has any that it has not sent: what the socket does not
-    /// take then is left to nobody else. `arriving` tasks still wait for their data.
+    /// Whether no task can bring output from another thread, or has brought any that is not sent: else the
+    /// socket may leave some of it to the connection's thread. `arriving` tasks still wait for their data.
     ///
-    /// A tag is freed under the lock of the outbox that its answer is sent with, so it comes first here: who
-    /// finds the tag free finds the answer too, or it is sent.
+    /// A tag is freed under the lock of the outbox that its answer is sent with, so tags are looked at first:
+    /// who finds one free finds its answer too, or it is sent.
     pub fn is_settled(&self, arriving: usize) -> bool {
         self.tags.len() <= arriving && self.outbox.is_settled()
     }
@@ -142,15 +142,17 @@ impl Reply for Connection {
 
     fn task_dropped(&self, tag: u32, is_immediate: bool) {
         let Some(full) = self.full.get() else { return };
-        full.tags.free(tag);
-        full.outbox.push(|sender, _| sender.forget(tag));
-        if is_immediate {
-            return;
-        }
-        full.window.release_unanswered();
-        if full.window.owes_update() {
-            self.send(&Outgoing::WindowUpdate);
-        }
+        let owes_update = !is_immediate && {
+            full.window.release_unanswered();
+            full.window.owes_update()
+        };
+        full.outbox.push(|sender, queue| {
+            full.tags.free(tag);
+            sender.forget(tag);
+            if owes_update {
+                sender.send(&Outgoing::WindowUpdate, queue);
+            }
+        });
     }
 
     fn hold(&self) {
