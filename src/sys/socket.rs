@@ -59,10 +59,14 @@ pub fn wait(
         libc::pollfd { fd: socket.as_raw_fd(), events, revents: 0 },
         libc::pollfd { fd: wake.descriptor.as_raw_fd(), events: libc::POLLIN, revents: 0 },
     ];
-    let milliseconds = timeout
-        .map_or(-1, |t| libc::c_int::try_from(t.as_micros().div_ceil(1000)).unwrap_or(libc::c_int::MAX));
-    // SAFETY: `polled` is an array of two initialised entries that outlives the call.
-    let result = unsafe { libc::poll(polled.as_mut_ptr(), 2, milliseconds) };
+    let timeout = timeout.map(|timeout| libc::timespec {
+        tv_sec: libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: timeout.subsec_nanos() as _,
+    });
+    let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: `polled` is an array of two initialised entries, and `timeout` null or an initialised time;
+    // both outlive the call. No set of signals is given.
+    let result = unsafe { libc::ppoll(polled.as_mut_ptr(), 2, timeout, std::ptr::null()) };
     if result < 0 {
         let error = io::Error::last_os_error();
         return if error.kind() == io::ErrorKind::Interrupted { Ok(Ready::default()) } else { Err(error) };
@@ -189,6 +193,7 @@ pub fn set_user_timeout(socket: BorrowedFd<'_>, timeout: Duration) -> io::Result
 mod tests {
     use super::*;
     use std::net::TcpStream;
+    use std::time::Instant;
 
     fn pair() -> (TcpStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -231,7 +236,13 @@ mod tests {
         wake.signal();
         assert!(wait(one.as_fd(), &wake, true, false, None).unwrap().woken);
         wake.clear();
-        let ready = wait(one.as_fd(), &wake, true, false, Some(Duration::from_millis(1))).unwrap();
-        assert_eq!(ready, Ready::default());
+        for timeout in [Duration::ZERO, Duration::from_nanos(1), Duration::from_micros(1500)] {
+            let start = Instant::now();
+            let ready = wait(one.as_fd(), &wake, true, false, Some(timeout)).unwrap();
+            assert_eq!(ready, Ready::default());
+            assert!(start.elapsed() >= timeout, "{timeout:?}");
+        }
+        wake.signal();
+        assert!(wait(one.as_fd(), &wake, true, false, Some(Duration::MAX)).unwrap().woken);
     }
 }
