@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{Daemon, Folder, Outcome, run, wait_for};
 
@@ -162,6 +162,40 @@ fn data_that_changes_behind_the_target_is_called_wrong() {
     other.wait().unwrap();
     assert!(!outcome.is_good(), "{}", outcome.text);
     assert!(number(&outcome.text, "wrong") > 0.0, "{}", outcome.text);
+}
+
+#[test]
+fn a_paced_load_keeps_its_pace() {
+    let folder = Folder::new("load-paced");
+    let daemon = daemon(&folder);
+    let url = daemon.url(TARGET, 0);
+    let paced = |words: &[&str]| {
+        let outcome = bench(&[&[url.as_str(), "--depth", "4", "--region", "8M", "--json"], words].concat());
+        assert!(outcome.is_good(), "{words:?}: {}", outcome.text);
+        outcome.text
+    };
+    let start = Instant::now();
+    let told = paced(&["--sessions", "1", "--rate", "1000", "--commands", "200"]);
+    // The first is due at once, the last 199 intervals later.
+    assert!(start.elapsed() >= Duration::from_millis(199) && number(&told, "seconds") >= 0.199, "{told}");
+    assert_eq!((number(&told, "commands"), number(&told, "rate")), (200.0, 1000.0), "{told}");
+    // Half a second's data of commands that are all due within 49 ms: the last has waited for its place.
+    let told = paced(&["--rate", "1000", "--commands", "50", "--size", "4k", "--drain", "400k"]);
+    assert!(number(&told, "commands") == 50.0 && number(&told, "max_us") >= 450_000.0, "{told}");
+    // Written and compared at a pace, by two; and a time that ends long before anything more is due.
+    let told = paced(&["--rate", "4000", "--sessions", "2", "--verify", "--time", "0.3"]);
+    assert!(number(&told, "commands") > 0.0 && number(&told, "wrong") == 0.0, "{told}");
+    paced(&["--rate", "1", "--sessions", "3", "--time", "0.1"]);
+    assert!(paced(&["--commands", "10"]).contains("\"rate\":null"));
+}
+
+#[test]
+fn a_pace_that_cannot_be_kept_is_refused() {
+    for rate in ["0", "1000001", "-1", "0.5", "fast"] {
+        let outcome = bench(&["iscsi://127.0.0.1/any/0", "--rate", rate]);
+        let why = format!("--rate wants commands a second from 1 to 1000000, not \"{rate}\"");
+        assert!(!outcome.is_good() && outcome.text.contains(&why), "{}", outcome.text);
+    }
 }
 
 #[test]

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use scstu::sys::socket::Wake;
+
 use crate::histogram::Histogram;
 use crate::process::{self, Usage};
 use crate::session::{Place, Session, bad};
@@ -28,6 +30,8 @@ pub struct Load {
     pub time: Duration,
     /// Commands of each session, instead of a time.
     pub commands: Option<u64>,
+    /// Commands a second that each session begins, at most.
+    pub rate: Option<u32>,
     pub verify: bool,
     /// Where on the unit they begin that are used.
     pub offset: u64,
@@ -50,10 +54,32 @@ pub struct Shared {
     pub stop: AtomicBool,
     /// Commands that came back, by session.
     pub done: Vec<AtomicU64>,
+    /// Wake the sessions that sleep until a command is due.
+    pub wakes: Vec<Wake>,
+}
+
+impl Shared {
+    fn counts(&self) -> Vec<u64> {
+        self.done.iter().map(|count| count.load(Ordering::Relaxed)).collect()
+    }
+
+    fn end(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.wakes.iter().for_each(Wake::signal);
+    }
+}
+
+/// How things stood when measuring began.
+struct Before {
+    counts: Vec<u64>,
+    used: Option<Usage>,
+    start: Instant,
 }
 
 /// What came of it.
 pub struct Report {
+    /// Commands a second that were asked of each session.
+    pub rate: Option<u32>,
     pub seconds: f64,
     /// Commands that came back while it was measured, by session.
     pub by_session: Vec<u64>,
@@ -123,6 +149,7 @@ impl Load {
             warm_up: Duration::from_millis(300),
             time: Duration::from_secs(2),
             commands: None,
+            rate: None,
             verify: false,
             offset: 0,
             region: 1 << 30,
@@ -153,32 +180,37 @@ impl Load {
             sessions.push((session, unit));
         }
         let shared = Arc::new(Shared {
-            measuring: AtomicBool::new(false),
+            measuring: AtomicBool::new(self.commands.is_some()),
             stop: AtomicBool::new(false),
             done: (0..self.sessions).map(|_| AtomicU64::new(0)).collect(),
+            wakes: (0..self.sessions).map(|_| Wake::new()).collect::<io::Result<_>>()?,
         });
+        // Of a number of commands every one is measured, of a time what is behind the warm-up.
+        let before = self.commands.map(|_| self.before(&shared)).transpose()?;
         thread::scope(|scope| {
             let mut workers = Vec::new();
             for (number, (session, unit)) in sessions.into_iter().enumerate() {
                 let worker = Worker::new(session, unit, self, &shared, number)?;
                 let builder = thread::Builder::new().stack_size(256 << 10);
-                let ended = &shared.stop;
+                let shared = &shared;
                 let work = move || {
                     let outcome = worker.run();
                     // A session that has failed ends the others.
-                    ended.fetch_or(outcome.is_err(), Ordering::Relaxed);
+                    if outcome.is_err() {
+                        shared.end();
+                    }
                     outcome
                 };
                 workers.push(builder.spawn_scoped(scope, work)?);
             }
-            let measured = self.measure(&shared);
-            shared.stop.store(true, Ordering::Relaxed);
+            let measured = self.measure(&shared, before);
+            shared.end();
             let mut report = measured?;
             for worker in workers {
                 let outcome = worker.join().map_err(|_| bad("a session has panicked"))?;
                 report.add(outcome?);
             }
-            report.all_commands = shared.done.iter().map(|n| n.load(Ordering::Relaxed)).sum();
+            report.all_commands = shared.counts().iter().sum();
             Ok(report)
         })
     }
@@ -196,20 +228,27 @@ impl Load {
         }
     }
 
-    fn measure(&self, shared: &Shared) -> io::Result<Report> {
-        if self.commands.is_none() {
-            thread::sleep(self.warm_up);
-        }
-        let counts = || -> Vec<u64> { shared.done.iter().map(|n| n.load(Ordering::Relaxed)).collect() };
-        let (before, used, start) = (counts(), self.usage()?, Instant::now());
+    fn before(&self, shared: &Shared) -> io::Result<Before> {
+        Ok(Before { counts: shared.counts(), used: self.usage()?, start: Instant::now() })
+    }
+
+    fn measure(&self, shared: &Shared, before: Option<Before>) -> io::Result<Report> {
+        let Before { counts, used, start } = match before {
+            Some(before) => before,
+            None => {
+                thread::sleep(self.warm_up);
+                self.before(shared)?
+            }
+        };
         shared.measuring.store(true, Ordering::Relaxed);
         self.let_run(shared);
         let seconds = start.elapsed().as_secs_f64();
-        let (after, now) = (counts(), self.usage()?);
+        let (after, now) = (shared.counts(), self.usage()?);
         shared.measuring.store(false, Ordering::Relaxed);
         Ok(Report {
+            rate: self.rate,
             seconds,
-            by_session: before.iter().zip(&after).map(|(before, after)| after - before).collect(),
+            by_session: counts.iter().zip(&after).map(|(before, after)| after - before).collect(),
             latency: Histogram::default(),
             refused: 0,
             failed: 0,
@@ -240,7 +279,7 @@ impl Report {
              \"p95_us\":{:.1},\"p99_us\":{:.1},\"p999_us\":{:.1},\"max_us\":{:.1},\"refused\":{},\
              \"failed\":{},\"wrong\":{},\"fairness\":{:.3},\"target_cpu_us\":{},\"target_switches\":{},\
              \"target_user_ticks\":{},\"target_system_ticks\":{},\"target_rss_kib\":{},\"target_threads\":{},\
-             \"client_cpu_us\":{:.3}}}",
+             \"client_cpu_us\":{:.3},\"rate\":{}}}",
             self.seconds,
             self.commands(),
             self.iops(),
@@ -261,6 +300,7 @@ impl Report {
             target.resident,
             target.threads,
             self.client_cpu as f64 / 1000.0 / self.all_commands.max(1) as f64,
+            self.rate.map_or("null".to_owned(), |rate| rate.to_string()),
         )
     }
 
@@ -283,6 +323,11 @@ impl Report {
             self.failed,
             self.wrong
         );
+        if let Some(rate) = self.rate {
+            text += &format!(
+                "\nat most {rate} commands a second of each session; latency from when each was due"
+            );
+        }
         if self.by_session.len() > 1 {
             text += &format!("\nleast session: {:.2} of the mean", self.fairness());
         }

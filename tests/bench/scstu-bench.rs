@@ -15,6 +15,7 @@ mod echo;
 mod embed;
 mod histogram;
 mod load;
+mod pace;
 mod paper;
 mod pdu;
 mod peers;
@@ -45,6 +46,8 @@ A load:
       --drain BYTES      take no more than so much a second from the socket
       --time SECONDS     how long to measure (default 2), after --warm-up SECONDS (0.3)
       --commands N       so many commands of each session, instead of a time
+      --rate N           commands a second that each session begins at most, evenly, with up to DEPTH out
+                         (1 to 1000000); latencies count from when a command was due
       --region BYTES     use this much of the unit (default 1G), from --offset BYTES on (0)
       --no-batch         every command in a send call of its own, as most initiators do it
       --digests WHAT     header, data or both
@@ -157,6 +160,7 @@ fn load_command(url: &str, mut parser: lexopt::Parser) -> io::Result<ExitCode> {
             Long("sessions") => load.sessions = number(&mut parser)?,
             Long("time") => load.time = seconds(&mut parser)?,
             Long("commands") => load.commands = Some(number(&mut parser)?),
+            Long("rate") => load.rate = Some(rate(&value(&mut parser)?)?),
             Long("warm-up") => load.warm_up = seconds(&mut parser)?,
             Long("region") => load.region = size(&mut parser)?,
             Long("offset") => load.offset = size(&mut parser)?,
@@ -198,6 +202,13 @@ fn load_command(url: &str, mut parser: lexopt::Parser) -> io::Result<ExitCode> {
     let report = load.run()?;
     println!("{}", if as_json { report.json() } else { report.text() });
     Ok(if report.wrong + report.failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn rate(text: &str) -> io::Result<u32> {
+    text.parse().ok().filter(|rate| pace::RATES.contains(rate)).ok_or_else(|| {
+        let (least, most) = (pace::RATES.start(), pace::RATES.end());
+        session::bad(format!("--rate wants commands a second from {least} to {most}, not \"{text}\""))
+    })
 }
 
 fn reads(text: &str) -> io::Result<u32> {

@@ -1,4 +1,5 @@
-//! One session under load: keeps a fixed number of commands out, and times every one.
+//! One session under load: keeps a fixed number of commands out, or begins so many a second, and times every
+//! one.
 //!
 //! Requests are written when everything received has been looked at, many in one call; with `batch` off each
 //! goes out in a call of its own, as most initiators do it.
@@ -10,10 +11,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use scstu::sys::socket::{self, Wake};
+use scstu::sys::{socket, thread};
 
 use crate::histogram::Histogram;
 use crate::load::{Load, Shared};
+use crate::pace::{self, Pace};
 use crate::pdu::{self, BHS, Numbers, Transfer, data_length, get32};
 use crate::plan::{Next, Plan};
 use crate::session::{Session, Unit, bad};
@@ -78,6 +80,10 @@ pub struct Worker<'a> {
     number: usize,
     unit: Unit,
     plan: Plan,
+    /// When its commands are due, where they are paced.
+    pace: Option<Pace>,
+    /// How long before that it stays awake.
+    awake: Duration,
     slots: Vec<Slot>,
     free: Vec<usize>,
     data: Vec<u8>,
@@ -87,7 +93,6 @@ pub struct Worker<'a> {
     start: usize,
     end: usize,
     state: State,
-    wake: Wake,
     outcome: Outcome,
 }
 
@@ -113,7 +118,6 @@ impl<'a> Worker<'a> {
             start: 0,
             end: 0,
             state: State::Header,
-            wake: Wake::new()?,
             outcome: Outcome::default(),
             session,
             load,
@@ -121,6 +125,8 @@ impl<'a> Worker<'a> {
             number,
             unit,
             plan,
+            pace: None,
+            awake: pace::awake(load.sessions),
         })
     }
 
@@ -128,9 +134,13 @@ impl<'a> Worker<'a> {
     pub fn run(mut self) -> io::Result<Outcome> {
         let before = crate::process::own_thread();
         self.session.stream.set_read_timeout(Some(SILENCE))?;
+        if let Some(rate) = self.load.rate {
+            thread::be_punctual();
+            self.pace = Some(Pace::new(rate, Instant::now(), self.number, self.load.sessions));
+        }
         loop {
-            self.issue()?;
-            if self.free.len() == self.slots.len() {
+            let due = self.issue()?;
+            if due.is_none() && self.free.len() == self.slots.len() {
                 if self.is_over() {
                     break;
                 }
@@ -139,6 +149,11 @@ impl<'a> Worker<'a> {
                 continue;
             }
             self.flush()?;
+            if let Some(due) = due
+                && !self.await_input(due)?
+            {
+                continue;
+            }
             self.receive()?;
             self.parse()?;
         }
@@ -151,20 +166,47 @@ impl<'a> Worker<'a> {
         self.shared.stop.load(Ordering::Relaxed) && self.plan.is_swept()
     }
 
-    fn issue(&mut self) -> io::Result<()> {
+    /// Begins the commands for which there is a place; when the next is due, if that is all it waits for.
+    fn issue(&mut self) -> io::Result<Option<Instant>> {
         while self.session.window() > 0 {
             let Some(slot) = self.free.pop() else { break };
             let stopping = self.shared.stop.load(Ordering::Relaxed);
+            // The comparison at the end is no part of the load: nothing paces it.
+            let pace = self.pace.as_ref().filter(|_| !stopping);
+            if let Some(due) = pace.map(Pace::due).filter(|due| *due > Instant::now()) {
+                self.free.push(slot);
+                return Ok(Some(due));
+            }
+            let is_paced = pace.is_some();
             let Some(next) = self.plan.next(stopping) else {
                 self.free.push(slot);
                 break;
             };
-            self.begin(slot, next);
+            let due = self.pace.as_mut().filter(|_| is_paced).map(Pace::begin);
+            self.begin(slot, next, due);
             if !self.load.batch {
                 self.flush()?;
             }
         }
-        Ok(())
+        Ok(None)
+    }
+
+    /// Waits until there is input, or the next command is due, or all is to end; whether there is input. It
+    /// may return early without any.
+    fn await_input(&mut self, due: Instant) -> io::Result<bool> {
+        let left = due.saturating_duration_since(Instant::now());
+        let wake = &self.shared.wakes[self.number];
+        let stream = self.session.stream.as_fd();
+        let sleep = left.saturating_sub(self.awake);
+        let ready = socket::wait(stream, wake, true, !self.queue.is_empty(), Some(sleep))?;
+        if ready.woken {
+            wake.clear();
+        }
+        if sleep.is_zero() && !ready.readable {
+            // Others go first on a processor that is not the load generator's alone.
+            std::thread::yield_now();
+        }
+        Ok(ready.readable)
     }
 
     fn numbers(&self, slot: usize) -> Numbers {
@@ -172,7 +214,8 @@ impl<'a> Worker<'a> {
         Numbers { itt, cmd_sn: self.session.cmd_sn, exp_stat_sn: self.session.exp_stat_sn }
     }
 
-    fn begin(&mut self, slot: usize, next: Next) {
+    /// Sends a command; its latency counts from when it was `due`, and from now on if it never was.
+    fn begin(&mut self, slot: usize, next: Next, due: Option<Instant>) {
         let blocks = u32::try_from(self.load.size).unwrap_or(0) / self.unit.block_size;
         let transfer = Transfer {
             is_read: next.is_read,
@@ -195,7 +238,7 @@ impl<'a> Worker<'a> {
         self.session.cmd_sn = self.session.cmd_sn.wrapping_add(1);
         let state = &mut self.slots[slot];
         state.next = Some(next);
-        state.started = Instant::now();
+        state.started = due.unwrap_or_else(Instant::now);
         state.received = 0;
         state.crc = 0;
         self.push(header, slot, 0, immediate);
@@ -307,7 +350,11 @@ impl<'a> Worker<'a> {
     fn receive(&mut self) -> io::Result<()> {
         while !self.queue.is_empty() {
             let stream = self.session.stream.as_fd();
-            let ready = socket::wait(stream, &self.wake, true, true, Some(SILENCE))?;
+            let wake = &self.shared.wakes[self.number];
+            let ready = socket::wait(stream, wake, true, true, Some(SILENCE))?;
+            if ready.woken {
+                wake.clear();
+            }
             if ready.writable {
                 self.flush()?;
             }
