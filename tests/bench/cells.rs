@@ -43,13 +43,22 @@ impl Cell {
         Cell { name: format!("{} {name}", self.name), more, ..self }
     }
 
+    fn paced(rate: &'static [&'static str; 2], name: &str) -> Self {
+        Cell::new(Medium::Null, "512", 32, "read").with(&format!("rate {name}"), rate)
+    }
+
     fn beside(self, name: &str, neighbour: &[&'static str]) -> Self {
         Cell { name: format!("{} beside {name}", self.name), neighbour: neighbour.into(), ..self }
     }
 
-    /// Whether it is one of those that charts show: one session, nothing else.
+    /// Whether it is one session that keeps its commands out, and nothing else.
     pub fn is_plain(&self) -> bool {
         self.more.is_empty() && self.neighbour.is_empty()
+    }
+
+    /// Whether the load generator keeps a pace, and not as many commands out as it may.
+    pub fn is_paced(&self) -> bool {
+        self.more.contains(&"--rate")
     }
 
     /// How many sessions it has.
@@ -64,6 +73,12 @@ pub fn cells() -> Vec<Cell> {
     let (null, file) = (Medium::Null, Medium::File);
     let mut cells: Vec<Cell> =
         [1, 2, 4, 8, 16, 32, 64, 128].map(|depth| Cell::new(null, "512", depth, "read")).into();
+    cells.extend([
+        Cell::paced(&["--rate", "2000"], "2k"),
+        Cell::paced(&["--rate", "10000"], "10k"),
+        Cell::paced(&["--rate", "40000"], "40k"),
+        Cell::paced(&["--rate", "160000"], "160k"),
+    ]);
     for rw in ["read", "write"] {
         for (size, depth) in [("4k", 32), ("64k", 8), ("1M", 4)] {
             cells.push(Cell::new(file, size, depth, rw));
@@ -90,4 +105,26 @@ pub fn cells() -> Vec<Cell> {
     let writer = ["--size", "16M", "--depth", "1", "--rw", "write", "--offset", "128M", "--region", "128M"];
     cells.extend([four(), four().beside("slow reader", &reader), four().beside("16M writer", &writer)]);
     cells
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn a_name_is_one_load() {
+        let (cells, mut names) = (cells(), HashSet::new());
+        assert!(cells.iter().all(|cell| names.insert(cell.name.as_str())), "{names:?}");
+    }
+
+    #[test]
+    fn a_paced_load_has_the_rate_of_its_name() {
+        let paced: Vec<Cell> = cells().into_iter().filter(Cell::is_paced).collect();
+        assert!(paced.len() > 1);
+        for cell in paced {
+            let rate = format!(" rate {}k", cell.more[1].strip_suffix("000").unwrap());
+            assert!(cell.name.ends_with(&rate), "{}", cell.name);
+        }
+    }
 }

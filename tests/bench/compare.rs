@@ -210,29 +210,40 @@ impl Comparison {
         format!("[\n{}\n]\n", rows.join(",\n"))
     }
 
-    /// A line per peer through the plain cells that `pick` gives a point for.
+    /// A line per peer through the cells that `pick` gives a point for.
     fn lines(&self, pick: impl Fn(&Cell, &dyn Fn(&str) -> Option<f64>) -> Option<(f64, f64)>) -> Vec<Series> {
         let line = |(at, peer): (usize, &Peer)| {
-            let point = |(number, cell): (usize, &Cell)| {
-                pick(cell, &|figure| self.middle(number, at, figure)).filter(|_| cell.is_plain())
-            };
+            let point =
+                |(number, cell): (usize, &Cell)| pick(cell, &|figure| self.middle(number, at, figure));
             let points: Vec<_> = self.cells.iter().enumerate().filter_map(point).collect();
             Series { name: peer.name.clone(), points, is_dashed: false }
         };
         self.peers.iter().enumerate().map(line).filter(|line| line.points.len() > 1).collect()
     }
 
+    /// Latencies of the paced cells over the rates that were reached: the median, and in dashes what one
+    /// command of a hundred takes at least.
+    fn latencies(&self) -> Vec<Series> {
+        let paced = |figure: &'static str| {
+            self.lines(|cell, get| Some((get("iops").filter(|_| cell.is_paced())?, get(figure)?)))
+        };
+        let slow = paced("p99_us").into_iter();
+        let slow = slow.map(|line| Series { name: format!("{}, p99", line.name), is_dashed: true, ..line });
+        paced("p50_us").into_iter().chain(slow).collect()
+    }
+
     fn charts(&self, out: &Path) -> io::Result<()> {
         let (depth, cpu) = ("commands out", "CPU of the target, us a command");
-        let is_null = |cell: &Cell| cell.medium == Medium::Null;
+        let is_null = |cell: &Cell| cell.medium == Medium::Null && cell.is_plain();
+        let is_file = |cell: &Cell| cell.medium == Medium::File && cell.is_plain();
         let axis = |label, is_logarithmic| Axis { label, is_logarithmic };
         let by_depth = |figure: &'static str| {
             self.lines(|cell, get| Some((cell.depth as f64, get(figure).filter(|_| is_null(cell))?)))
         };
-        let load = self.lines(|cell, get| Some((get("iops").filter(|_| is_null(cell))?, get("p50_us")?)));
+        let deeper = self.lines(|cell, get| Some((get("iops").filter(|_| is_null(cell))?, get("p50_us")?)));
         let size = self.lines(|cell, get| {
             let bytes = crate::bytes(cell.size)? as f64;
-            Some((bytes, get("target_cpu_us").filter(|_| !is_null(cell) && cell.rw == "read")?))
+            Some((bytes, get("target_cpu_us").filter(|_| is_file(cell) && cell.rw == "read")?))
         });
         let charts = [
             (
@@ -245,10 +256,17 @@ impl Comparison {
             ("cpu", "512-byte reads, null", axis(depth, true), axis(cpu, true), by_depth("target_cpu_us")),
             (
                 "latency",
-                "512-byte reads, null",
+                "512-byte reads at a pace, null",
+                axis("commands a second", true),
+                axis("median latency and p99, us", true),
+                self.latencies(),
+            ),
+            (
+                "latency-depth",
+                "512-byte reads, deeper and deeper, null",
                 axis("commands a second", false),
                 axis("median latency, us", true),
-                load,
+                deeper,
             ),
             ("size", "reads of a cached file", axis("bytes of a command", true), axis(cpu, true), size),
         ];

@@ -15,7 +15,7 @@ const COLOURS: [&str; 8] =
 pub struct Series {
     pub name: String,
     pub points: Vec<(f64, f64)>,
-    /// Drawn in dashes: a prediction.
+    /// Drawn in dashes: a prediction, or the worse part, of what is drawn.
     pub is_dashed: bool,
 }
 
