@@ -91,6 +91,7 @@ fn every_way_to_send_and_to_wait_carries_the_data() {
         target("adaptive", "nagle adaptive"),
         target("always", "nagle always"),
         target("poll", "poll_us 200\ncpu_mask 1"),
+        target("none", "poll_us 0"),
     ]
     .concat();
     let conf = format!(
@@ -98,7 +99,7 @@ fn every_way_to_send_and_to_wait_carries_the_data() {
          TARGET_DRIVER iscsi {{\nenabled 1\n{targets}}}\n"
     );
     let daemon = Daemon::start("load-ways", &conf);
-    for name in ["never", "adaptive", "always", "poll"] {
+    for name in ["never", "adaptive", "always", "poll", "none"] {
         let url = daemon.url(&format!("{TARGET}-{name}"), 0);
         for case in [["--size", "512", "--depth", "128"], ["--size", "64k", "--depth", "1"]] {
             let common = ["--rw", "50", "--verify", "--json", "--time", "0.3", "--region", "32M"];

@@ -20,7 +20,7 @@ fn configuration() -> String {
     let disk = "HANDLER vdisk_nullio {\nDEVICE null {\nsize 64M\n}\n}\n\
                 HANDLER vdisk_ram {\nDEVICE ram {\nsize 64M\n}\n}\n";
     let target = |name: &str| {
-        format!("TARGET {TARGET}-{name} {{\nnagle {name}\nLUN 0 null\nLUN 1 ram\nenabled 1\n}}\n")
+        format!("TARGET {TARGET}-{name} {{\nnagle {name}\npoll_us 0\nLUN 0 null\nLUN 1 ram\nenabled 1\n}}\n")
     };
     format!("{disk}TARGET_DRIVER iscsi {{\nenabled 1\n{}{}}}\n", target("coalesce"), target("never"))
 }

@@ -61,6 +61,7 @@ fn values_and_result(key: &Key) -> (String, &'static str) {
         Kind::Obsolete => (String::new(), "Reject"),
         Kind::Procedure => ("text".to_owned(), "a procedure"),
         Kind::LocalNumber => (numbers(), ""),
+        Kind::LocalNumberOr(word) => (format!("{}, {word}", numbers()), ""),
         Kind::LocalWord(words) => (words.join(", "), ""),
     }
 }

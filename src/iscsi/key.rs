@@ -71,6 +71,8 @@ pub enum Kind {
     Procedure,
     /// A local number or, with range 0 to 1 and no unit, a local switch.
     LocalNumber,
+    /// A local number, or this word, whose value is [`WORD`].
+    LocalNumberOr(&'static str),
     /// One of these words; its value is its place.
     LocalWord(&'static [&'static str]),
 }
@@ -107,6 +109,9 @@ pub struct Key {
     /// One line for help texts.
     pub help: &'static str,
 }
+
+/// The value of the word of a [`Kind::LocalNumberOr`].
+pub const WORD: u32 = u32::MAX;
 
 const DIGESTS: &[&str] = &["None", "CRC32C"];
 const METHODS: &[&str] = &["None", "CHAP"];
@@ -329,9 +334,10 @@ keys! {
         help: "how answers share segments: gathered here, each by itself, or by TCP while the target is busy",
     }
     PollUs "poll_us" "" {
-        used: Use::Local, kind: Kind::LocalNumber, range: (0, 1000), rfc_default: 0, offer: 0,
+        used: Use::Local, kind: Kind::LocalNumberOr("auto"), range: (0, 1000), rfc_default: WORD, offer: WORD,
         is_attribute: true,
-        help: "microseconds for which a busy session looks for requests before its thread sleeps; 0 for none",
+        help: "microseconds for which a busy session looks for requests before its thread sleeps; 0 for none, \
+               auto while that takes about as much processor time as to sleep",
     }
 }
 
@@ -376,6 +382,7 @@ impl Key {
                 let place = words.iter().position(|word| *word == value).ok_or(ValueError::Syntax)?;
                 u32::try_from(place).map_err(|_| ValueError::Range)
             }
+            Kind::LocalNumberOr(word) if value == word => Ok(WORD),
             _ => {
                 let number = text::number(value).ok_or(ValueError::Syntax)?;
                 let number = u32::try_from(number).map_err(|_| ValueError::Range)?;
@@ -394,6 +401,7 @@ impl Key {
                 chosen.join(",")
             }
             Kind::LocalWord(words) => (*words.get(value as usize).unwrap_or(&"")).to_owned(),
+            Kind::LocalNumberOr(word) if value == WORD => word.to_owned(),
             _ => value.to_string(),
         }
     }
@@ -517,7 +525,7 @@ mod tests {
                 Kind::DeclareText => ("text".into(), "-".into(), "Declarative"),
                 Kind::Obsolete => ("-".into(), "-".into(), "Obsolete"),
                 Kind::Procedure => ("text".into(), "-".into(), "special"),
-                Kind::LocalNumber | Kind::LocalWord(_) => unreachable!(),
+                Kind::LocalNumber | Kind::LocalNumberOr(_) | Kind::LocalWord(_) => unreachable!(),
             };
             let ours = [key.section, key.name, used, sender, scope, discovery, &values, &default, result];
             assert_eq!(ours.as_slice(), f.as_slice());
@@ -547,7 +555,7 @@ mod tests {
         let expected = "HeaderDigest=None DataDigest=None InitialR2T=No ImmediateData=Yes \
             MaxRecvDataSegmentLength=1048576 MaxBurstLength=1048576 FirstBurstLength=1048576 \
             MaxOutstandingR2T=32 RDMAExtensions=No MaxXmitDataSegmentLength=1048576 QueuedCommands=128 \
-            RspTimeout=90 NopInInterval=30 NopInTimeout=30 MaxSessions=0 nagle=coalesce poll_us=0";
+            RspTimeout=90 NopInInterval=30 NopInTimeout=30 MaxSessions=0 nagle=coalesce poll_us=auto";
         let ours: Vec<String> =
             Key::attributes().map(|key| format!("{}={}", key.name, key.format(key.offer))).collect();
         assert_eq!(ours.join(" "), expected.split_whitespace().collect::<Vec<_>>().join(" "));
@@ -565,6 +573,11 @@ mod tests {
         assert_eq!(parse("MaxBurstLength", "64k"), Err(ValueError::Syntax));
         assert_eq!(parse("MaxSessions", "text"), Err(ValueError::Syntax));
         assert_eq!(parse("NopInInterval", "4294967296"), Err(ValueError::Range));
+        assert_eq!(parse("poll_us", "auto"), Ok(WORD));
+        assert_eq!(parse("poll_us", "1000"), Ok(1000));
+        assert_eq!(parse("poll_us", "1001"), Err(ValueError::Range));
+        assert_eq!(parse("poll_us", "4294967295"), Err(ValueError::Range), "the word's own number");
+        assert_eq!(parse("MaxSessions", "auto"), Err(ValueError::Syntax));
         assert_eq!(parse("HeaderDigest", "crc32c,none"), Ok(3));
         assert_eq!(parse("HeaderDigest", "CRC32C"), Ok(2));
         assert_eq!(parse("HeaderDigest", "CRC32C,,None"), Err(ValueError::Syntax));

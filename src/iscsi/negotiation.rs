@@ -173,9 +173,8 @@ impl Negotiation {
                 let theirs = capped(key, value)?;
                 key.is_in_range(theirs).then_some(theirs)
             }
-            Kind::DeclareText | Kind::Obsolete | Kind::Procedure | Kind::LocalNumber | Kind::LocalWord(_) => {
-                None
-            }
+            Kind::DeclareText | Kind::Obsolete | Kind::Procedure => None,
+            Kind::LocalNumber | Kind::LocalNumberOr(_) | Kind::LocalWord(_) => None,
         }
     }
 

@@ -219,7 +219,7 @@ impl Serving<'_> {
         }
         self.receiver.enter_full_feature(parameters, window, tags, self.now);
         self.nagle = Nagle::new(setting);
-        self.spin = Spin::new(agreed.ours[KeyId::PollUs]);
+        self.spin = Spin::of(agreed.ours[KeyId::PollUs]);
         if self.spin.is_on() {
             self.shared.awake.enter();
         }

@@ -13,7 +13,7 @@ use crate::server::connection::{Connection, FullFeature};
 use crate::server::nagle::{Nagle, Statistics, Switch};
 use crate::server::outbox::HIGH_WATER_BYTES;
 use crate::server::serving::{End, Serving};
-use crate::sys::socket;
+use crate::sys::{socket, thread};
 
 /// How long what is queued may take to leave after a logout.
 const LINGER: Duration = Duration::from_secs(5);
@@ -62,12 +62,12 @@ impl Serving<'_> {
             }
             self.with_nagle(Nagle::idle)?;
         }
-        if !self.spin.is_trusted() || !self.shared.awake.has_room() || full.outbox.is_blocked() {
+        if !self.spin.looks() || !self.shared.awake.has_room() || full.outbox.is_blocked() {
             return Ok(false);
         }
-        let start = self.now;
-        let mut is_here = false;
-        while !is_here && self.now.duration_since(start) < self.spin.limit() {
+        let until = Instant::now() + self.spin.limit();
+        let mut is_here = self.receive(false)?;
+        while !is_here && self.now < until {
             is_here = self.receive(false)?;
         }
         if let Some(established) = &self.established {
@@ -76,7 +76,9 @@ impl Serving<'_> {
             statistics.poll_hits.fetch_add(u64::from(is_here), Ordering::Relaxed);
         }
         if is_here {
-            self.spin.waited(self.now.duration_since(start));
+            self.spin.found();
+        } else {
+            self.spin.found_nothing();
         }
         Ok(is_here)
     }
@@ -116,10 +118,12 @@ impl Serving<'_> {
             return self.wait_for_input(connection, full);
         }
         let start = Instant::now();
+        let used = self.spin.measures().then(thread::cpu_time);
         self.shared.awake.leave();
         let waited = self.wait_for_input(connection, full);
         self.shared.awake.enter();
-        self.spin.waited(self.now.saturating_duration_since(start));
+        let price = used.map(|used| thread::cpu_time().saturating_sub(used));
+        self.spin.slept(self.now.saturating_duration_since(start), price);
         waited
     }
 

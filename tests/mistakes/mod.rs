@@ -297,6 +297,7 @@ pub const TARGETS: &[Rule] = &[
             ("@/MaxSessions", "few", EINVAL),
             ("@/nagle", "sometimes", EINVAL),
             ("@/poll_us", "1001", EINVAL),
+            ("@/poll_us", "sometimes", EINVAL),
         ],
     ),
 ];

@@ -327,13 +327,13 @@ pub static ISCSI_ATTRIBUTES: &[Row] = &[
     key!(NopInTimeout "30" "a number from 2 to 65535"),
     key!(MaxSessions "0" "a number from 0 to 65535"),
     key!(Nagle "coalesce" "coalesce, never, adaptive or always"),
-    key!(PollUs "0" "a number from 0 to 1000"),
+    key!(PollUs "auto" "auto or a number from 0 to 1000"),
 ];
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::iscsi::key::Key;
+    use crate::iscsi::key::{Key, Kind as KeyKind};
 
     #[test]
     fn every_key_has_its_row_with_the_same_default_and_range() {
@@ -344,7 +344,16 @@ mod tests {
             let Kind::Own(syntax) = row.kind else { panic!("{}", key.name) };
             let (min, max) = key.range;
             if max > 1 {
-                assert_eq!(syntax, format!("a number from {min} to {max}, or :default:"), "{}", key.name);
+                let word = match key.kind {
+                    KeyKind::LocalNumberOr(word) => format!("{word} or "),
+                    _ => String::new(),
+                };
+                assert_eq!(
+                    syntax,
+                    format!("{word}a number from {min} to {max}, or :default:"),
+                    "{}",
+                    key.name
+                );
             }
         }
     }
