@@ -220,9 +220,6 @@ impl Serving<'_> {
         self.receiver.enter_full_feature(parameters, window, tags, self.now);
         self.nagle = Nagle::new(setting);
         self.spin = Spin::of(agreed.ours[KeyId::PollUs]);
-        if self.spin.is_on() {
-            self.shared.awake.enter();
-        }
         self.answer(&mut phase, answer, cmd_sn, max_cmd_sn)?;
         self.shared.login_is_over();
         self.shared.totals.logins.fetch_add(1, Ordering::Relaxed);

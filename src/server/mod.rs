@@ -23,7 +23,7 @@ use crate::server::pool::Pool;
 use crate::server::portal::Portal;
 use crate::server::serving::Serving;
 use crate::server::sessions::{CloseReason, Session, Sessions};
-use crate::server::spin::Awake;
+use crate::server::spin::Busy;
 use crate::server::totals::Totals;
 use crate::sys::thread::spawn;
 use crate::wire::response::AsyncMessage;
@@ -82,7 +82,7 @@ pub(crate) struct Shared {
     noise: Noise,
     events: Noise,
     totals: Totals,
-    awake: Awake,
+    busy: Busy,
     roll: Arc<Roll>,
 }
 
@@ -132,7 +132,7 @@ impl Server {
             noise: Noise::complaints(),
             events: Noise::events(),
             totals: Totals::default(),
-            awake: Awake::default(),
+            busy: Busy::default(),
             roll: Arc::default(),
         };
         Server { shared: Arc::new(shared), portals: Mutex::default() }

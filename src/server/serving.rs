@@ -114,6 +114,8 @@ pub(super) struct Serving<'a> {
     /// Where TCP may gather answers: when it does.
     pub(super) nagle: Option<Nagle>,
     pub(super) spin: Spin,
+    /// The millisecond in which the connection was last found busy.
+    pub(super) busy_in: u32,
     pub(super) timeout: Option<Duration>,
     pub(super) blocked_since: Option<Instant>,
     pub(super) entrance: Entrance,
@@ -151,6 +153,7 @@ impl<'a> Serving<'a> {
             logging_in,
             nagle: None,
             spin: Spin::default(),
+            busy_in: 0,
             timeout: None,
             blocked_since: None,
             entrance: Entrance::default(),
@@ -463,9 +466,6 @@ impl<'a> Serving<'a> {
     /// Takes the session out and says why.
     fn finish(&mut self, end: &End) {
         drop(self.receiver.forget_all());
-        if self.spin.is_on() {
-            self.shared.awake.leave();
-        }
         if let Some(established) = self.established.take() {
             if let Some(nexus) = &established.nexus {
                 target::nexus_lost(nexus);

@@ -2,12 +2,16 @@
 //!
 //! To put a thread to sleep and to wake it takes processor time on both sides, in a virtual machine more than
 //! all of a small command, and while both sides sleep in turn a command takes longest. Looking pays while
-//! requests come close behind one another: that is learned by trials, and an idle connection never looks.
+//! requests come close behind one another; an idle connection never looks.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+mod costs;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::iscsi::key::WORD;
+use crate::server::spin::costs::Costs;
+pub use crate::server::spin::costs::Figures;
 
 /// Waits in a row that must have paid before looking begins.
 const TRUST: u8 = 4;
@@ -15,54 +19,45 @@ const TRUST: u8 = 4;
 const MOST_TRUST: u8 = 8;
 /// Sleeps from one trial in vain to the next: at first, and at most.
 const PAUSES: (u32, u32) = (16, 1024);
-/// A sleep that is longer tells of an initiator that is idle: it brings no trial nearer.
+/// A sleep that is longer tells of an initiator that is idle.
 const IDLE: Duration = Duration::from_millis(1);
-/// So many times the processor time of a sleep may a frugal look take: it mostly finds something sooner, and
-/// who sleeps must be woken by a thread of the other side, which costs as much again there.
-const PRICES: u32 = 3;
-/// Most that a frugal look may take, whatever sleeping costs.
-const FRUGAL_LIMIT: Duration = Duration::from_micros(100);
-/// Sleeps from one whose price is measured to the next.
-const MEASURED_OF: u32 = 64;
+/// Most that a look takes where it is to cost no more than sleeping.
+const AUTO_LIMIT: Duration = Duration::from_micros(100);
 
 /// What one connection has learned.
 #[derive(Debug, Default)]
 pub struct Spin {
     limit: Duration,
-    /// Looking must not cost much more than sleeping does.
-    is_frugal: bool,
-    trust: u8,
-    /// Sleeps until looking is tried without trust, and how many there will be after a trial in vain.
-    until_trial: u32,
-    pause: u32,
-    /// Processor time of a sleep.
-    price: Option<Duration>,
-    until_measured: u32,
-    /// The wait that goes on began with a look in vain.
-    was_in_vain: bool,
+    by: Learned,
+}
+
+#[derive(Debug)]
+enum Learned {
+    /// From whether looking finds something.
+    Hits(Hits),
+    /// From what it costs.
+    Costs(Costs),
+}
+
+impl Default for Learned {
+    fn default() -> Self {
+        Learned::Hits(Hits::default())
+    }
 }
 
 impl Spin {
-    /// By the value of `poll_us`: looks for at most so many microseconds, never when that is 0; with
-    /// [`WORD`] for no longer than about what a sleep costs, which it measures.
+    /// By the value of `poll_us`: looks for at most so many microseconds while that finds something, never
+    /// when it is 0; with [`WORD`] while that costs no more processor time than sleeping.
     pub fn of(poll_us: u32) -> Self {
-        let is_frugal = poll_us == WORD;
-        let microseconds = Duration::from_micros(u64::from(poll_us));
-        Spin {
-            limit: if is_frugal { FRUGAL_LIMIT } else { microseconds },
-            is_frugal,
-            pause: PAUSES.0,
-            until_trial: PAUSES.0,
-            ..Spin::default()
+        if poll_us == WORD {
+            return Spin { limit: AUTO_LIMIT, by: Learned::Costs(Costs::default()) };
         }
+        Spin { limit: Duration::from_micros(u64::from(poll_us)), by: Learned::default() }
     }
 
     /// How long it may look.
     pub fn limit(&self) -> Duration {
-        if !self.is_frugal {
-            return self.limit;
-        }
-        self.price.map_or(Duration::ZERO, |price| self.limit.min(price * PRICES))
+        self.limit
     }
 
     /// Whether it may look at all.
@@ -72,86 +67,154 @@ impl Spin {
 
     /// Whether looking has been paying.
     pub fn is_trusted(&self) -> bool {
-        self.is_on() && self.trust >= TRUST
+        match &self.by {
+            Learned::Hits(hits) => self.is_on() && hits.trust >= TRUST,
+            Learned::Costs(costs) => costs.looks(),
+        }
     }
 
     /// Whether to look before the next sleep: because that has been paying, or to learn whether it would. A
     /// wait that is slept through takes longer than a look would have, as somebody must be woken, so that
     /// sleeping alone does not tell.
     pub fn looks(&self) -> bool {
-        !self.limit().is_zero() && (self.is_trusted() || self.until_trial == 0)
+        self.is_trusted() || matches!(&self.by, Learned::Hits(hits) if self.is_on() && hits.until_trial == 0)
     }
 
-    /// A look has found something.
-    pub fn found(&mut self) {
-        self.pause = PAUSES.0;
-        self.trust = (self.trust + 1).min(MOST_TRUST);
+    /// Whether [`Spin::compare`] wants figures before the next wait.
+    pub fn is_due(&self) -> bool {
+        matches!(&self.by, Learned::Costs(costs) if costs.is_due())
     }
 
-    /// A look has found nothing.
-    pub fn found_nothing(&mut self) {
+    /// What the thread has used and received so far.
+    pub fn compare(&mut self, now: Figures) {
+        if let Learned::Costs(costs) = &mut self.by {
+            costs.compare(now);
+        }
+    }
+
+    /// A look is over.
+    pub fn looked(&mut self, has_found: bool) {
+        match &mut self.by {
+            Learned::Hits(hits) => hits.looked(has_found),
+            Learned::Costs(costs) => {
+                costs.looked(has_found);
+                if has_found {
+                    costs.waited();
+                }
+            }
+        }
+    }
+
+    /// A sleep is over that took this long.
+    pub fn slept(&mut self, time: Duration) {
+        match &mut self.by {
+            Learned::Hits(hits) => hits.slept(time, self.limit),
+            Learned::Costs(costs) if time > IDLE => costs.pause(),
+            Learned::Costs(costs) => costs.waited(),
+        }
+    }
+
+    /// There is no processor to look with.
+    pub fn has_no_room(&mut self) {
+        if let Learned::Costs(costs) = &mut self.by {
+            costs.pause();
+        }
+    }
+}
+
+/// Whether looking finds something.
+#[derive(Debug)]
+struct Hits {
+    trust: u8,
+    /// Sleeps until looking is tried without trust, and how many there will be after a trial in vain.
+    until_trial: u32,
+    pause: u32,
+    /// The wait that goes on began with a look in vain.
+    was_in_vain: bool,
+}
+
+impl Default for Hits {
+    fn default() -> Self {
+        Hits { trust: 0, until_trial: PAUSES.0, pause: PAUSES.0, was_in_vain: false }
+    }
+}
+
+impl Hits {
+    fn looked(&mut self, has_found: bool) {
+        if has_found {
+            self.pause = PAUSES.0;
+            self.trust = (self.trust + 1).min(MOST_TRUST);
+            return;
+        }
         self.was_in_vain = true;
         self.trust = self.trust.saturating_sub(2);
-        if !self.is_trusted() {
+        if self.trust < TRUST {
             self.until_trial = self.pause;
             self.pause = (self.pause * 2).min(PAUSES.1);
         }
     }
 
-    /// Whether the price of the next sleep is wanted.
-    pub fn measures(&self) -> bool {
-        self.is_frugal && self.until_measured == 0
-    }
-
-    /// A sleep is over that took this long, and so much processor time if that was measured.
-    pub fn slept(&mut self, time: Duration, price: Option<Duration>) {
-        self.until_measured = self.until_measured.saturating_sub(1);
-        if let Some(price) = price {
-            self.until_measured = MEASURED_OF;
-            self.price = Some(self.price.map_or(price, |before| (before * 3 + price) / 4));
-        }
+    fn slept(&mut self, time: Duration, limit: Duration) {
         if time <= IDLE {
             self.until_trial = self.until_trial.saturating_sub(1);
         }
         if std::mem::take(&mut self.was_in_vain) {
             return;
         }
-        let would_have_paid = time <= self.limit();
+        let would_have_found = time <= limit;
         self.trust =
-            if would_have_paid { (self.trust + 1).min(MOST_TRUST) } else { self.trust.saturating_sub(2) };
+            if would_have_found { (self.trust + 1).min(MOST_TRUST) } else { self.trust.saturating_sub(2) };
     }
 }
 
-/// How many connections are awake: when they are more than the processors, looking takes time from others.
+/// How many connections are busy: when they are more than the processors, looking takes time from others.
+///
+/// Counted by the millisecond: a connection is busy in each in which it waits for input. The word is the
+/// millisecond (32 bits), the count of the one before it (16) and its own (16).
 #[derive(Debug)]
-pub struct Awake {
-    count: AtomicUsize,
-    processors: usize,
+pub struct Busy {
+    start: Instant,
+    word: AtomicU64,
+    processors: u64,
 }
 
-impl Default for Awake {
+impl Default for Busy {
     fn default() -> Self {
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        Awake { count: AtomicUsize::new(0), processors }
+        let processors = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+        Busy { start: Instant::now(), word: AtomicU64::new(0), processors }
     }
 }
 
-impl Awake {
-    /// A connection has something to do.
-    pub fn enter(&self) {
-        self.count.fetch_add(1, Ordering::Relaxed);
+impl Busy {
+    /// The millisecond that `now` is in; they come again after 49 days.
+    pub fn millisecond(&self, now: Instant) -> u32 {
+        (now.saturating_duration_since(self.start).as_millis() & u128::from(u32::MAX)) as u32
     }
 
-    /// It sleeps again.
-    pub fn leave(&self) {
-        // Saturating: a thread that panics while it sleeps leaves twice.
-        let less = |count: usize| count.checked_sub(1);
-        let _ = self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    /// A connection is busy in this millisecond, in which it has not said so yet.
+    pub fn mark(&self, millisecond: u32) {
+        let more = |word| {
+            let (before, own) = counts(word, millisecond);
+            Some(u64::from(millisecond) << 32 | before << 16 | (own + 1).min(0xffff))
+        };
+        let _ = self.word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
     }
 
-    /// Whether every connection that is awake has a processor.
-    pub fn has_room(&self) -> bool {
-        self.count.load(Ordering::Relaxed) <= self.processors
+    /// Whether every busy connection has a processor.
+    pub fn has_room(&self, millisecond: u32) -> bool {
+        let (before, own) = counts(self.word.load(Ordering::Relaxed), millisecond);
+        before.max(own) <= self.processors
+    }
+}
+
+/// What the word says of the millisecond before this one, and of this one.
+fn counts(word: u64, millisecond: u32) -> (u64, u64) {
+    let (of, before, own) = ((word >> 32) as u32, word >> 16 & 0xffff, word & 0xffff);
+    // A thread that was kept from running counts for the millisecond that others have come to.
+    match millisecond.wrapping_sub(of).cast_signed() {
+        ..=0 => (before, own),
+        1 => (own, 0),
+        _ => (0, 0),
     }
 }
 
@@ -165,7 +228,7 @@ mod tests {
 
     fn sleeps(spin: &mut Spin, count: u32, time: Duration) {
         for _ in 0..count {
-            spin.slept(time, None);
+            spin.slept(time);
         }
     }
 
@@ -175,15 +238,15 @@ mod tests {
         assert!(!spin.looks());
         sleeps(&mut spin, u32::from(TRUST), SHORT);
         assert!(spin.looks() && spin.is_trusted());
-        spin.slept(Duration::from_secs(1), None);
+        spin.slept(Duration::from_secs(1));
         assert!(!spin.looks());
         sleeps(&mut spin, 100, SHORT);
         for _ in 0..2 {
-            spin.found_nothing();
-            spin.slept(SHORT, None);
+            spin.looked(false);
+            spin.slept(SHORT);
             assert!(spin.is_trusted(), "one pause is no idleness");
         }
-        spin.found_nothing();
+        spin.looked(false);
         assert!(!spin.is_trusted(), "however short the sleeps behind looks in vain were");
     }
 
@@ -192,11 +255,11 @@ mod tests {
         let mut spin = Spin::of(50);
         sleeps(&mut spin, PAUSES.0 - 1, MIDDLING);
         assert!(!spin.looks());
-        spin.slept(MIDDLING, None);
+        spin.slept(MIDDLING);
         for _ in 0..TRUST {
             assert!(spin.looks(), "it goes on while it finds something");
             assert!(!spin.is_trusted());
-            spin.found();
+            spin.looked(true);
         }
         assert!(spin.is_trusted());
     }
@@ -208,9 +271,9 @@ mod tests {
         for wait in 0..5000 {
             if spin.looks() {
                 looks.push(wait);
-                spin.found_nothing();
+                spin.looked(false);
             }
-            spin.slept(MIDDLING, None);
+            spin.slept(MIDDLING);
         }
         assert_eq!(looks, [16, 32, 64, 128, 256, 512, 1024, 2048, 3072, 4096]);
     }
@@ -220,45 +283,70 @@ mod tests {
         for poll_us in [50, WORD] {
             let mut spin = Spin::of(poll_us);
             for _ in 0..5000 {
-                assert!(!spin.looks());
-                spin.slept(Duration::from_millis(2), Some(Duration::from_micros(20)));
+                assert!(!spin.looks() && !spin.is_due());
+                spin.slept(Duration::from_millis(2));
             }
         }
     }
 
     #[test]
-    fn without_the_attribute_nothing_is_looked_for() {
+    fn with_zero_nothing_is_looked_for() {
         let mut spin = Spin::of(0);
         sleeps(&mut spin, 100, Duration::ZERO);
-        assert!(!spin.is_on() && !spin.looks() && !spin.is_trusted() && !spin.measures());
+        assert!(!spin.is_on() && !spin.looks() && !spin.is_trusted() && !spin.is_due());
     }
 
     #[test]
-    fn a_frugal_look_takes_what_a_sleep_costs() {
-        let mut spin = Spin::of(WORD);
-        assert!(spin.is_on() && spin.measures() && !Spin::of(50).measures());
-        sleeps(&mut spin, PAUSES.0, MIDDLING);
-        assert!(!spin.looks(), "nothing is known of the price");
-        spin.slept(MIDDLING, Some(Duration::from_micros(4)));
-        assert!(!spin.measures() && spin.looks());
-        assert_eq!(spin.limit(), Duration::from_micros(12));
-        sleeps(&mut spin, MEASURED_OF, MIDDLING);
-        assert!(spin.measures());
-        spin.slept(MIDDLING, Some(Duration::from_micros(8)));
-        assert_eq!(spin.limit(), Duration::from_micros(15), "a quarter of what is new");
-        spin.slept(MIDDLING, Some(Duration::from_secs(1)));
-        assert_eq!(spin.limit(), FRUGAL_LIMIT);
+    fn by_itself_it_finds_out_which_costs_less() {
+        for (awake, is_cheaper) in [(15, true), (40, false)] {
+            let (mut spin, mut now) = (Spin::of(WORD), Figures::default());
+            let mut looks = 0;
+            for _ in 0..1000 {
+                if spin.is_due() {
+                    spin.compare(now);
+                }
+                now.pdus += 1;
+                now.time += Duration::from_micros(if spin.looks() { awake } else { 20 });
+                if spin.looks() {
+                    looks += 1;
+                    spin.looked(true);
+                } else {
+                    spin.slept(MIDDLING);
+                }
+            }
+            assert_eq!(looks > 500, is_cheaper, "{looks} of 1000");
+            assert_eq!(spin.is_trusted(), is_cheaper);
+            spin.has_no_room();
+            assert!(!spin.looks());
+        }
     }
 
     #[test]
     fn more_connections_than_processors_leave_no_room() {
-        let awake = Awake { count: AtomicUsize::new(0), processors: 2 };
-        awake.enter();
-        awake.enter();
-        assert!(awake.has_room());
-        awake.enter();
-        assert!(!awake.has_room());
-        awake.leave();
-        assert!(awake.has_room());
+        let busy = Busy { processors: 2, ..Busy::default() };
+        assert!(busy.has_room(7));
+        busy.mark(7);
+        busy.mark(7);
+        assert!(busy.has_room(7));
+        busy.mark(7);
+        assert!(!busy.has_room(7));
+        assert!(!busy.has_room(8), "those of the last millisecond will come again");
+        busy.mark(8);
+        assert!(!busy.has_room(8) && !busy.has_room(7));
+        assert!(busy.has_room(9) && busy.has_room(u32::MAX));
+        busy.mark(10);
+        busy.mark(6);
+        busy.mark(6);
+        assert!(!busy.has_room(10), "late ones count");
+    }
+
+    #[test]
+    fn milliseconds_count_from_the_start() {
+        let busy = Busy::default();
+        let at = |ms| busy.millisecond(busy.start + Duration::from_millis(ms));
+        assert_eq!([at(0), at(5), at((1 << 32) + 3)], [0, 5, 3]);
+        busy.mark(u32::MAX);
+        busy.mark(0);
+        assert_eq!(counts(busy.word.load(Ordering::Relaxed), 0), (1, 1));
     }
 }

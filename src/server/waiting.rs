@@ -13,6 +13,7 @@ use crate::server::connection::{Connection, FullFeature};
 use crate::server::nagle::{Nagle, Statistics, Switch};
 use crate::server::outbox::HIGH_WATER_BYTES;
 use crate::server::serving::{End, Serving};
+use crate::server::spin::Figures;
 use crate::sys::{socket, thread};
 
 /// How long what is queued may take to leave after a logout.
@@ -62,12 +63,14 @@ impl Serving<'_> {
             }
             self.with_nagle(Nagle::idle)?;
         }
-        if !self.spin.looks() || !self.shared.awake.has_room() || full.outbox.is_blocked() {
+        if !self.may_look(full) {
             return Ok(false);
         }
         let until = Instant::now() + self.spin.limit();
         let mut is_here = self.receive(false)?;
         while !is_here && self.now < until {
+            // Whoever else wants this processor goes first.
+            std::thread::yield_now();
             is_here = self.receive(false)?;
         }
         if let Some(established) = &self.established {
@@ -75,12 +78,31 @@ impl Serving<'_> {
             statistics.polls.fetch_add(1, Ordering::Relaxed);
             statistics.poll_hits.fetch_add(u64::from(is_here), Ordering::Relaxed);
         }
-        if is_here {
-            self.spin.found();
-        } else {
-            self.spin.found_nothing();
-        }
+        self.spin.looked(is_here);
         Ok(is_here)
+    }
+
+    /// Whether to look for input before the thread sleeps.
+    fn may_look(&mut self, full: &FullFeature) -> bool {
+        if !self.spin.is_on() {
+            return false;
+        }
+        if self.spin.is_due() {
+            self.spin.compare(Figures { time: thread::cpu_time(), pdus: self.receiver.pdus() });
+        }
+        let busy = &self.shared.busy;
+        let millisecond = busy.millisecond(self.now);
+        if millisecond != std::mem::replace(&mut self.busy_in, millisecond) {
+            busy.mark(millisecond);
+        }
+        if !self.spin.looks() || full.outbox.is_blocked() {
+            return false;
+        }
+        let has_room = busy.has_room(millisecond);
+        if !has_room {
+            self.spin.has_no_room();
+        }
+        has_room
     }
 
     /// Lets the history decide over TCP_NODELAY.
@@ -118,12 +140,8 @@ impl Serving<'_> {
             return self.wait_for_input(connection, full);
         }
         let start = Instant::now();
-        let used = self.spin.measures().then(thread::cpu_time);
-        self.shared.awake.leave();
         let waited = self.wait_for_input(connection, full);
-        self.shared.awake.enter();
-        let price = used.map(|used| thread::cpu_time().saturating_sub(used));
-        self.spin.slept(self.now.saturating_duration_since(start), price);
+        self.spin.slept(self.now.saturating_duration_since(start));
         waited
     }
 
