@@ -276,6 +276,37 @@ fn while_a_file_hangs_everything_else_goes_on() {
     assert!(!log(&faulty.folder.0).contains("device d1: not flushed"));
 }
 
+/// Processor time of a process, by /proc.
+fn used(pid: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let behind_name = stat.rsplit_once(')').unwrap().1;
+    // utime and stime, in hundredths of a second.
+    let ticks: u64 =
+        behind_name.split_whitespace().skip(11).take(2).map(|word| word.parse::<u64>().unwrap()).sum();
+    Duration::from_millis(ticks * 10)
+}
+
+#[test]
+fn a_busy_session_looks_for_requests_and_an_idle_one_uses_no_processor() {
+    let folder = Folder::new("look");
+    let file = disk(&folder, "disk");
+    let daemon = Daemon::start_with(&folder.0, &conf(&[&file]), verbose);
+    let mut session = Initiator::login(daemon.address, TARGET, &Options::default()).unwrap();
+    let deadline = Instant::now() + LIMIT;
+    while !log(&folder.0).contains("poll hits") {
+        assert!(Instant::now() < deadline, "it never looked: {}", log(&folder.0));
+        for _ in 0..300 {
+            session.good(0, &[0; 6], 0, &[]).unwrap();
+        }
+        signal(&daemon, "USR1");
+    }
+    let before = used(daemon.pid());
+    std::thread::sleep(Duration::from_secs(2));
+    let idle = used(daemon.pid()) - before;
+    assert!(idle < Duration::from_millis(500), "{idle:?} of 2 s");
+    session.good(0, &[0; 6], 0, &[]).unwrap();
+}
+
 #[test]
 fn a_second_signal_ends_it_at_once() {
     let Some(mut faulty) = Faulty::start_with("second", |folder| conf(&[&disk(folder, "bad")]), verbose)

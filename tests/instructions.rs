@@ -38,7 +38,8 @@ fn configuration(folder: &Folder) -> std::path::PathBuf {
         "HANDLER vdisk_nullio {{\nDEVICE null {{\nsize 64M\n}}\n}}\n\
          HANDLER vdisk_fileio {{\nDEVICE file {{\nfilename {}\n}}\n}}\n\
          TARGET_DRIVER iscsi {{\nenabled 1\nTARGET {TARGET} {{\n\
-         poll_us 0\nHeaderDigest None,CRC32C\nDataDigest None,CRC32C\nLUN 0 null\nLUN 1 file\nenabled 1\n}}\n}}\n",
+         poll_us 0\n\
+         HeaderDigest None,CRC32C\nDataDigest None,CRC32C\nLUN 0 null\nLUN 1 file\nenabled 1\n}}\n}}\n",
         disk.display()
     );
     fs::write(&conf, text).unwrap();

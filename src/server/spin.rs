@@ -188,33 +188,35 @@ impl Default for Busy {
 impl Busy {
     /// The millisecond that `now` is in; they come again after 49 days.
     pub fn millisecond(&self, now: Instant) -> u32 {
-        (now.saturating_duration_since(self.start).as_millis() & u128::from(u32::MAX)) as u32
+        let milliseconds = now.saturating_duration_since(self.start).as_millis();
+        u32::try_from(milliseconds & u128::from(u32::MAX)).unwrap_or(0)
     }
 
     /// A connection is busy in this millisecond, in which it has not said so yet.
     pub fn mark(&self, millisecond: u32) {
         let more = |word| {
-            let (before, own) = counts(word, millisecond);
-            Some(u64::from(millisecond) << 32 | before << 16 | (own + 1).min(0xffff))
+            let (of, before, own) = counts(word, millisecond);
+            Some(u64::from(of) << 32 | before << 16 | (own + 1).min(0xffff))
         };
         let _ = self.word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
     }
 
     /// Whether every busy connection has a processor.
     pub fn has_room(&self, millisecond: u32) -> bool {
-        let (before, own) = counts(self.word.load(Ordering::Relaxed), millisecond);
+        let (_, before, own) = counts(self.word.load(Ordering::Relaxed), millisecond);
         before.max(own) <= self.processors
     }
 }
 
-/// What the word says of the millisecond before this one, and of this one.
-fn counts(word: u64, millisecond: u32) -> (u64, u64) {
+/// The millisecond for which a thread counts that believes it to be this one, and the counts of the one
+/// before it and of its own.
+fn counts(word: u64, millisecond: u32) -> (u32, u64, u64) {
     let (of, before, own) = ((word >> 32) as u32, word >> 16 & 0xffff, word & 0xffff);
     // A thread that was kept from running counts for the millisecond that others have come to.
-    match millisecond.wrapping_sub(of).cast_signed() {
-        ..=0 => (before, own),
-        1 => (own, 0),
-        _ => (0, 0),
+    match millisecond.wrapping_sub(of) {
+        0 | 0x8000_0000.. => (of, before, own),
+        1 => (millisecond, own, 0),
+        _ => (millisecond, 0, 0),
     }
 }
 
@@ -333,7 +335,7 @@ mod tests {
         assert!(!busy.has_room(8), "those of the last millisecond will come again");
         busy.mark(8);
         assert!(!busy.has_room(8) && !busy.has_room(7));
-        assert!(busy.has_room(9) && busy.has_room(u32::MAX));
+        assert!(busy.has_room(9) && busy.has_room(4000));
         busy.mark(10);
         busy.mark(6);
         busy.mark(6);
@@ -345,8 +347,7 @@ mod tests {
         let busy = Busy::default();
         let at = |ms| busy.millisecond(busy.start + Duration::from_millis(ms));
         assert_eq!([at(0), at(5), at((1 << 32) + 3)], [0, 5, 3]);
-        busy.mark(u32::MAX);
-        busy.mark(0);
-        assert_eq!(counts(busy.word.load(Ordering::Relaxed), 0), (1, 1));
+        [0x7fff_ffff, 0xffff_fff0, u32::MAX, 0].into_iter().for_each(|ms| busy.mark(ms));
+        assert_eq!(counts(busy.word.load(Ordering::Relaxed), 0), (0, 1, 1));
     }
 }

@@ -171,8 +171,8 @@ mod tests {
 
     #[test]
     fn work_takes_processor_time_and_sleep_does_not() {
-        let before = cpu_time();
         let start = Instant::now();
+        let before = cpu_time();
         while cpu_time() - before < Duration::from_millis(2) {}
         assert!(start.elapsed() >= Duration::from_millis(2));
         let before = cpu_time();
