@@ -72,7 +72,8 @@ fn text(session: &SessionObject, direction: usize, size: usize) -> String {
     let nexus = &session.live.nexus;
     // Others may have times measured too, whom this file does not serve.
     for itl in nexus.itls().iter().filter(|_| nexus.is_measured()) {
-        let own = itl.counters.latencies.spreads(direction, size);
+        let Some(measured) = itl.counters.measured() else { continue };
+        let own = measured.latencies.spreads(direction, size);
         sums.iter_mut().zip(&own).for_each(|(sum, own)| sum.add(own));
     }
     let mut text = "state count min max avg stddev".to_owned();
@@ -85,5 +86,9 @@ fn text(session: &SessionObject, direction: usize, size: usize) -> String {
 
 /// Forgets what was measured.
 pub(super) fn clear(session: &SessionObject) {
-    session.live.nexus.itls().iter().for_each(|itl| itl.counters.latencies.clear());
+    for itl in session.live.nexus.itls() {
+        if let Some(measured) = itl.counters.measured() {
+            measured.latencies.clear();
+        }
+    }
 }

@@ -3,6 +3,7 @@
 //! Those of every command are written under the lock of the unit's state, which a command holds anyway: so
 //! they need no atomic additions, of which each costs as much as ten plain ones.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ pub(crate) fn add(counter: &AtomicU64, more: u64) {
 
 /// Counters of one I_T_L nexus. All values only grow, except `in_flight`.
 #[derive(Debug, Default)]
+#[repr(C)] // What every command writes comes first.
 pub struct Counters {
     /// Commands finished, by direction of data: none, to the initiator, from the initiator. As the three that
     /// follow, written under the lock of the unit's state.
@@ -33,14 +35,20 @@ pub struct Counters {
     pub sense_keys: [AtomicU64; 16],
     /// Commands that ended with a status that is neither GOOD nor CHECK CONDITION.
     pub other_statuses: AtomicU64,
-    /// From the arrival of a command until it runs: its data has come and a thread is free. Only while the
-    /// server measures.
+    /// Made when the first command is measured: larger than all the rest together.
+    measured: OnceLock<Box<Measured>>,
+}
+
+/// How long commands took; only of those during which the server measured.
+#[derive(Debug, Default)]
+pub struct Measured {
+    /// From the arrival of a command until it runs: its data has come and a thread is free.
     pub queue_time: Histogram,
-    /// Running: what the backstore takes. Only while the server measures.
+    /// Running: what the backstore takes.
     pub backend_time: Histogram,
-    /// Both, command by command. Only while the server measures.
+    /// Both, command by command.
     pub response_time: Histogram,
-    /// Both, by direction and size. Only while the server measures.
+    /// Both, by direction and size.
     pub latencies: Latencies,
 }
 
@@ -48,16 +56,34 @@ impl Counters {
     /// What they are now.
     pub fn snapshot(&self) -> Figures {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let times = |of: fn(&Measured) -> &Histogram| {
+            self.measured().map_or_else(Times::default, |measured| of(measured).snapshot())
+        };
         Figures {
             commands: self.commands.each_ref().map(read),
             bytes: self.bytes.each_ref().map(read),
             in_flight: u64::from(self.in_flight.load(Ordering::Relaxed)),
             sense_keys: self.sense_keys.each_ref().map(read),
             other_statuses: read(&self.other_statuses),
-            queue_time: self.queue_time.snapshot(),
-            backend_time: self.backend_time.snapshot(),
-            response_time: self.response_time.snapshot(),
+            queue_time: times(|measured| &measured.queue_time),
+            backend_time: times(|measured| &measured.backend_time),
+            response_time: times(|measured| &measured.response_time),
         }
+    }
+
+    /// What was measured, if anything was.
+    pub fn measured(&self) -> Option<&Measured> {
+        self.measured.get().map(Box::as_ref)
+    }
+
+    /// A command was measured: for how long it was queued, and ran. `expected` are the bytes that its
+    /// initiator has room for, and has.
+    pub fn measure(&self, queued: Duration, running: Duration, expected: (u32, u32)) {
+        let measured = self.measured.get_or_init(Box::default);
+        measured.queue_time.record(queued);
+        measured.backend_time.record(running);
+        measured.response_time.record(queued + running);
+        measured.latencies.record(expected.0, expected.1, [queued, running]);
     }
 
     /// A command was admitted. Under the lock of the unit's state.

@@ -17,9 +17,10 @@ use crate::scsi::task::{Command, Reply, Task};
 pub struct Entrance {
     changes: u64,
     field: LunField,
-    /// Weak, so that a connection that is idle keeps no unit that was taken away.
+    /// That of the unit used last, while no task is here that knows it. Weak, so that a connection that is
+    /// idle keeps no unit that was taken away.
     itl: Weak<Itl>,
-    /// The task admitted last until it is taken away; or one that is over.
+    /// The task admitted last until it is taken away; or one that is over. It is of the unit used last.
     task: Option<Task>,
 }
 
@@ -36,11 +37,11 @@ impl Entrance {
         let changes = nexus.view_changes();
         let is_known = command.lun == self.field && changes == self.changes;
         if self.task.as_ref().is_some_and(|task| !task.is_over()) {
-            self.task = None;
+            self.rest();
         }
         let known = if is_known { None } else { Some(nexus.itl(command.lun)) };
-        if let Some(itl) = &known {
-            (self.changes, self.field, self.itl) = (changes, command.lun, Arc::downgrade(itl));
+        if known.is_some() {
+            (self.changes, self.field) = (changes, command.lun);
         }
         if let Some(task) = &mut self.task {
             if let Some(itl) = known {
@@ -61,7 +62,10 @@ impl Entrance {
                 self.task = Some(target::task((nexus, itl, gate, reply), command, admitted));
                 Ok(())
             }
-            Err(failure) => Err(Refused(target::refusal(&itl, command, failure))),
+            Err(failure) => {
+                self.itl = Arc::downgrade(&itl);
+                Err(Refused(target::refusal(&itl, command, failure)))
+            }
         }
     }
 
@@ -73,16 +77,23 @@ impl Entrance {
 
     /// Takes away the task admitted last.
     pub fn take(&mut self) -> Option<Task> {
-        self.task.take()
+        let task = self.task.take()?;
+        if !self.is_of(&task) {
+            self.itl = Arc::downgrade(&task.itl);
+        }
+        Some(task)
     }
 
     /// A task that was admitted here has ended: the next command may have it.
     pub fn keep(&mut self, task: Task) {
-        let is_known = Weak::as_ptr(&self.itl) == Arc::as_ptr(&task.itl);
-        if self.task.is_none() && is_known && task.is_over() {
+        if self.task.is_none() && self.is_of(&task) && task.is_over() {
             self.task = Some(task);
             self.clear();
         }
+    }
+
+    fn is_of(&self, task: &Task) -> bool {
+        Weak::as_ptr(&self.itl) == Arc::as_ptr(&task.itl)
     }
 
     /// Gives back the memory of the task that has ended here, but for a small piece that the next command is
@@ -99,6 +110,6 @@ impl Entrance {
 
     /// The thread is about to sleep: nothing is kept from going.
     pub fn rest(&mut self) {
-        self.task = None;
+        drop(self.take());
     }
 }

@@ -9,6 +9,7 @@
 //!
 //! Edges go from older to younger only, so no cycle can form.
 
+mod extent;
 mod order;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use crate::backstore::io::Ticket;
 use crate::scsi::TaskAttribute;
 use crate::scsi::claim::{Signal, Standing};
 use crate::scsi::management::PendingFunction;
+pub(crate) use crate::scsi::task_set::extent::Extent;
 use crate::scsi::task_set::order::{by_attribute, is_barrier, keeps};
 
 /// Names a task in its set; the generation makes a stale one harmless.
@@ -24,31 +26,6 @@ use crate::scsi::task_set::order::{by_attribute, is_barrier, keeps};
 pub(crate) struct TaskId {
     slot: u32,
     generation: u32,
-}
-
-/// A run of blocks. Length zero touches nothing.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Extent {
-    /// First block.
-    pub(crate) lba: u64,
-    /// Number of blocks.
-    pub(crate) blocks: u64,
-}
-
-impl Extent {
-    /// The whole medium, whatever its size.
-    pub(crate) const WHOLE: Extent = Extent { lba: 0, blocks: u64::MAX };
-
-    /// From the first block of either to the last.
-    pub(crate) fn hull(self, other: Extent) -> Extent {
-        let lba = self.lba.min(other.lba);
-        let end = |extent: Extent| extent.lba.saturating_add(extent.blocks);
-        Extent { lba, blocks: end(self).max(end(other)) - lba }
-    }
-
-    pub(crate) fn overlaps(self, other: Extent) -> bool {
-        self.lba < other.lba.saturating_add(other.blocks) && other.lba < self.lba.saturating_add(self.blocks)
-    }
 }
 
 /// Place of a task among the others.
@@ -132,7 +109,6 @@ struct Slot<T> {
     sequence: u64,
     blockers: u32,
     stage: Stage<T>,
-    waiters: Vec<Waiter>,
     /// Names the command at the backstore that has it, if one does.
     ticket: Option<Ticket>,
     /// How far the task is there.
@@ -204,7 +180,10 @@ pub(crate) struct Aborted<T> {
 /// Tasks of a logical unit that are not finished.
 pub(crate) struct TaskSet<T> {
     slots: Vec<Option<Slot<T>>>,
+    /// Slots below `fresh` that hold no task. An empty set begins anew, with slot 0: where commands go to
+    /// very many units, those of each stay in the same few lines of the processor's cache.
     free: Vec<u32>,
+    fresh: u32,
     generation: u32,
     sequence: u64,
     count: u32,
@@ -216,6 +195,8 @@ pub(crate) struct TaskSet<T> {
     per_nexus: bool,
     /// Aborted tasks that have not come back and end with TASK ABORTED.
     told: Vec<TaskId>,
+    /// Who waits for tasks that were aborted and have not come back.
+    waiters: Vec<(TaskId, Waiter)>,
 }
 
 impl<T> TaskSet<T> {
@@ -224,6 +205,7 @@ impl<T> TaskSet<T> {
         TaskSet {
             slots: Vec::new(),
             free: Vec::new(),
+            fresh: 0,
             generation: 0,
             sequence: 0,
             count: 0,
@@ -233,6 +215,7 @@ impl<T> TaskSet<T> {
             bytes: 0,
             per_nexus,
             told: Vec::new(),
+            waiters: Vec::new(),
         }
     }
 
@@ -271,7 +254,6 @@ impl<T> TaskSet<T> {
             sequence: self.sequence,
             blockers,
             stage: Stage::Receiving,
-            waiters: Vec::new(),
             ticket: None,
             progress: 0,
         };
@@ -280,16 +262,14 @@ impl<T> TaskSet<T> {
         self.writers += u32::from(entry.writes);
         self.barriers += u32::from(is_barrier(&entry));
         self.held_up += u32::from(blockers > 0);
-        let index = match self.free.pop() {
-            Some(index) => {
-                self.slots[index as usize] = Some(slot);
-                index
-            }
-            None => {
-                self.slots.push(Some(slot));
-                u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
-            }
-        };
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.fresh += 1;
+            self.fresh - 1
+        });
+        match self.slots.get_mut(index as usize) {
+            Some(place) => *place = Some(slot),
+            None => self.slots.push(Some(slot)),
+        }
         TaskId { slot: index, generation: self.generation }
     }
 
@@ -382,10 +362,10 @@ impl<T> TaskSet<T> {
         }
         let Some(slot) = self.take(id.slot) else { return aborted };
         self.release(&slot, enabled);
-        for waiter in &slot.waiters {
-            match waiter {
+        while let Some(at) = self.waiters.iter().position(|(awaited, _)| *awaited == id) {
+            match self.waiters.remove(at).1 {
                 Waiter::Function(function) => function.one_done(),
-                Waiter::Task(id) => self.one_back(*id, enabled),
+                Waiter::Task(id) => self.one_back(id, enabled),
             }
         }
         if matches!(slot.stage, Stage::Fenced) { aborted } else { Owed::Answer }
@@ -396,7 +376,7 @@ impl<T> TaskSet<T> {
     #[inline]
     fn forget(&mut self, id: TaskId) -> bool {
         let Some(Some(slot)) = self.slots.get_mut(id.slot as usize) else { return false };
-        let is_plain = matches!(slot.stage, Stage::Running) && slot.waiters.is_empty();
+        let is_plain = matches!(slot.stage, Stage::Running) && self.waiters.is_empty();
         if !is_plain || slot.generation != id.generation || self.held_up > 0 {
             return false;
         }
@@ -409,8 +389,13 @@ impl<T> TaskSet<T> {
     /// A slot has become free.
     #[inline]
     fn vacated(&mut self, index: u32, entry: &Entry) {
-        self.free.push(index);
         self.count -= 1;
+        if self.count == 0 {
+            self.free.clear();
+            self.fresh = 0;
+        } else {
+            self.free.push(index);
+        }
         self.bytes -= entry.bytes;
         self.writers -= u32::from(entry.writes);
         self.barriers -= u32::from(is_barrier(entry));
@@ -480,8 +465,9 @@ impl<T> TaskSet<T> {
     }
 
     fn wait_for(&mut self, index: usize, waiter: Option<&Waiter>) {
-        let (Some(slot), Some(waiter)) = (&mut self.slots[index], waiter) else { return };
-        slot.waiters.push(waiter.clone());
+        let (Some(slot), Some(waiter)) = (&self.slots[index], waiter) else { return };
+        let id = TaskId { slot: u32::try_from(index).unwrap_or(u32::MAX), generation: slot.generation };
+        self.waiters.push((id, waiter.clone()));
         match waiter {
             Waiter::Function(function) => function.one_more(),
             Waiter::Task(id) => {

@@ -105,13 +105,9 @@ impl Totals {
 }
 
 /// A measured task has ended just now.
-pub(super) fn record(times: &TaskTimes, counters: &Counters, (expected_in, expected_out): (u32, u32)) {
+pub(super) fn record(times: &TaskTimes, counters: &Counters, expected: (u32, u32)) {
     let queued = times.started.saturating_duration_since(times.received);
-    let running = times.started.elapsed();
-    counters.queue_time.record(queued);
-    counters.backend_time.record(running);
-    counters.response_time.record(queued + running);
-    counters.latencies.record(expected_in, expected_out, [queued, running]);
+    counters.measure(queued, times.started.elapsed(), expected);
 }
 
 #[cfg(test)]

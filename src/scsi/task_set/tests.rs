@@ -194,3 +194,42 @@ fn a_write_that_waits_for_a_thread_is_gone_at_once() {
     assert!(!set.abort(&abort(3)).any_queued);
     assert_eq!(set.len(), 2, "it is out and fenced");
 }
+
+#[test]
+fn an_empty_set_begins_anew_and_a_full_one_grows_no_more_than_it_must() {
+    let mut set = TaskSet::new(true);
+    for round in 0..3 {
+        let mut ids: Vec<TaskId> =
+            (0..4).map(|tag| runs(&mut set, simple(tag, tag.into(), false)).0).collect();
+        let places: Vec<u32> = ids.iter().map(|id| id.slot).collect();
+        assert_eq!(places, [0, 1, 2, 3], "round {round}");
+        // A place that is given back while others are taken is taken next.
+        removed(&mut set, ids.remove(1));
+        ids.push(runs(&mut set, simple(9, 9, false)).0);
+        assert_eq!(ids[3].slot, 1);
+        ids.into_iter().for_each(|id| assert!(removed(&mut set, id).is_empty()));
+        assert_eq!((set.len(), set.slots.len()), (0, 4));
+    }
+}
+
+#[test]
+fn who_waits_for_one_aborted_task_is_not_told_of_another() {
+    let mut set = TaskSet::new(true);
+    let (one, _) = runs(&mut set, simple(1, 1, true));
+    let (two, _) = runs(&mut set, simple(2, 2, true));
+    let mut waiting = Vec::new();
+    for tag in [1, 2] {
+        let (waiter, _) = runs(&mut set, entry(5, 10 + tag, TaskAttribute::Simple, 50, false));
+        let selector = Selector::Tag { nexus: 1, tag };
+        set.abort(&Abort { waiter: Some(Waiter::Task(waiter)), ..silently(selector) });
+        assert!(set.start(waiter, 10 + tag).unwrap().is_none());
+        waiting.push(waiter);
+    }
+    let mut enabled = Vec::new();
+    assert_eq!(set.remove(two, &mut enabled), Owed::Nothing);
+    assert_eq!(enabled, [12]);
+    assert_eq!(set.remove(one, &mut enabled), Owed::Nothing);
+    assert_eq!(enabled, [12, 11]);
+    waiting.into_iter().for_each(|id| assert!(removed(&mut set, id).is_empty()));
+    assert!(set.waiters.is_empty());
+}
