@@ -224,6 +224,8 @@ fn what_would_compare_nothing_is_refused() {
     let url = daemon.url(TARGET, 1);
     let outcome = bench(&[&url, "--verify", "--rw", "read"]);
     assert!(!outcome.is_good() && outcome.text.contains("--rw wants write"), "{}", outcome.text);
+    let outcome = bench(&["paper", "--only", "700"]);
+    assert!(!outcome.is_good() && outcome.text.contains("[512, 1024, 2048, 4096]"), "{}", outcome.text);
     let outcome = bench(&[&url, "--verify", "--commands", "100", "--region", "8M"]);
     assert!(outcome.is_good(), "{}", outcome.text);
     assert!(fs::read(folder.file("disk")).unwrap().iter().any(|byte| *byte != 0), "nothing was written");

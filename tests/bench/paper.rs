@@ -1,5 +1,7 @@
 //! The regime in which Adaptive Nagle was published: a link of 1 Gb/s with frames of 9000 bytes, small reads,
-//! one session; the four settings of `nagle` side by side, and what a model of the pipeline predicts.
+//! one session; the four settings of `nagle` side by side, and what a model of the pipeline predicts. Their
+//! threads sleep as soon as nothing is there, as those of the paper did (`poll_us 0`); a fifth target has its
+//! attributes as they are by default.
 //!
 //! The link is a pair of virtual interfaces between two network namespaces, shaped by a token bucket; making
 //! them takes root and iproute2. The load generator sends every command by itself, as initiators do.
@@ -22,11 +24,20 @@ use crate::plot::{Axis, Series, chart};
 use crate::session::bad;
 
 const NAME: &str = "iqn.2026-01.org.scstu:bench";
-const SETTINGS: [&str; 4] = ["never", "adaptive", "always", "coalesce"];
+/// Names of the targets, and their attributes.
+const SETTINGS: [(&str, &str); 5] = [
+    ("never", "nagle never\npoll_us 0\n"),
+    ("adaptive", "nagle adaptive\npoll_us 0\n"),
+    ("always", "nagle always\npoll_us 0\n"),
+    ("coalesce", "nagle coalesce\npoll_us 0\n"),
+    ("default", ""),
+];
 const DEPTHS: [usize; 9] = [1, 2, 4, 8, 16, 17, 32, 64, 128];
 /// Where the stages are told apart: deep, and still within the burst of the shaper at 512 bytes.
 const DEEP: usize = 64;
-const SIZES: [usize; 4] = [512, 1024, 2048, 4096];
+const SIZES: [usize; 4] = [SMALLEST, 1024, 2048, 4096];
+/// Always measured: what a send costs is told by it.
+const SMALLEST: usize = 512;
 /// Bits a second of the link.
 const RATE: f64 = 1e9;
 /// Payload of a full segment of a frame of 9000 bytes, with time stamps.
@@ -123,8 +134,8 @@ fn conf(folder: &Folder) -> io::Result<PathBuf> {
     let mut text = String::from(
         "HANDLER vdisk_nullio {\nDEVICE null {\nsize 1G\n}\n}\nTARGET_DRIVER iscsi {\nenabled 1\n",
     );
-    for setting in SETTINGS {
-        let _ = writeln!(text, "TARGET {NAME}.{setting} {{\nnagle {setting}\nLUN 0 null\nenabled 1\n}}");
+    for (name, attributes) in SETTINGS {
+        let _ = writeln!(text, "TARGET {NAME}.{name} {{\n{attributes}LUN 0 null\nenabled 1\n}}");
     }
     let path = folder.0.join("scst.conf");
     fs::write(&path, text + "}\n")?;
@@ -133,6 +144,7 @@ fn conf(folder: &Folder) -> io::Result<PathBuf> {
 
 /// Measures, predicts, and tells both.
 pub fn paper(options: &Options) -> io::Result<()> {
+    let sizes = wanted(&options.only)?;
     let (folder, link) = (Folder::new()?, Link::new()?);
     let program = place::find("scstud").ok_or_else(|| bad("no scstud beside this program or on the path"))?;
     let processors = options.processors.as_ref();
@@ -141,14 +153,14 @@ pub fn paper(options: &Options) -> io::Result<()> {
     command.arg("-c").arg(conf(&folder)?).arg("--state-dir").arg(folder.0.join("state"));
     command.args(["--portal", &format!("{TARGET_ADDRESS}:3260"), "--log-level", "warn"]);
     let (child, _) = place::start(command)?;
-    let points = measure(options, &link, child.0.id())?;
+    let points = measure(options, &sizes, &link, child.0.id())?;
     drop(child);
     let (text, errors, cpu_errors) = report(&points);
     print!("{text}");
     if let Some(out) = &options.out {
         fs::create_dir_all(out)?;
         fs::write(out.join("paper.md"), &text)?;
-        charts(&points, out)?;
+        charts(&points, &sizes, out)?;
         place::say(&format!("table and charts are in {}", out.display()));
     }
     let middle = |errors: &[f64]| 100.0 * median(errors).unwrap_or(0.0);
@@ -157,16 +169,26 @@ pub fn paper(options: &Options) -> io::Result<()> {
     Ok(())
 }
 
-fn measure(options: &Options, link: &Link, pid: u32) -> io::Result<Points> {
+/// The sizes that were asked for, by default all.
+fn wanted(only: &[String]) -> io::Result<Vec<usize>> {
+    let is_size = |word: &String| SIZES.iter().any(|size| size.to_string() == *word);
+    if let Some(wrong) = only.iter().find(|word| !is_size(word)) {
+        return Err(bad(format!("--only of paper wants sizes out of {SIZES:?}, not \"{wrong}\"")));
+    }
+    let is_wanted = |size: &usize| *size == SMALLEST || only.is_empty() || only.contains(&size.to_string());
+    Ok(SIZES.into_iter().filter(is_wanted).collect())
+}
+
+fn measure(options: &Options, sizes: &[usize], link: &Link, pid: u32) -> io::Result<Points> {
     let own = std::env::current_exe()?;
     let processor = options.processors.as_ref().map(|(_, load)| load.as_str());
     let mut points = Points::new();
-    for size in SIZES {
+    for &size in sizes {
         for depth in DEPTHS {
             place::say(&format!("{size} bytes, {depth} out"));
             let mut values = vec![Vec::new(); SETTINGS.len()];
             for _ in 0..options.rounds {
-                for (at, setting) in SETTINGS.iter().enumerate() {
+                for (at, (setting, _)) in SETTINGS.iter().enumerate() {
                     let mut command = place::command(&own, Some(&link.initiator), processor);
                     command.arg(format!("iscsi://{TARGET_ADDRESS}:3260/{NAME}.{setting}/0"));
                     command.args(["--json", "--no-batch", "--warm-up", "0.1", "--time", &options.time]);
@@ -220,7 +242,7 @@ fn wire(size: usize, together: f64) -> f64 {
 /// Microseconds that a send costs the target, `s`: through the two ends at the smallest size, where the link
 /// is not what limits. A longer answer costs no more sends.
 fn send_cost(points: &Points) -> f64 {
-    let (never, always) = (find(points, 0, SIZES[0], DEEP), find(points, 2, SIZES[0], DEEP));
+    let (never, always) = (find(points, 0, SMALLEST, DEEP), find(points, 2, SMALLEST, DEEP));
     let apart = 1.0 / never.together.max(0.01) - 1.0 / always.together.max(0.01);
     if apart > APART { (never.target_cpu - always.target_cpu).max(0.0) / apart } else { 0.0 }
 }
@@ -270,7 +292,7 @@ fn report(points: &Points) -> (String, Vec<f64>, Vec<f64>) {
             text,
             "| {size} | {depth} | {} | {:.0} | {prediction:.0} | {:+.0} % | {:.2} | {cpu} | {:.1} | {:.0} | \
              {:.0} |",
-            SETTINGS[*setting],
+            SETTINGS[*setting].0,
             point.iops,
             100.0 * error,
             point.target_cpu,
@@ -282,10 +304,10 @@ fn report(points: &Points) -> (String, Vec<f64>, Vec<f64>) {
     (text, errors, cpu_errors)
 }
 
-fn charts(points: &Points, out: &Path) -> io::Result<()> {
-    for size in SIZES {
+fn charts(points: &Points, sizes: &[usize], out: &Path) -> io::Result<()> {
+    for &size in sizes {
         let line = |setting: usize, is_dashed: bool| Series {
-            name: format!("{}{}", SETTINGS[setting], if is_dashed { ", model" } else { "" }),
+            name: format!("{}{}", SETTINGS[setting].0, if is_dashed { ", model" } else { "" }),
             points: DEPTHS
                 .iter()
                 .map(|depth| {
@@ -304,7 +326,7 @@ fn charts(points: &Points, out: &Path) -> io::Result<()> {
         let title = format!("{size}-byte reads, 1 Gb/s, frames of 9000 bytes");
         fs::write(out.join(format!("paper-{size}.svg")), chart(&title, &x, &y, &lines))?;
         let cpu = |setting: usize| Series {
-            name: SETTINGS[setting].to_owned(),
+            name: SETTINGS[setting].0.to_owned(),
             points: DEPTHS.iter().map(|d| (*d as f64, find(points, setting, size, *d).target_cpu)).collect(),
             is_dashed: false,
         };

@@ -67,7 +67,8 @@ Comparisons:
                          NAME=URL@PID for a target that runs already; ratios are to the first; attributes
                          of the target, o_direct and its like of the device, and workers of the daemon
                          (default echo,scstu,tgt,istgt; what is missing is installed where that is allowed)
-      --only LIST        loads of these names, or with these words in their names; all without
+      --only LIST        loads of these names, or with these words in their names; of paper: these sizes of
+                         commands besides 512; all without
       --rounds N         rounds (default 5), each load for --time SECONDS (0.5) at a time
       --quiet SECONDS    each sample waits so long at most until the machine does nothing else
       --cpus T,L         processors of the targets and of the load
@@ -241,7 +242,7 @@ fn side_by_side(is_paper: bool, mut parser: lexopt::Parser) -> io::Result<ExitCo
     while let Some(argument) = parser.next().map_err(usage)? {
         match argument {
             Long("peers") if !is_paper => options.peers = list(&value(&mut parser)?),
-            Long("only") if !is_paper => options.only = list(&value(&mut parser)?),
+            Long("only") => options.only = list(&value(&mut parser)?),
             Long("file-folder") if !is_paper => {
                 options.file_folder = Some(parser.value().map_err(usage)?.into());
             }
