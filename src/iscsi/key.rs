@@ -336,8 +336,8 @@ keys! {
     PollUs "poll_us" "" {
         used: Use::Local, kind: Kind::LocalNumberOr("auto"), range: (0, 1000), rfc_default: WORD, offer: WORD,
         is_attribute: true,
-        help: "microseconds for which a busy session looks for requests before its thread sleeps; \
-               auto while that takes no more processor time",
+        help: "microseconds for which a busy session looks for requests before its thread sleeps, 0 for \
+               none; auto while that takes about no more of its processor time",
     }
 }
 

@@ -113,10 +113,13 @@ impl Itl {
     }
 
     /// Takes the unit attention condition to report, if any.
+    #[inline]
     pub fn take_attention(&self) -> Option<Sense> {
-        if !self.has_attention.load(Ordering::Acquire) {
-            return None;
-        }
+        if self.has_attention.load(Ordering::Acquire) { self.take_one() } else { None }
+    }
+
+    #[cold]
+    fn take_one(&self) -> Option<Sense> {
         let mut attentions = self.attentions();
         let sense = attentions.take();
         self.has_attention.store(!attentions.is_empty(), Ordering::Release);

@@ -211,14 +211,16 @@ pub(crate) fn check(
     if !is_same(gate, &state.gate) {
         gate.clone_from(&state.gate);
     }
-    let id = match device.device_type() {
-        DeviceType::Absent | DeviceType::WellKnown => None,
-        _ => Some(insert(&mut state, itl, command, row, (extent, bytes))),
-    };
-    itl.counters.admitted();
     // What needs no data and no other thread is begun at once: the next lock would find nothing else.
     let here = bytes == 0 && execute::place(row, gate.as_deref(), transfer.data_in) != Inline::No;
-    let has_begun = here && id.is_some_and(|id| state.tasks.begin(id, false) == Some(true));
+    let (id, has_begun) = match device.device_type() {
+        DeviceType::Absent | DeviceType::WellKnown => (None, false),
+        _ => {
+            let (id, has_begun) = state.tasks.put(entry(itl, command, row, (extent, bytes)), here);
+            (Some(id), has_begun)
+        }
+    };
+    itl.counters.admitted();
     Ok(Admitted { row, extent, transfer, id, has_begun, block_size })
 }
 
@@ -319,14 +321,9 @@ fn extent_of(row: &OpCode, command: &Command, state: &State) -> Result<Extent, F
     }
 }
 
+/// What the task set must know of a command with `bytes` of Data-Out.
 #[inline]
-fn insert(
-    state: &mut State,
-    itl: &Itl,
-    command: &Command,
-    row: &OpCode,
-    (extent, bytes): (Extent, u64),
-) -> TaskId {
+fn entry(itl: &Itl, command: &Command, row: &OpCode, (extent, bytes): (Extent, u64)) -> Entry {
     let place = match row.order {
         Order::AsSent => Place::Attribute(command.attribute),
         Order::AtOnce => Place::AtOnce,
@@ -335,7 +332,7 @@ fn insert(
     };
     // Task management does not wait for what it cannot end.
     let writes = (row.medium.writes() || row.medium == Medium::Elsewhere) && row.order != Order::Outlives;
-    state.tasks.insert(Entry { nexus: itl.nexus, tag: command.tag, place, extent, writes, bytes })
+    Entry { nexus: itl.nexus, tag: command.tag, place, extent, writes, bytes }
 }
 
 /// Gives up a task whose Data-Out will not come (a data phase error): ends it with `failure`.

@@ -87,7 +87,6 @@ pub(crate) enum Waiter {
 }
 
 /// Where a task is.
-#[derive(Debug)]
 enum Stage<T> {
     /// Its Data-Out is arriving.
     Receiving,
@@ -97,8 +96,8 @@ enum Stage<T> {
     Queued,
     /// Being carried out.
     Running,
-    /// Aborted while being carried out: it only holds its blocks.
-    Fenced,
+    /// Aborted while being carried out: it only holds its blocks; and who waits for it.
+    Fenced(Vec<Waiter>),
     /// No task: blocks that a copy claims; the signal says whether it has them.
     Claimed(Arc<Signal>),
 }
@@ -180,7 +179,7 @@ pub(crate) struct Aborted<T> {
 /// Tasks of a logical unit that are not finished.
 pub(crate) struct TaskSet<T> {
     slots: Vec<Option<Slot<T>>>,
-    /// Slots below `fresh` that hold no task. An empty set begins anew, with slot 0: where commands go to
+    /// Slots below `fresh` that hold no task; none from there on does. An empty set begins anew, with slot 0: where commands go to
     /// very many units, those of each stay in the same few lines of the processor's cache.
     free: Vec<u32>,
     fresh: u32,
@@ -195,8 +194,6 @@ pub(crate) struct TaskSet<T> {
     per_nexus: bool,
     /// Aborted tasks that have not come back and end with TASK ABORTED.
     told: Vec<TaskId>,
-    /// Who waits for tasks that were aborted and have not come back.
-    waiters: Vec<(TaskId, Waiter)>,
 }
 
 impl<T> TaskSet<T> {
@@ -215,7 +212,6 @@ impl<T> TaskSet<T> {
             bytes: 0,
             per_nexus,
             told: Vec::new(),
-            waiters: Vec::new(),
         }
     }
 
@@ -243,17 +239,23 @@ impl<T> TaskSet<T> {
     }
 
     /// Puts a task into the set. It may run when [`TaskSet::start`] says so.
-    #[inline]
     pub(crate) fn insert(&mut self, entry: Entry) -> TaskId {
+        self.put(entry, false).0
+    }
+
+    /// As [`TaskSet::insert`] of a task that has all it needs and runs at once: whether it may.
+    #[inline]
+    pub(crate) fn put(&mut self, entry: Entry, begins: bool) -> (TaskId, bool) {
         self.generation = self.generation.wrapping_add(1);
         self.sequence += 1;
         let blockers = self.count_blockers(&entry);
+        let begins = begins && blockers == 0;
         let slot = Slot {
             generation: self.generation,
             entry,
             sequence: self.sequence,
             blockers,
-            stage: Stage::Receiving,
+            stage: if begins { Stage::Running } else { Stage::Receiving },
             ticket: None,
             progress: 0,
         };
@@ -270,7 +272,7 @@ impl<T> TaskSet<T> {
             Some(place) => *place = Some(slot),
             None => self.slots.push(Some(slot)),
         }
-        TaskId { slot: index, generation: self.generation }
+        (TaskId { slot: index, generation: self.generation }, begins)
     }
 
     /// Hits only when something in the set can hold the newcomer up; the common case costs two compares.
@@ -290,7 +292,7 @@ impl<T> TaskSet<T> {
     /// The task has all it needs, and runs from now on or, if it `queues`, waits for a thread; unless others
     /// come first: `Some(false)`. `None` when it was aborted meanwhile.
     pub(crate) fn begin(&mut self, id: TaskId, queues: bool) -> Option<bool> {
-        let slot = self.slot_mut(id).filter(|slot| !matches!(slot.stage, Stage::Fenced))?;
+        let slot = self.slot_mut(id).filter(|slot| !matches!(slot.stage, Stage::Fenced(_)))?;
         if slot.blockers == 0 {
             slot.stage = if queues { Stage::Queued } else { Stage::Running };
         }
@@ -362,22 +364,23 @@ impl<T> TaskSet<T> {
         }
         let Some(slot) = self.take(id.slot) else { return aborted };
         self.release(&slot, enabled);
-        while let Some(at) = self.waiters.iter().position(|(awaited, _)| *awaited == id) {
-            match self.waiters.remove(at).1 {
+        let Stage::Fenced(waiters) = slot.stage else { return Owed::Answer };
+        for waiter in waiters {
+            match waiter {
                 Waiter::Function(function) => function.one_done(),
                 Waiter::Task(id) => self.one_back(id, enabled),
             }
         }
-        if matches!(slot.stage, Stage::Fenced) { aborted } else { Owed::Answer }
+        aborted
     }
 
-    /// As [`TaskSet::remove`] for a task that nobody waits for and nobody has aborted, which is nearly every
-    /// one: it ends in its place. `false`, and nothing done, for any other.
+    /// As [`TaskSet::remove`] for a task that holds nobody up and that nobody has aborted, which is nearly
+    /// every one: it ends in its place. `false`, and nothing done, for any other.
     #[inline]
     fn forget(&mut self, id: TaskId) -> bool {
         let Some(Some(slot)) = self.slots.get_mut(id.slot as usize) else { return false };
-        let is_plain = matches!(slot.stage, Stage::Running) && self.waiters.is_empty();
-        if !is_plain || slot.generation != id.generation || self.held_up > 0 {
+        let is_running = matches!(slot.stage, Stage::Running);
+        if !is_running || slot.generation != id.generation || self.held_up > 0 {
             return false;
         }
         let entry = slot.entry;
@@ -427,7 +430,7 @@ impl<T> TaskSet<T> {
             }
             let number = u32::try_from(index).unwrap_or(u32::MAX);
             let id = TaskId { slot: number, generation: slot.generation };
-            let fenced = matches!(slot.stage, Stage::Fenced);
+            let fenced = matches!(slot.stage, Stage::Fenced(_));
             aborted.any_queued |= matches!(slot.stage, Stage::Queued);
             if !fenced {
                 aborted.hit.push((slot.entry.nexus, slot.entry.tag));
@@ -438,10 +441,11 @@ impl<T> TaskSet<T> {
                 }
             }
             if fenced || (slot.is_out() && slot.entry.is_fenced()) {
-                self.wait_for(index, abort.waiter.as_ref());
                 if !fenced {
+                    slot.stage = Stage::Fenced(Vec::new());
                     fences.push(index);
                 }
+                self.wait_for(index, abort.waiter.as_ref());
             } else if let Some(slot) = self.take(number) {
                 gone.push(slot);
             }
@@ -465,9 +469,9 @@ impl<T> TaskSet<T> {
     }
 
     fn wait_for(&mut self, index: usize, waiter: Option<&Waiter>) {
-        let (Some(slot), Some(waiter)) = (&self.slots[index], waiter) else { return };
-        let id = TaskId { slot: u32::try_from(index).unwrap_or(u32::MAX), generation: slot.generation };
-        self.waiters.push((id, waiter.clone()));
+        let (Some(slot), Some(waiter)) = (&mut self.slots[index], waiter) else { return };
+        let Stage::Fenced(waiters) = &mut slot.stage else { return };
+        waiters.push(waiter.clone());
         match waiter {
             Waiter::Function(function) => function.one_more(),
             Waiter::Task(id) => {
@@ -479,13 +483,12 @@ impl<T> TaskSet<T> {
         }
     }
 
-    /// Turns a running task into a fence: it keeps its blocks, stays exclusive if it is, and gives up its
+    /// A running task has become a fence: it keeps its blocks, stays exclusive if it is, and gives up its
     /// place in the order.
     fn fence(&mut self, index: usize, enabled: &mut Vec<T>) {
         let per_nexus = self.per_nexus;
         let Some(slot) = &mut self.slots[index] else { return };
         let (entry, sequence) = (slot.entry, slot.sequence);
-        slot.stage = Stage::Fenced;
         self.barriers -= u32::from(is_barrier(&entry));
         if let Some(slot) = &mut self.slots[index] {
             slot.entry.place =
@@ -500,14 +503,14 @@ impl<T> TaskSet<T> {
 
     /// Whether a task with this tag is still to be answered.
     pub(crate) fn contains(&self, selector: Selector) -> bool {
-        let is_task = |slot: &Slot<T>| !matches!(slot.stage, Stage::Fenced | Stage::Claimed(_));
+        let is_task = |slot: &Slot<T>| !matches!(slot.stage, Stage::Fenced(_) | Stage::Claimed(_));
         self.slots.iter().flatten().any(|slot| selector.hits(&slot.entry) && is_task(slot))
     }
 
     /// Whether the task is in the set and its initiator waits for it.
     pub(crate) fn is_wanted(&self, id: TaskId) -> bool {
         let slot = self.slots.get(id.slot as usize).and_then(Option::as_ref);
-        slot.is_some_and(|slot| slot.generation == id.generation && !matches!(slot.stage, Stage::Fenced))
+        slot.is_some_and(|slot| slot.generation == id.generation && !matches!(slot.stage, Stage::Fenced(_)))
     }
 
     /// Whether the task is in the set, even if only as a fence.

@@ -15,7 +15,7 @@ pub use crate::server::spin::costs::Figures;
 
 /// Waits in a row that must have paid before looking begins.
 const TRUST: u8 = 4;
-/// Most trust that can be earned: so many waits in vain end it.
+/// Most trust that can be earned; a look in vain costs two.
 const MOST_TRUST: u8 = 8;
 /// Sleeps from one trial in vain to the next: at first, and at most.
 const PAUSES: (u32, u32) = (16, 1024);
@@ -47,7 +47,7 @@ impl Default for Learned {
 
 impl Spin {
     /// By the value of `poll_us`: looks for at most so many microseconds while that finds something, never
-    /// when it is 0; with [`WORD`] while that costs no more processor time than sleeping.
+    /// when it is 0; with [`WORD`] while that costs its thread about no more processor time than sleeping.
     pub fn of(poll_us: u32) -> Self {
         if poll_us == WORD {
             return Spin { limit: AUTO_LIMIT, by: Learned::Costs(Costs::default()) };
@@ -208,13 +208,17 @@ impl Busy {
     }
 }
 
+/// A thread is late by so few milliseconds that the difference, which wraps, is at least this; any other comes
+/// after a pause, however long.
+const LATE: u32 = u32::MAX - 0xffff;
+
 /// The millisecond for which a thread counts that believes it to be this one, and the counts of the one
 /// before it and of its own.
 fn counts(word: u64, millisecond: u32) -> (u32, u64, u64) {
     let (of, before, own) = ((word >> 32) as u32, word >> 16 & 0xffff, word & 0xffff);
     // A thread that was kept from running counts for the millisecond that others have come to.
     match millisecond.wrapping_sub(of) {
-        0 | 0x8000_0000.. => (of, before, own),
+        0 | LATE.. => (of, before, own),
         1 => (millisecond, own, 0),
         _ => (millisecond, 0, 0),
     }
@@ -347,7 +351,15 @@ mod tests {
         let busy = Busy::default();
         let at = |ms| busy.millisecond(busy.start + Duration::from_millis(ms));
         assert_eq!([at(0), at(5), at((1 << 32) + 3)], [0, 5, 3]);
-        [0x7fff_ffff, 0xffff_fff0, u32::MAX, 0].into_iter().for_each(|ms| busy.mark(ms));
+        // After a pause of any length it begins anew.
+        for pause in [1 << 20, 0x7fff_ffff, 0x9000_0000_u32, 0xfffe_0000] {
+            let busy = Busy { processors: 1, ..Busy::default() };
+            for ms in 0..5 {
+                busy.mark(pause + ms);
+                assert!(busy.has_room(pause + ms), "{pause:x} {ms}");
+            }
+        }
+        [0xfff0_0000, u32::MAX, 0].into_iter().for_each(|ms| busy.mark(ms));
         assert_eq!(counts(busy.word.load(Ordering::Relaxed), 0), (0, 1, 1));
     }
 }

@@ -39,6 +39,7 @@ impl Serving<'_> {
         self.input.count_anew();
         self.gathered = 0;
         full.outbox.uncork();
+        self.take_over_values();
         if !self.is_input_near(full)? {
             self.sleep_until_input(&connection, full)?;
         }
@@ -58,6 +59,7 @@ impl Serving<'_> {
     /// Looks for input without sleeping, where that is wanted.
     fn is_input_near(&mut self, full: &FullFeature) -> Result<bool, End> {
         if self.nagle.is_some() {
+            self.look_at_functions();
             if self.receive(false)? {
                 return Ok(true);
             }
@@ -84,18 +86,19 @@ impl Serving<'_> {
 
     /// Whether to look for input before the thread sleeps.
     fn may_look(&mut self, full: &FullFeature) -> bool {
+        let busy = &self.shared.busy;
+        let millisecond = busy.millisecond(self.now);
+        if millisecond != std::mem::replace(&mut self.busy_in, millisecond) {
+            busy.mark(millisecond);
+        }
         if !self.spin.is_on() {
             return false;
         }
         if self.spin.is_due() {
             self.spin.compare(Figures { time: thread::cpu_time(), pdus: self.receiver.pdus() });
         }
-        let busy = &self.shared.busy;
-        let millisecond = busy.millisecond(self.now);
-        if millisecond != std::mem::replace(&mut self.busy_in, millisecond) {
-            busy.mark(millisecond);
-        }
-        if !self.spin.looks() || full.outbox.is_blocked() {
+        // Functions have deadlines, which a wait looks at.
+        if !self.spin.looks() || !self.functions.is_empty() || full.outbox.is_blocked() {
             return false;
         }
         let has_room = busy.has_room(millisecond);

@@ -190,7 +190,8 @@ impl Load {
         thread::scope(|scope| {
             let mut workers = Vec::new();
             for (number, (session, unit)) in sessions.into_iter().enumerate() {
-                let worker = Worker::new(session, unit, self, &shared, number)?;
+                let worker =
+                    Worker::new(session, unit, self, &shared, number).inspect_err(|_| shared.end())?;
                 let builder = thread::Builder::new().stack_size(256 << 10);
                 let shared = &shared;
                 let work = move || {
@@ -201,7 +202,7 @@ impl Load {
                     }
                     outcome
                 };
-                workers.push(builder.spawn_scoped(scope, work)?);
+                workers.push(builder.spawn_scoped(scope, work).inspect_err(|_| shared.end())?);
             }
             let measured = self.measure(&shared, before);
             shared.end();

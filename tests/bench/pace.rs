@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// Commands a second that can be asked of a session.
 pub const RATES: std::ops::RangeInclusive<u32> = 1..=1_000_000;
 
-/// How long before a command is due a session stops sleeping: what a thread takes to wake up, at worst 56 us
+/// How long before a command is due a session stops sleeping: what a thread takes to wake up, up to 56 us
 /// in 99 of 100 cases on a virtual machine whose time-outs were exact, would be told as the target's latency.
 /// It keeps the processor meanwhile, which the load generator has for itself where figures count. From 16,667
 /// commands a second on it never sleeps, so answers are seen sooner than at lower rates.

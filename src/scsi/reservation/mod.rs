@@ -161,6 +161,10 @@ impl Reservations {
     /// Whether a reservation of another nexus forbids this command.
     #[inline]
     pub(crate) fn conflicts(&self, nexus: u64, row: &OpCode, cdb: &Cdb) -> bool {
+        (self.spc2_holder.is_some() || self.reservation.is_some()) && self.conflict(nexus, row, cdb)
+    }
+
+    fn conflict(&self, nexus: u64, row: &OpCode, cdb: &Cdb) -> bool {
         if self.spc2_holder.is_some_and(|holder| holder != nexus) && !row.allow.has(Allow::RESERVED) {
             return true;
         }

@@ -49,8 +49,9 @@ pub struct Costs {
     stage: Stage,
     /// The decision.
     looks: bool,
-    /// Waits until the stage is over, and how many there were when it began to hold.
+    /// Waits until the stage is over.
     left: u32,
+    /// Waits from the decision to the next comparison.
     length: u32,
     before: Figures,
     asleep: u128,
