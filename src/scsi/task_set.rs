@@ -179,8 +179,9 @@ pub(crate) struct Aborted<T> {
 /// Tasks of a logical unit that are not finished.
 pub(crate) struct TaskSet<T> {
     slots: Vec<Option<Slot<T>>>,
-    /// Slots below `fresh` that hold no task; none from there on does. An empty set begins anew, with slot 0: where commands go to
-    /// very many units, those of each stay in the same few lines of the processor's cache.
+    /// Slots below `fresh` that hold no task; none from there on does. An empty set begins anew, with slot 0:
+    /// where commands go to very many units, those of each stay in the same few lines of the processor's
+    /// cache.
     free: Vec<u32>,
     fresh: u32,
     generation: u32,

@@ -208,8 +208,8 @@ impl Busy {
     }
 }
 
-/// A thread is late by so few milliseconds that the difference, which wraps, is at least this; any other comes
-/// after a pause, however long.
+/// A thread is late by so few milliseconds that the difference, which wraps, is at least this; any other
+/// comes after a pause, however long.
 const LATE: u32 = u32::MAX - 0xffff;
 
 /// The millisecond for which a thread counts that believes it to be this one, and the counts of the one
