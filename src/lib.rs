@@ -43,7 +43,8 @@
 //!     ([`backstore::file`]).
 //!
 //! # The way of a READ
-//! 1. [`server::serving`]: the connection's thread gets bytes, many requests with one system call.
+//! 1. [`server::serving`]: the connection's thread gets bytes, many requests with one system call; before it
+//!    sleeps it looks for more, while that costs about no more than sleeping ([`server::spin`]).
 //! 2. [`iscsi::receive::Receiver`] cuts them into PDUs (`want`, `got`), checks digests and the order of
 //!    CmdSN, and has the command ([`iscsi::receive::Receiver::command`]); one that is nothing but a header it
 //!    takes in one step ([`iscsi::receive::Receiver::plain_command`]).

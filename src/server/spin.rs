@@ -114,8 +114,8 @@ impl Spin {
         }
     }
 
-    /// There is no processor to look with.
-    pub fn has_no_room(&mut self) {
+    /// It would look, but something forbids it.
+    pub fn pause(&mut self) {
         if let Learned::Costs(costs) = &mut self.by {
             costs.pause();
         }
@@ -322,7 +322,7 @@ mod tests {
             }
             assert_eq!(looks > 500, is_cheaper, "{looks} of 1000");
             assert_eq!(spin.is_trusted(), is_cheaper);
-            spin.has_no_room();
+            spin.pause();
             assert!(!spin.looks());
         }
     }

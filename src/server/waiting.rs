@@ -97,15 +97,15 @@ impl Serving<'_> {
         if self.spin.is_due() {
             self.spin.compare(Figures { time: thread::cpu_time(), pdus: self.receiver.pdus() });
         }
-        // Functions have deadlines, which a wait looks at.
-        if !self.spin.looks() || !self.functions.is_empty() || full.outbox.is_blocked() {
+        if !self.spin.looks() {
             return false;
         }
-        let has_room = busy.has_room(millisecond);
-        if !has_room {
-            self.spin.has_no_room();
+        // Functions have deadlines, which a sleep looks at.
+        let is_free = self.functions.is_empty() && !full.outbox.is_blocked() && busy.has_room(millisecond);
+        if !is_free {
+            self.spin.pause();
         }
-        has_room
+        is_free
     }
 
     /// Lets the history decide over TCP_NODELAY.

@@ -116,7 +116,7 @@ impl Costs {
         }
     }
 
-    /// The connection is idle, or others need the processor: what goes on now says nothing.
+    /// The connection is idle, or may not look: what goes on now says nothing.
     pub fn pause(&mut self) {
         if self.stage != Stage::Decided || self.looks {
             (self.looks, self.length) = (false, LENGTHS.0);
