@@ -1,8 +1,8 @@
 //! Whether looking for input costs a connection more than sleeping does: tried out, one behind the other, in
 //! processor time of its own thread for what it receives.
 //!
-//! What sleeping costs differs by more than ten times between machines, and what looking costs depends on how
-//! long the initiator takes: no number holds for all.
+//! What sleeping costs depends on the machine, most of all on whether it is a virtual one, and what looking
+//! costs on how long the initiator takes: no number holds for all.
 
 use std::time::Duration;
 
