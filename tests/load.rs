@@ -5,9 +5,12 @@
 mod common;
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{Daemon, Folder, Outcome, run, wait_for};
@@ -199,21 +202,99 @@ fn a_pace_that_cannot_be_kept_is_refused() {
     }
 }
 
+/// A program that does not outlive its test.
+struct Program(Child);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The ceiling, and where it listens.
+struct Ceiling {
+    _program: Program,
+    address: String,
+}
+
+impl Ceiling {
+    fn start() -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_scstu-bench"));
+        let mut child = child.arg("echo").stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim().strip_prefix("listening on ").unwrap().to_owned();
+        Ceiling { _program: Program(child), address }
+    }
+}
+
 #[test]
 fn the_ceiling_answers() {
-    let mut server = Command::new(env!("CARGO_BIN_EXE_scstu-bench"));
-    let mut server = server.arg("echo").stdout(Stdio::piped()).spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(server.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let url = format!("iscsi://{}/any/0", line.trim().strip_prefix("listening on ").unwrap());
-    let mut texts = Vec::new();
+    let ceiling = Ceiling::start();
+    let url = format!("iscsi://{}/any/0", ceiling.address);
     for case in [["--rw", "read", "--size", "512"], ["--rw", "write", "--size", "64k"]] {
-        texts.push(bench(&[&[url.as_str(), "--json", "--time", "0.2"], &case[..]].concat()));
-    }
-    server.kill().unwrap();
-    server.wait().unwrap();
-    for outcome in texts {
+        let outcome = bench(&[&[url.as_str(), "--json", "--time", "0.2"], &case[..]].concat());
         assert!(outcome.is_good() && number(&outcome.text, "commands") > 0.0, "{}", outcome.text);
+    }
+}
+
+/// Passes one connection on to `server`. After `first` bytes of its answers it says so, and passes the others
+/// on once it is told: the address to connect to, who hears it, who tells it.
+fn hold_answers(server: String, first: u64) -> (String, Receiver<()>, Sender<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let ((say, held), (go_on, told)) = (channel(), channel());
+    thread::spawn(move || {
+        let (front, back) = (listener.accept().unwrap().0, TcpStream::connect(server).unwrap());
+        let requests = (front.try_clone().unwrap(), back.try_clone().unwrap());
+        thread::spawn(move || io::copy(&mut &requests.0, &mut &requests.1));
+        io::copy(&mut (&back).take(first), &mut &front).unwrap();
+        say.send(()).unwrap();
+        let _ = told.recv();
+        let _ = io::copy(&mut &back, &mut &front);
+    });
+    (address, held, go_on)
+}
+
+/// Waits until every thread of a process is in one of these states, as /proc calls them.
+fn await_states(pid: u32, states: &str) {
+    let is_so = |thread: io::Result<fs::DirEntry>| {
+        let stat = fs::read_to_string(thread.unwrap().path().join("stat")).unwrap_or_default();
+        stat.rsplit(") ").next().unwrap().starts_with(|state| states.contains(state))
+    };
+    let deadline = Instant::now() + LIMIT;
+    while !fs::read_dir(format!("/proc/{pid}/task")).unwrap().all(is_so) {
+        assert!(Instant::now() < deadline, "not {states}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A stop makes a receive call with a time-out fail (signal(7)), with no handler in the way.
+#[test]
+fn a_load_that_is_stopped_goes_on() {
+    let ceiling = Ceiling::start();
+    let pace = ["--rate", "100000", "--drain", "64M"];
+    let writes = ["--rw", "write", "--size", "256k"];
+    // While it logs in, and in the middle of the load.
+    for (first, words) in [(0, &[][..]), (20_000, &[]), (20_000, &pace), (20_000, &writes)] {
+        let (address, held, go_on) = hold_answers(ceiling.address.clone(), first);
+        let mut load = Command::new(env!("CARGO_BIN_EXE_scstu-bench"));
+        load.args([&format!("iscsi://{address}/any/0"), "--depth", "4", "--size", "512"]).args(words);
+        let mut load = Program(load.args(["--commands", "1000"]).stdout(Stdio::null()).spawn().unwrap());
+        let pid = load.0.id();
+        held.recv().unwrap();
+        await_states(pid, "SZ");
+        for _ in 0..3 {
+            // What has ended is a zombie; its status tells.
+            for (signal, states) in [("-STOP", "TZ"), ("-CONT", "SZ")] {
+                run(Command::new("kill").args([signal, &pid.to_string()]), LIMIT);
+                await_states(pid, states);
+            }
+        }
+        go_on.send(()).unwrap();
+        let status = wait_for(&mut load.0, LIMIT);
+        assert!(status.is_some_and(|status| status.success()), "{first} {words:?}: {status:?}");
     }
 }
 

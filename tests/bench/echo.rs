@@ -15,6 +15,7 @@ use std::thread;
 use scstu::sys::socket;
 
 use crate::pdu::{self, BHS, data_length, get32, put32};
+use crate::session::again;
 
 /// Bytes that one receive call takes.
 const ROOM: usize = 256 << 10;
@@ -106,7 +107,7 @@ impl Connection {
         self.end -= self.start;
         self.start = 0;
         let mut room = [IoSliceMut::new(&mut self.input[self.end..])];
-        match socket::receive(self.stream.as_fd(), &mut room, true)? {
+        match again(|| socket::receive(self.stream.as_fd(), &mut room, true))? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
             count => {
                 self.end += count;
@@ -296,8 +297,8 @@ impl Connection {
             file.read_exact_at(&mut self.data[..length], offset)?;
         }
         self.out.extend_from_slice(header);
-        let sent =
-            self.stream.write_vectored(&[IoSlice::new(&self.out), IoSlice::new(&self.data[..length])])?;
+        let slices = [IoSlice::new(&self.out), IoSlice::new(&self.data[..length])];
+        let sent = again(|| (&self.stream).write_vectored(&slices))?;
         let gathered = self.out.len();
         self.stream.write_all(&self.out[sent.min(gathered)..])?;
         self.stream.write_all(&self.data[sent.saturating_sub(gathered)..length])?;

@@ -55,6 +55,18 @@ pub fn bad(text: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidData, text.into())
 }
 
+/// Makes a system call again for as long as a signal interrupts it. On a socket with a time-out it fails even
+/// with no signal handled, when the process was stopped and goes on (signal(7)). The time-out begins anew: a
+/// target that was stopped with this process, as a terminal stops both, has not been silent.
+pub fn again<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            outcome => return outcome,
+        }
+    }
+}
+
 impl Session {
     /// Logs in as initiator number `number`.
     pub fn open(place: &Place, number: usize) -> io::Result<Self> {

@@ -18,7 +18,7 @@ use crate::load::{Load, Shared};
 use crate::pace::{self, Pace};
 use crate::pdu::{self, BHS, Numbers, Transfer, data_length, get32};
 use crate::plan::{Next, Plan};
-use crate::session::{Session, Unit, bad};
+use crate::session::{Session, Unit, again, bad};
 
 /// Bytes that one receive call takes.
 const ROOM: usize = 512 << 10;
@@ -296,7 +296,7 @@ impl<'a> Worker<'a> {
         while !self.queue.is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let count = self.slices(&mut slices);
-            match socket::send(self.session.stream.as_fd(), &slices[..count]) {
+            match again(|| socket::send(self.session.stream.as_fd(), &slices[..count])) {
                 Ok(sent) => {
                     self.advance(sent);
                     if sent == PIECE {
@@ -368,7 +368,7 @@ impl<'a> Worker<'a> {
         let room = self.input.len() - self.end;
         let room = if self.load.drain.is_some() { room.min(SIP) } else { room };
         let mut room = [IoSliceMut::new(&mut self.input[self.end..self.end + room])];
-        let count = socket::receive(self.session.stream.as_fd(), &mut room, true)?;
+        let count = again(|| socket::receive(self.session.stream.as_fd(), &mut room, true))?;
         if let Some(rate) = self.load.drain {
             std::thread::sleep(Duration::from_secs_f64(count as f64 / rate as f64));
         }
