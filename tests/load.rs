@@ -342,6 +342,23 @@ fn a_comparison_that_is_ended_leaves_nothing_behind() {
 }
 
 #[test]
+fn help_is_told_wherever_it_is_asked_for() {
+    let whole = bench(&["--help"]);
+    assert!(whole.is_good() && whole.text.starts_with("Usage: scstu-bench"), "{}", whole.text);
+    // Nothing is resolved, started or installed before.
+    for first in ["iscsi://no.such.host.invalid/any/0", "echo", "compare", "embed", "paper"] {
+        for words in [&["--help"][..], &["-h"], &["--help", "--rounds", "x"]] {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_scstu-bench"));
+            let told = command.arg(first).args(words).output().unwrap();
+            assert!(told.status.success() && told.stderr.is_empty(), "{first} {words:?}: {told:?}");
+            assert_eq!(String::from_utf8_lossy(&told.stdout), whole.text, "{first} {words:?}");
+        }
+    }
+    let behind = bench(&["compare", "--rounds", "3", "--out", "x", "-h"]);
+    assert!(behind.is_good() && behind.text == whole.text, "{}", behind.text);
+}
+
+#[test]
 fn a_folder_that_is_not_there_is_named() {
     let outcome = bench(&["compare", "--peers", "echo", "--file-folder", "/nowhere/at/all"]);
     assert!(!outcome.is_good() && outcome.text.contains("/nowhere/at/all"), "{}", outcome.text);

@@ -17,7 +17,6 @@ use crate::worker::{Outcome, Worker};
 /// What to do.
 #[derive(Clone, Debug)]
 pub struct Load {
-    pub place: Place,
     pub sessions: usize,
     /// Commands that each session keeps out.
     pub depth: usize,
@@ -38,7 +37,7 @@ pub struct Load {
     /// Bytes of the unit that are used.
     pub region: u64,
     pub seed: u64,
-    /// Units that the commands of each session are spread over, from the LUN of `place` on.
+    /// Units that the commands of each session are spread over, from the LUN of its place on.
     pub luns: u16,
     /// Session K goes to the target whose name ends in K modulo this number.
     pub targets: Option<usize>,
@@ -137,9 +136,8 @@ pub fn place(url: &str) -> io::Result<Place> {
 
 impl Load {
     /// What is measured unless something else is asked for.
-    pub fn new(place: Place) -> Self {
+    pub fn new() -> Self {
         Load {
-            place,
             sessions: 1,
             depth: 32,
             size: 4096,
@@ -161,11 +159,11 @@ impl Load {
         }
     }
 
-    /// Puts the load on and takes it off again.
-    pub fn run(&self) -> io::Result<Report> {
+    /// Puts the load on a unit, and takes it off again.
+    pub fn run(&self, on: &Place) -> io::Result<Report> {
         let mut sessions = Vec::new();
         for number in 0..self.sessions {
-            let mut place = self.place.clone();
+            let mut place = on.clone();
             if let Some(targets) = self.targets {
                 place.target += &(number % targets).to_string();
             }

@@ -1,12 +1,13 @@
 //! A load generator for iSCSI targets, and what it takes to compare them.
 
-use std::io;
+use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use echo::Echo;
 use load::Load;
+use session::Place;
 
 mod calls;
 mod cells;
@@ -109,6 +110,11 @@ pub fn bytes(text: &str) -> Option<u64> {
     digits.parse::<u64>().ok()?.checked_mul(1 << unit)
 }
 
+fn help() -> io::Result<ExitCode> {
+    io::stdout().write_all(HELP.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
 fn run() -> io::Result<ExitCode> {
     let mut parser = lexopt::Parser::from_env();
     let first = parser.next().map_err(usage)?;
@@ -118,10 +124,7 @@ fn run() -> io::Result<ExitCode> {
         Some(Value(word)) if word == "embed" => embed_command(parser),
         Some(Value(word)) if word == "compare" || word == "paper" => side_by_side(word == "paper", parser),
         Some(Value(url)) => load_command(&url.to_string_lossy(), parser),
-        Some(Short('h') | Long("help")) => {
-            print!("{HELP}");
-            Ok(ExitCode::SUCCESS)
-        }
+        Some(Short('h') | Long("help")) => help(),
         Some(Short('V') | Long("version")) => {
             println!("scstu-bench {}", env!("CARGO_PKG_VERSION"));
             Ok(ExitCode::SUCCESS)
@@ -152,8 +155,8 @@ fn seconds(parser: &mut lexopt::Parser) -> io::Result<Duration> {
 
 fn load_command(url: &str, mut parser: lexopt::Parser) -> io::Result<ExitCode> {
     use lexopt::prelude::*;
-    let mut load = Load::new(load::place(url)?);
-    let (mut as_json, mut percent) = (false, None);
+    let mut load = Load::new();
+    let (mut as_json, mut percent, mut digests) = (false, None, None);
     while let Some(argument) = parser.next().map_err(usage)? {
         match argument {
             Long("depth") => load.depth = number(&mut parser)?,
@@ -175,14 +178,8 @@ fn load_command(url: &str, mut parser: lexopt::Parser) -> io::Result<ExitCode> {
             Long("verify") => load.verify = true,
             Long("json") => as_json = true,
             Long("rw") => percent = Some(reads(&value(&mut parser)?)?),
-            Long("digests") => {
-                let which = value(&mut parser)?;
-                load.place.header_digest = which == "header" || which == "both";
-                load.place.data_digest = which == "data" || which == "both";
-                if !load.place.header_digest && !load.place.data_digest {
-                    return Err(session::bad("--digests wants header, data or both"));
-                }
-            }
+            Long("digests") => digests = Some(value(&mut parser)?),
+            Short('h') | Long("help") => return help(),
             other => return Err(usage(other.unexpected())),
         }
     }
@@ -200,7 +197,14 @@ fn load_command(url: &str, mut parser: lexopt::Parser) -> io::Result<ExitCode> {
     if load.luns > 1 && load.verify {
         return Err(session::bad("--verify goes with one unit only"));
     }
-    let report = load.run()?;
+    let (header_digest, data_digest) = match digests.as_deref() {
+        None => (false, false),
+        Some("header") => (true, false),
+        Some("data") => (false, true),
+        Some("both") => (true, true),
+        Some(_) => return Err(session::bad("--digests wants header, data or both")),
+    };
+    let report = load.run(&Place { header_digest, data_digest, ..load::place(url)? })?;
     println!("{}", if as_json { report.json() } else { report.text() });
     Ok(if report.wrong + report.failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -253,6 +257,7 @@ fn side_by_side(is_paper: bool, mut parser: lexopt::Parser) -> io::Result<ExitCo
             Long("time") => options.time = number::<f64>(&mut parser)?.to_string(),
             Long("out") => options.out = Some(parser.value().map_err(usage)?.into()),
             Long("cpus") => options.processors = pair(&mut parser)?,
+            Short('h') | Long("help") => return help(),
             other => return Err(usage(other.unexpected())),
         }
     }
@@ -295,6 +300,7 @@ fn embed_command(mut parser: lexopt::Parser) -> io::Result<ExitCode> {
                 }
                 options.at_least = Some(part);
             }
+            Short('h') | Long("help") => return help(),
             other => return Err(usage(other.unexpected())),
         }
     }
@@ -315,6 +321,7 @@ fn echo_command(mut parser: lexopt::Parser) -> io::Result<ExitCode> {
             Long("file") => echo.file = Some(parser.value().map_err(usage)?.into()),
             Long("sendfile") => echo.sendfile = true,
             Long("bytes") => echo.bytes = size(&mut parser)?,
+            Short('h') | Long("help") => return help(),
             other => return Err(usage(other.unexpected())),
         }
     }

@@ -45,6 +45,8 @@ pub struct Unit {
 pub struct Session {
     pub stream: TcpStream,
     pub agreed: Agreed,
+    /// The one of its place.
+    pub first_lun: u16,
     pub lun: [u8; 8],
     pub cmd_sn: u32,
     pub max_cmd_sn: u32,
@@ -82,8 +84,15 @@ impl Session {
             header_digest: false,
             data_digest: false,
         };
-        let lun = pdu::lun_field(place.lun);
-        let mut session = Session { stream, agreed, lun, cmd_sn: 1, max_cmd_sn: 1, exp_stat_sn: 0 };
+        let mut session = Session {
+            stream,
+            agreed,
+            first_lun: place.lun,
+            lun: pdu::lun_field(place.lun),
+            cmd_sn: 1,
+            max_cmd_sn: 1,
+            exp_stat_sn: 0,
+        };
         session.negotiate(place, number)?;
         Ok(session)
     }

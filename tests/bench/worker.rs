@@ -249,7 +249,7 @@ impl<'a> Worker<'a> {
         if next.unit == 0 {
             self.session.lun
         } else {
-            pdu::lun_field(self.load.place.lun.saturating_add(next.unit))
+            pdu::lun_field(self.session.first_lun.saturating_add(next.unit))
         }
     }
 
