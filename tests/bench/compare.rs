@@ -13,7 +13,7 @@ use crate::calls;
 use crate::cells::{Cell, Medium, cells};
 use crate::peers::{Peer, Settings, start};
 use crate::place::{self, Folder, Running, median};
-use crate::plot::{Axis, Series, chart};
+use crate::plot::{Axis, Series, Spread, chart};
 use crate::session::bad;
 
 /// Bytes of the file that is read and written.
@@ -233,10 +233,12 @@ impl Comparison {
     }
 
     fn charts(&self, out: &Path) -> io::Result<()> {
-        let (depth, cpu) = ("commands out", "CPU of the target, us a command");
+        let cpu = "CPU of the target, us a command";
         let is_null = |cell: &Cell| cell.medium == Medium::Null && cell.is_plain();
         let is_file = |cell: &Cell| cell.medium == Medium::File && cell.is_plain();
-        let axis = |label, is_logarithmic| Axis { label, is_logarithmic };
+        let linear = |label| Axis { label, spread: Spread::Linear };
+        let logarithmic = |label| Axis { label, spread: Spread::Logarithmic };
+        let depth = || Axis { label: "commands out", spread: Spread::Doubling };
         let by_depth = |figure: &'static str| {
             self.lines(|cell, get| Some((cell.depth as f64, get(figure).filter(|_| is_null(cell))?)))
         };
@@ -246,29 +248,23 @@ impl Comparison {
             Some((bytes, get("target_cpu_us").filter(|_| is_file(cell) && cell.rw == "read")?))
         });
         let charts = [
-            (
-                "iops",
-                "512-byte reads, null",
-                axis(depth, true),
-                axis("commands a second", false),
-                by_depth("iops"),
-            ),
-            ("cpu", "512-byte reads, null", axis(depth, true), axis(cpu, true), by_depth("target_cpu_us")),
+            ("iops", "512-byte reads, null", depth(), linear("commands a second"), by_depth("iops")),
+            ("cpu", "512-byte reads, null", depth(), logarithmic(cpu), by_depth("target_cpu_us")),
             (
                 "latency",
                 "512-byte reads at a pace, null",
-                axis("commands a second", true),
-                axis("median latency and p99, us", true),
+                logarithmic("commands a second"),
+                logarithmic("median latency and p99, us"),
                 self.latencies(),
             ),
             (
                 "latency-depth",
                 "512-byte reads, deeper and deeper, null",
-                axis("commands a second", false),
-                axis("median latency, us", true),
+                linear("commands a second"),
+                logarithmic("median latency, us"),
                 deeper,
             ),
-            ("size", "reads of a cached file", axis("bytes of a command", true), axis(cpu, true), size),
+            ("size", "reads of a cached file", logarithmic("bytes of a command"), logarithmic(cpu), size),
         ];
         for (name, title, x, y, lines) in charts {
             if !lines.is_empty() {

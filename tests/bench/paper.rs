@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 use crate::compare::Options;
 use crate::place::{self, Folder, median, number};
-use crate::plot::{Axis, Series, chart};
+use crate::plot::{Axis, Series, Spread, chart};
 use crate::session::bad;
 
 const NAME: &str = "iqn.2026-01.org.scstu:bench";
@@ -328,8 +328,8 @@ fn charts(points: &Points, sizes: &[usize], out: &Path) -> io::Result<()> {
         };
         let measured = (0..SETTINGS.len()).map(|at| line(at, false));
         let lines: Vec<Series> = measured.chain((0..DEFAULT).map(|at| line(at, true))).collect();
-        let x = Axis { label: "commands out", is_logarithmic: true };
-        let y = Axis { label: "commands a second", is_logarithmic: false };
+        let x = Axis { label: "commands out", spread: Spread::Doubling };
+        let y = Axis { label: "commands a second", spread: Spread::Linear };
         let title = format!("{size}-byte reads, 1 Gb/s, frames of 9000 bytes");
         fs::write(out.join(format!("paper-{size}.svg")), chart(&title, &x, &y, &lines))?;
         let cpu = |setting: usize| Series {
@@ -338,7 +338,7 @@ fn charts(points: &Points, sizes: &[usize], out: &Path) -> io::Result<()> {
             is_dashed: false,
         };
         let lines: Vec<Series> = (0..SETTINGS.len()).map(cpu).collect();
-        let y = Axis { label: "CPU of the target, us a command", is_logarithmic: true };
+        let y = Axis { label: "CPU of the target, us a command", spread: Spread::Logarithmic };
         fs::write(out.join(format!("paper-cpu-{size}.svg")), chart(&title, &x, &y, &lines))?;
     }
     Ok(())

@@ -19,45 +19,66 @@ pub struct Series {
     pub is_dashed: bool,
 }
 
+/// How values are spread along an axis.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Spread {
+    Linear,
+    Logarithmic,
+    /// Logarithmic, of numbers that double: ticks at powers of two, told in full.
+    Doubling,
+}
+
 /// An axis.
 pub struct Axis {
     pub label: &'static str,
-    pub is_logarithmic: bool,
+    pub spread: Spread,
 }
 
 struct Scale {
     low: f64,
     high: f64,
-    is_logarithmic: bool,
+    spread: Spread,
 }
 
 impl Scale {
-    fn new(values: &[f64], is_logarithmic: bool) -> Self {
+    fn new(values: &[f64], spread: Spread) -> Self {
         let high = values.iter().copied().fold(f64::MIN, f64::max).max(1e-9);
         let least = values.iter().copied().filter(|value| *value > 0.0).fold(high, f64::min);
-        let low = if is_logarithmic { least / 1.05 } else { 0.0 };
-        Scale { low, high: high * 1.05, is_logarithmic }
+        let low = if spread == Spread::Linear { 0.0 } else { least / 1.05 };
+        Scale { low, high: high * 1.05, spread }
     }
 
     /// 0 at the low end, 1 at the high one.
     fn place(&self, value: f64) -> f64 {
-        if self.is_logarithmic {
-            (value.max(self.low) / self.low).ln() / (self.high / self.low).ln()
-        } else {
-            (value - self.low) / (self.high - self.low)
+        match self.spread {
+            Spread::Linear => (value - self.low) / (self.high - self.low),
+            _ => (value.max(self.low) / self.low).ln() / (self.high / self.low).ln(),
         }
     }
 
     fn ticks(&self) -> Vec<f64> {
-        if self.is_logarithmic {
-            let steps = (-6..12).flat_map(|power| [1.0, 2.0, 5.0].map(|digit| digit * 10f64.powi(power)));
-            return steps.filter(|tick| (self.low..=self.high).contains(tick)).collect();
+        let is_here = |tick: &f64| (self.low..=self.high).contains(tick);
+        match self.spread {
+            Spread::Linear => self.linear_ticks(),
+            Spread::Logarithmic => {
+                let digits = [1.0, 2.0, 5.0];
+                let steps = (-6..12).flat_map(|power| digits.map(|digit| digit * 10f64.powi(power)));
+                steps.filter(is_here).collect()
+            }
+            Spread::Doubling => (0..40).map(|power| 2f64.powi(power)).filter(is_here).collect(),
         }
+    }
+
+    fn linear_ticks(&self) -> Vec<f64> {
         let rough = self.high / 6.0;
         let unit = 10f64.powf(rough.log10().floor());
         let step = [1.0, 2.0, 5.0, 10.0].map(|digit| digit * unit).into_iter().find(|step| *step >= rough);
         let step = step.unwrap_or(unit);
         (0u32..).map(|n| f64::from(n) * step).take_while(|tick| *tick <= self.high).collect()
+    }
+
+    fn text(&self, tick: f64) -> String {
+        if self.spread == Spread::Doubling { tick.to_string() } else { short(tick) }
     }
 }
 
@@ -83,8 +104,8 @@ pub fn chart(title: &str, x: &Axis, y: &Axis, series: &[Series]) -> String {
     let all = |pick: fn(&(f64, f64)) -> f64| -> Vec<f64> {
         series.iter().flat_map(|line| line.points.iter().map(pick)).collect()
     };
-    let across = Scale::new(&all(|point| point.0), x.is_logarithmic);
-    let up = Scale::new(&all(|point| point.1), y.is_logarithmic);
+    let across = Scale::new(&all(|point| point.0), x.spread);
+    let up = Scale::new(&all(|point| point.1), y.spread);
     let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
     let at_x = |value| LEFT + across.place(value) * (right - LEFT);
     let at_y = |value| bottom - up.place(value) * (bottom - TOP);
@@ -101,7 +122,7 @@ pub fn chart(title: &str, x: &Axis, y: &Axis, series: &[Series]) -> String {
             svg,
             "<path d=\"M{place:.1} {TOP}V{bottom}\" stroke=\"#ddd\"/>\
              <text x=\"{place:.1}\" y=\"{foot}\" text-anchor=\"middle\">{}</text>",
-            short(tick)
+            across.text(tick)
         );
     }
     for tick in up.ticks() {
@@ -112,7 +133,7 @@ pub fn chart(title: &str, x: &Axis, y: &Axis, series: &[Series]) -> String {
              <text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
             LEFT - 6.0,
             place + 4.0,
-            short(tick)
+            up.text(tick)
         );
     }
     let _ = writeln!(
@@ -152,4 +173,33 @@ pub fn chart(title: &str, x: &Axis, y: &Axis, series: &[Series]) -> String {
         }
     }
     svg + "</svg>\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The texts of ticks with this anchor, in their order.
+    fn ticks<'a>(svg: &'a str, anchor: &str) -> Vec<&'a str> {
+        let lines = svg.lines().filter(|line| line.contains("stroke=\"#ddd\"") && line.contains(anchor));
+        lines.map(|line| line.trim_end_matches("</text>").rsplit('>').next().unwrap()).collect()
+    }
+
+    #[test]
+    fn an_axis_of_what_doubles_has_the_powers_of_two() {
+        let points = [1, 2, 4, 8, 16, 17, 32, 64, 128, 256, 512, 1024, 2048]
+            .map(|depth| (f64::from(depth), 1000.0 * f64::from(depth)));
+        let draw = |spread| {
+            let line = Series { name: "one".to_owned(), points: points.into(), is_dashed: false };
+            let (x, y) = (Axis { label: "out", spread }, Axis { label: "rate", spread: Spread::Logarithmic });
+            chart("rates", &x, &y, &[line])
+        };
+        let svg = draw(Spread::Doubling);
+        let depths = ["1", "2", "4", "8", "16", "32", "64", "128", "256", "512", "1024", "2048"];
+        assert_eq!(ticks(&svg, "\"middle\""), depths);
+        let tens = ["1k", "2k", "5k", "10k", "20k", "50k", "100k", "200k", "500k", "1M", "2M"];
+        assert_eq!(ticks(&svg, "\"end\""), tens);
+        assert_eq!(ticks(&draw(Spread::Logarithmic), "\"middle\"")[..5], ["1", "2", "5", "10", "20"]);
+        assert_eq!(ticks(&draw(Spread::Linear), "\"middle\""), ["0", "500", "1k", "1.5k", "2k"]);
+    }
 }
