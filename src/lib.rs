@@ -51,7 +51,8 @@
 //! 3. [`scsi::entrance`], which makes a task that is over the next command's, has [`scsi::target`] find the
 //!    row in `scsi::ops`, check the CDB's bits, reservations, unit attentions, readiness and the range of
 //!    blocks, and put a [`scsi::task::Task`] into the unit's task set, where one that needs no data and no
-//!    other thread begins at once.
+//!    other thread begins at once. A short read from memory ends there (`scsi::target::at_once`): what
+//!    follows of 4 to 6 is done for it under the lock that admits it.
 //! 4. [`scsi::execute::start`]: an older task in its way makes it wait there. Otherwise it runs at once if
 //!    the store never blocks, is tried at once if the blocks may be in memory, and goes to [`server::pool`]
 //!    if not.

@@ -5,15 +5,18 @@
 
 mod support;
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use scstu::backstore::buffer::{Buffer, BufferPool};
 use scstu::backstore::gate::Gate;
+use scstu::backstore::ram::RamStore;
+use scstu::backstore::spare::{self, Keeping};
 use scstu::backstore::{Backstore, BlockError, Capabilities, Geometry};
 use scstu::scsi::cdb::Cdb;
 use scstu::scsi::device::{Device, DeviceType, Dispatch, MediumState};
-use scstu::scsi::entrance::Entrance;
+use scstu::scsi::entrance::{Entered, Entrance};
 use scstu::scsi::execute::{self, Here, Started};
 use scstu::scsi::lun::{AddressingMethod, LunField};
 use scstu::scsi::nexus::{LunEntry, LunMap, NewNexus, Nexus, TargetPort, TransportId};
@@ -70,6 +73,12 @@ struct World {
     tag: u32,
     /// Bytes that the initiator has room for.
     room: u32,
+    /// Tasks that are held up on purpose.
+    older: usize,
+    /// A connection's thread keeps small buffers; and bytes of them at most.
+    keeping: Option<(Keeping, usize)>,
+    /// Commands that ended where they were admitted.
+    ended: u32,
 }
 
 /// Memory of which the second half cannot be read: the error comes when the answer is half written.
@@ -98,9 +107,12 @@ impl Backstore for Damaged {
     }
 }
 
-fn gate() -> Arc<Gate> {
-    let store: Arc<dyn Backstore> = Arc::new(Memory::new(BLOCKS * 512, 512, true));
-    Arc::new(Gate::new(store))
+/// At hand for unit 1, not for the others.
+fn store(number: usize) -> Arc<dyn Backstore> {
+    match number {
+        1 => Arc::new(RamStore::new(512, (BLOCKS * 512) as u64)),
+        _ => Arc::new(Memory::new(BLOCKS * 512, 512, true)),
+    }
 }
 
 impl World {
@@ -111,8 +123,8 @@ impl World {
     /// With so many bytes of memory for command data.
     fn with(budget: usize) -> Self {
         let dispatch: Arc<dyn Dispatch> = Arc::new(Nowhere);
-        let store = || -> Arc<dyn Backstore> { Arc::new(Memory::new(BLOCKS * 512, 512, true)) };
-        let devices: Vec<_> = ["a", "b", "c"].map(|name| device(name, store(), &dispatch)).into();
+        let names = ["a", "b", "c"].into_iter().enumerate();
+        let devices = names.map(|(number, name)| device(name, store(number), &dispatch)).collect();
         let buffers = BufferPool::new(budget);
         let nexus = Nexus::new(NewNexus {
             id: 1,
@@ -126,7 +138,23 @@ impl World {
         });
         let answers = Arc::new(Answers::default());
         let reply: Arc<dyn Reply> = answers.clone();
-        World { devices, nexus, answers, reply, buffers, entrance: Entrance::default(), tag: 0, room: 4096 }
+        World {
+            devices,
+            nexus,
+            answers,
+            reply,
+            buffers,
+            entrance: Entrance::default(),
+            tag: 0,
+            room: 4096,
+            older: 0,
+            keeping: None,
+            ended: 0,
+        }
+    }
+
+    fn keep(&mut self) {
+        self.keeping = Some((spare::keep(), 16 * SMALL));
     }
 
     /// What the LUNs are from now on.
@@ -144,26 +172,36 @@ impl World {
     /// A command as a connection's thread carries it out, in its place where it may be.
     fn run(&mut self, lun: u8, cdb: &[u8], data: &[u8], in_place: bool) -> (Status, Vec<u8>) {
         self.tag += 1;
-        let command = Command {
-            tag: self.tag,
-            lun: LunField([0, lun, 0, 0, 0, 0, 0, 0]),
-            attribute: TaskAttribute::Simple,
-            cdb: Cdb::new(cdb),
-            expected_in: if data.is_empty() { self.room } else { 0 },
-            expected_out: u32::try_from(data.len()).unwrap(),
-            is_immediate: false,
-        };
-        match self.entrance.admit(&self.nexus, &command, &self.reply) {
+        let command = self.command(lun, cdb, u32::try_from(data.len()).unwrap());
+        match self.entrance.admit(&self.nexus, &command, &self.reply, in_place) {
             Err(mut refused) => self.reply.task_done(&mut refused.0),
-            Ok(()) => self.carry_out(data, in_place),
+            Ok(Entered::Task) => self.carry_out(data, in_place),
+            Ok(Entered::Ended) => self.ended += 1,
         }
         let mut answers = std::mem::take(&mut *self.answers.0.lock().unwrap());
         assert_eq!(answers.len(), 1, "{cdb:02x?}");
         let (tag, status, bytes) = answers.remove(0);
         assert_eq!(tag, self.tag);
-        assert!(self.devices.iter().all(|device| device.tasks() == 0), "a task stays after {cdb:02x?}");
-        assert!(self.buffers.in_use() <= SMALL, "memory stays out after {cdb:02x?}");
+        assert_eq!(
+            self.devices.iter().map(|device| device.tasks()).sum::<usize>(),
+            self.older,
+            "a task stays after {cdb:02x?}"
+        );
+        let kept = self.keeping.as_ref().map_or(0, |keeping| keeping.1);
+        assert!(self.buffers.in_use() <= SMALL + kept, "memory stays out after {cdb:02x?}");
         (status, bytes)
+    }
+
+    fn command(&self, lun: u8, cdb: &[u8], expected_out: u32) -> Command {
+        Command {
+            tag: self.tag,
+            lun: LunField([0, lun, 0, 0, 0, 0, 0, 0]),
+            attribute: TaskAttribute::Simple,
+            cdb: Cdb::new(cdb),
+            expected_in: if expected_out == 0 { self.room } else { 0 },
+            expected_out,
+            is_immediate: false,
+        }
     }
 
     fn carry_out(&mut self, data: &[u8], in_place: bool) {
@@ -212,6 +250,7 @@ fn below(random: &mut u64, limit: usize) -> usize {
 fn every_command_does_what_a_task_of_its_own_would() {
     let mut random = 7;
     let mut world = World::new();
+    world.keep();
     let mut mapped = vec![0, 1];
     world.map(&mapped);
     world.settle(2);
@@ -254,12 +293,14 @@ fn every_command_does_what_a_task_of_its_own_would() {
             }
             _ if below(&mut random, 2) == 0 => {
                 world.entrance.rest();
+                spare::give_back();
                 assert_eq!(world.buffers.in_use(), 0, "memory stays out while the thread sleeps");
             }
             _ => {
                 // Between two commands of one unit.
                 assert_eq!(world.read(lun, at, true).0, Status::GOOD);
-                world.devices[number].set_medium(Some(gate()), MediumState::Present);
+                world.devices[number]
+                    .set_medium(Some(Arc::new(Gate::new(store(number)))), MediumState::Present);
                 model[number] = [0; BLOCKS];
                 assert_eq!(world.read(lun, at, true).0, Status::CHECK_CONDITION, "there is a new medium");
                 assert_eq!(
@@ -270,6 +311,140 @@ fn every_command_does_what_a_task_of_its_own_would() {
                 world.settle(mapped.len());
             }
         }
+    }
+    assert!(world.ended > 200, "only {} of them ended where they were admitted", world.ended);
+}
+
+#[test]
+fn a_read_that_ends_where_it_is_admitted_is_counted_as_any_other() {
+    let figures = [true, false].map(|in_place| {
+        let mut world = World::new();
+        world.map(&[1]);
+        world.settle(1);
+        for (lba, blocks, room) in
+            [(0, 1, 4096), (7, 2, 4096), (8, 8, 4096), (1, 8, 700), (0, 16, 8192), (3, 0, 0)]
+        {
+            world.room = room;
+            // Once with the memory of the command before, once without.
+            for _ in 0..4 {
+                let cdb = [0x28, 0, 0, 0, 0, lba, 0, 0, blocks, 0];
+                assert_eq!(world.run(0, &cdb, &[], in_place).0, Status::GOOD);
+            }
+        }
+        assert_eq!(world.ended > 0, in_place);
+        let counters = &world.devices[1].itls()[0].counters;
+        let unaligned: Vec<_> = counters.unaligned.iter().map(|one| one.load(Ordering::Relaxed)).collect();
+        (counters.snapshot(), unaligned, world.answers.0.lock().unwrap().len())
+    });
+    assert_eq!(figures[0], figures[1]);
+    assert_eq!(figures[0].0.commands[1], 20);
+}
+
+/// A world whose reads end where they are admitted unless something forbids it.
+fn reader() -> World {
+    let mut world = World::new();
+    world.keep();
+    world.map(&[1, 2]);
+    world.settle(2);
+    for _ in 0..2 {
+        assert_eq!(world.write(0, 3, 7, true), Status::GOOD);
+        assert_eq!(world.read(0, 3, true), (Status::GOOD, vec![7; 512]));
+    }
+    world
+}
+
+impl World {
+    /// The next command gets the task of this one, of a unit where nothing is in its way.
+    fn warm(&mut self) {
+        self.answers.0.lock().unwrap().clear();
+        assert_eq!(self.read(1, 0, true).0, Status::GOOD);
+    }
+
+    /// Admits READ(10) of one block, with a task attribute; whether it has ended.
+    fn ends(&mut self, lba: u8, attribute: TaskAttribute) -> bool {
+        self.tag += 1;
+        let command = self.command(0, &[0x28, 0, 0, 0, 0, lba, 0, 0, 1, 0], 0);
+        let command = Command { attribute, ..command };
+        let entered = self.entrance.admit(&self.nexus, &command, &self.reply, true).ok().unwrap();
+        let has_answer = self.answers.0.lock().unwrap().last().is_some_and(|answer| answer.0 == self.tag);
+        assert_eq!(has_answer, entered == Entered::Ended);
+        has_answer
+    }
+}
+
+#[test]
+fn a_read_ends_where_it_is_admitted_only_when_nothing_older_comes_first() {
+    let mut world = reader();
+    assert!(world.ends(3, TaskAttribute::Simple));
+    assert!(world.ends(3, TaskAttribute::Ordered), "nothing is before it");
+    for (attribute, ends_beside) in [(TaskAttribute::Simple, true), (TaskAttribute::Ordered, false)] {
+        let mut write = world.command(0, &[0x2a, 0, 0, 0, 0, 3, 0, 0, 1, 0], 512);
+        (write.tag, write.attribute) = (1000, attribute);
+        let older = target::admit(&world.nexus, &write, &world.reply).ok().unwrap();
+        world.older = 1;
+        assert_eq!(world.ends(4, TaskAttribute::Simple), ends_beside, "{attribute:?}");
+        world.entrance.rest();
+        for (lba, attribute) in [(3, TaskAttribute::Simple), (4, TaskAttribute::Ordered)] {
+            world.warm();
+            assert!(!world.ends(lba, attribute), "the older write comes first: {attribute:?}, block {lba}");
+            assert!(!execute::starts(world.entrance.task().unwrap()));
+            world.entrance.rest();
+        }
+        drop(older);
+        world.older = 0;
+        world.warm();
+        assert!(world.ends(3, TaskAttribute::Simple));
+    }
+}
+
+/// What its `try_read` answers; 2 panics.
+struct Fickle(RamStore, Mutex<u8>);
+
+impl Backstore for Fickle {
+    fn geometry(&self) -> Geometry {
+        self.0.geometry()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.0.capabilities()
+    }
+
+    fn try_read(&self, offset: u64, into: &mut [u8]) -> Result<bool, BlockError> {
+        let answer = *self.1.lock().unwrap();
+        match answer {
+            0 => self.0.try_read(offset, into),
+            1 => Ok(false),
+            2 => panic!("a fault"),
+            _ => Err(BlockError::Io(5)),
+        }
+    }
+
+    fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), BlockError> {
+        self.0.read(offset, into)
+    }
+
+    fn write(&self, offset: u64, from: &[u8], durable: bool) -> Result<(), BlockError> {
+        self.0.write(offset, from, durable)
+    }
+
+    fn flush(&self) -> Result<(), BlockError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_does_not_succeed_at_once_has_a_task() {
+    let mut world = reader();
+    let store = Arc::new(Fickle(RamStore::new(512, (BLOCKS * 512) as u64), Mutex::new(0)));
+    world.devices[1].set_medium(Some(Arc::new(Gate::new(store.clone()))), MediumState::Present);
+    world.settle(1);
+    for answer in [0, 1, 2, 3, 0] {
+        *store.1.lock().unwrap() = answer;
+        // The first has a new task in any case.
+        assert_eq!(world.read(0, 3, true), (Status::GOOD, vec![0; 512]), "{answer}");
+        let ended = world.ended;
+        assert_eq!(world.read(0, 3, true), (Status::GOOD, vec![0; 512]), "{answer}");
+        assert_eq!(world.ended > ended, answer == 0, "{answer}");
     }
 }
 

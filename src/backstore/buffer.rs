@@ -290,6 +290,14 @@ impl BufferPool {
         Some(Buffer { held: Some(held), length })
     }
 
+    /// As [`BufferPool::get`] of one that the calling thread keeps to itself: it takes no lock, and no memory
+    /// from anywhere. `None` where there is none.
+    pub(crate) fn kept(&self, length: usize) -> Option<Buffer> {
+        let is_small = (1..=SMALLEST).contains(&length);
+        let held = if is_small { spare::pop(&self.handle.inner) } else { None };
+        held.map(|held| Buffer { held: Some(held), length })
+    }
+
     /// Bytes out at the moment.
     pub fn in_use(&self) -> usize {
         self.handle.inner.stock().in_use

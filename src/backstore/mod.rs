@@ -2,7 +2,8 @@
 //!
 //! A backstore knows bytes, not SCSI. It is called only through [`gate::Gate`], which has checked range and
 //! alignment, and only on a thread that may block (a worker), except for [`Backstore::try_read`] and for
-//! stores that declare [`Capabilities::NEVER_BLOCKS`]. Calls come from several threads at once. A store that
+//! stores that declare [`Capabilities::NEVER_BLOCKS`]; with the unit's state locked only where it declares
+//! [`Capabilities::AT_HAND`]. Calls come from several threads at once. A store that
 //! declares [`Capabilities::ASYNCHRONOUS`] is given reads, writes, flushes and frees through
 //! [`Backstore::submit`], on any thread, and holds none while it works; commands that take more than one of
 //! these take them one after the other. Only what an administrator asks for, third-party copies, FORMAT UNIT
@@ -101,6 +102,9 @@ impl Capabilities {
     pub const WRITE_SAME: Self = Capabilities(1 << 13);
     /// [`Backstore::compare_and_write`] is the store's own.
     pub const COMPARE_AND_WRITE: Self = Capabilities(1 << 14);
+    /// [`Backstore::try_read`] of a few KiB is no more than a copy out of memory, which waits for nobody: it may
+    /// be called with a lock held.
+    pub const AT_HAND: Self = Capabilities(1 << 15);
     /// Buffers and offsets must be multiples of [`buffer::ALIGNMENT`] or of the block size (O_DIRECT).
     pub const ALIGNED: Self = Capabilities(1 << 8);
 

@@ -10,28 +10,33 @@ pub const DEFAULT_BYTES: u64 = 2_748_779_069_440;
 /// A medium that forgets. It never blocks.
 pub struct NullStore {
     block_size: u32,
-    bytes: AtomicU64,
+    blocks: AtomicU64,
 }
 
 impl NullStore {
     /// `bytes` must be a multiple of `block_size`.
     pub fn new(block_size: u32, bytes: u64) -> Self {
-        NullStore { block_size, bytes: AtomicU64::new(bytes) }
+        NullStore { block_size, blocks: AtomicU64::new(bytes / u64::from(block_size)) }
     }
 }
 
 impl Backstore for NullStore {
     fn geometry(&self) -> Geometry {
-        Geometry::plain(self.block_size, self.bytes.load(Ordering::Relaxed) / u64::from(self.block_size))
+        Geometry::plain(self.block_size, self.blocks.load(Ordering::Relaxed))
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::NEVER_BLOCKS.with(Capabilities::WRITE_ZEROES)
+        Capabilities::NEVER_BLOCKS.with(Capabilities::AT_HAND).with(Capabilities::WRITE_ZEROES)
     }
 
     fn read(&self, _offset: u64, into: &mut [u8]) -> Result<(), BlockError> {
         into.fill(0);
         Ok(())
+    }
+
+    fn try_read(&self, _offset: u64, into: &mut [u8]) -> Result<bool, BlockError> {
+        into.fill(0);
+        Ok(true)
     }
 
     fn write(&self, _offset: u64, _from: &[u8], _durable: bool) -> Result<(), BlockError> {
@@ -47,7 +52,7 @@ impl Backstore for NullStore {
     }
 
     fn resize(&self, bytes: u64) -> Result<(), BlockError> {
-        self.bytes.store(bytes, Ordering::Relaxed);
+        self.blocks.store(bytes / u64::from(self.block_size), Ordering::Relaxed);
         Ok(())
     }
 }

@@ -84,6 +84,26 @@ impl RamStore {
         );
     }
 
+    /// As [`RamStore::load`] of bytes that lie in one chunk; `false` where they do not, or where somebody has a
+    /// lock that this would have to wait for: whoever has it may have lost the processor.
+    fn try_load(&self, offset: u64, into: &mut [u8]) -> bool {
+        let start = usize::try_from(offset % CHUNK as u64).unwrap_or(0);
+        let Some(end) = start.checked_add(into.len()).filter(|end| *end <= CHUNK) else { return false };
+        let number = usize::try_from(offset / CHUNK as u64).unwrap_or(usize::MAX);
+        let Ok(table) = self.groups.try_read() else { return false };
+        let Some(group) = table.get(number / GROUP) else { return false };
+        let Some(chunks) = group.get() else {
+            into.fill(0);
+            return true;
+        };
+        let Ok(chunk) = chunks[number % GROUP].try_read() else { return false };
+        match chunk.as_ref() {
+            Some(bytes) => into.copy_from_slice(&bytes[start..end]),
+            None => into.fill(0),
+        }
+        true
+    }
+
     fn store(&self, offset: u64, from: &[u8]) {
         let mut done = 0;
         self.visit(
@@ -131,6 +151,7 @@ impl Backstore for RamStore {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities::NEVER_BLOCKS
+            .with(Capabilities::AT_HAND)
             .with(Capabilities::UNMAP)
             .with(Capabilities::UNMAP_READS_ZERO)
             .with(Capabilities::WRITE_ZEROES)
@@ -142,6 +163,10 @@ impl Backstore for RamStore {
             self.load(offset + part.start as u64, &mut into[part]);
             Ok(())
         })
+    }
+
+    fn try_read(&self, offset: u64, into: &mut [u8]) -> Result<bool, BlockError> {
+        Ok(self.try_load(offset, into))
     }
 
     fn write(&self, offset: u64, from: &[u8], _durable: bool) -> Result<(), BlockError> {

@@ -55,6 +55,10 @@ impl Spare {
         if self.held.is_empty() {
             pool.take_small(&mut self.held, AT_ONCE, std::mem::take(&mut self.served));
         }
+        self.pop(pool)
+    }
+
+    fn pop(&mut self, pool: &Arc<Inner>) -> Option<Held> {
         if !Arc::ptr_eq(&self.held.last()?.pool, pool) {
             return None;
         }
@@ -96,7 +100,12 @@ pub(super) fn put(held: Held) -> Option<Held> {
     held
 }
 
-/// A buffer that the calling thread keeps.
+/// A buffer that the calling thread keeps, without a lock.
+pub(super) fn pop(pool: &Arc<Inner>) -> Option<Held> {
+    SPARE.try_with(|spare| spare.borrow_mut().pop(pool)).ok().flatten()
+}
+
+/// A buffer that the calling thread keeps; what it keeps is filled up if there is none.
 pub(super) fn take(pool: &Arc<Inner>) -> Option<Held> {
     SPARE.try_with(|spare| spare.borrow_mut().take(pool)).ok().flatten()
 }

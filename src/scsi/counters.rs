@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::scsi::latency::Latencies;
+use crate::scsi::opcode::Transfer;
 use crate::scsi::task::Failure;
 
 /// Buckets of a [`Histogram`]: bucket `n` holds what took at most 2^n microseconds, the last one the rest.
@@ -96,6 +97,23 @@ impl Counters {
     pub(crate) fn over(&self) {
         let now = self.in_flight.load(Ordering::Relaxed);
         self.in_flight.store(now.saturating_sub(1), Ordering::Relaxed);
+    }
+
+    /// A command is over that has moved so many bytes in the direction of `transfer`. Under the lock of the
+    /// unit's state.
+    #[inline]
+    pub(crate) fn moved(&self, transfer: Transfer, bytes: u64, is_aligned: bool) {
+        let direction = match transfer {
+            Transfer { data_in: 1.., .. } => 1,
+            Transfer { data_out: 1.., .. } => 2,
+            _ => 0,
+        };
+        add(&self.commands[direction], 1);
+        let Some(of_data) = direction.checked_sub(1) else { return };
+        add(&self.bytes[of_data], bytes);
+        if !is_aligned {
+            add(&self.unaligned[of_data], 1);
+        }
     }
 
     /// A command has failed.

@@ -6,11 +6,21 @@
 use std::sync::{Arc, Weak};
 
 use crate::backstore::buffer::Buffer;
+use crate::scsi::execute;
 use crate::scsi::itl::Itl;
 use crate::scsi::lun::LunField;
 use crate::scsi::nexus::Nexus;
 use crate::scsi::target::{self, Refused};
 use crate::scsi::task::{Command, Reply, Task};
+
+/// What became of a command that was admitted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Entered {
+    /// It has ended, and is answered.
+    Ended,
+    /// It has a task.
+    Task,
+}
 
 /// The unit used last, and its task. For one thread, one nexus and one way of answers.
 #[derive(Default)]
@@ -25,14 +35,15 @@ pub struct Entrance {
 }
 
 impl Entrance {
-    /// As [`target::admit`]. [`Entrance::task`] is the task, until it is taken away; one that ends here
-    /// stays.
+    /// As [`target::admit`]. Where the command has a task, [`Entrance::task`] is it, until it is taken away;
+    /// one that ends here stays. `ends_here` lets a command end here that is no more than a copy.
     pub fn admit(
         &mut self,
         nexus: &Arc<Nexus>,
         command: &Command,
         reply: &Arc<dyn Reply>,
-    ) -> Result<(), Refused> {
+        ends_here: bool,
+    ) -> Result<Entered, Refused> {
         // Read before the map is: a change meanwhile makes the next command look again.
         let changes = nexus.view_changes();
         let is_known = command.lun == self.field && changes == self.changes;
@@ -47,20 +58,26 @@ impl Entrance {
             if let Some(itl) = known {
                 task.itl = itl;
             }
-            return match target::check(nexus, &task.itl, &mut task.gate, command) {
+            let memory = ends_here.then_some(&mut task.data_in);
+            return match target::check(nexus, &task.itl, (&mut task.gate, memory), command) {
                 Ok(admitted) => {
+                    let is_read = admitted.is_read;
                     target::renew(task, command, admitted);
-                    Ok(())
+                    if is_read {
+                        execute::answer_at_once(task);
+                        return Ok(Entered::Ended);
+                    }
+                    Ok(Entered::Task)
                 }
                 Err(failure) => Err(Refused(target::refusal(&task.itl, command, failure))),
             };
         }
         let itl = known.or_else(|| self.itl.upgrade()).unwrap_or_else(|| nexus.itl(command.lun));
         let mut gate = None;
-        match target::check(nexus, &itl, &mut gate, command) {
+        match target::check(nexus, &itl, (&mut gate, None), command) {
             Ok(admitted) => {
                 self.task = Some(target::task((nexus, itl, gate, reply), command, admitted));
-                Ok(())
+                Ok(Entered::Task)
             }
             Err(failure) => {
                 self.itl = Arc::downgrade(&itl);

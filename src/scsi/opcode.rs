@@ -247,6 +247,8 @@ pub(crate) struct OpCode {
     pub(crate) order: Order,
     /// Thread.
     pub(crate) run: Run,
+    /// It does nothing but read its blocks, and may end where it is admitted.
+    pub(crate) is_plain_read: bool,
     /// Whether this logical unit has it.
     pub(crate) supported: fn(&Device) -> bool,
     /// NOMINAL and RECOMMENDED COMMAND PROCESSING TIMEOUT in seconds.
@@ -271,6 +273,7 @@ impl OpCode {
         allow_also: |_| Allow::NOWHERE,
         order: Order::AsSent,
         run: Run::Inline,
+        is_plain_read: false,
         supported: |_| true,
         timeouts: (10, 30),
         execute: |_| Ok(()),

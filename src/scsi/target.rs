@@ -33,7 +33,7 @@ pub struct Refused(pub Completion);
 pub fn admit(nexus: &Arc<Nexus>, command: &Command, reply: &Arc<dyn Reply>) -> Result<Task, Refused> {
     let itl = nexus.itl(command.lun);
     let mut gate = None;
-    match check(nexus, &itl, &mut gate, command) {
+    match check(nexus, &itl, (&mut gate, None), command) {
         Ok(admitted) => Ok(task((nexus, itl, gate, reply), command, admitted)),
         Err(failure) => Err(Refused(refusal(&itl, command, failure))),
     }
@@ -62,10 +62,10 @@ pub(crate) fn task((nexus, itl, gate, reply): References<'_>, command: &Command,
         data_out: Buffer::empty(),
         data_out_length: 0,
         data_in: Buffer::empty(),
-        data_in_length: 0,
+        data_in_length: admitted.data_in_length,
         is_answered: false,
         has_begun: admitted.has_begun,
-        is_counted: true,
+        is_counted: !admitted.is_read,
         is_carried_out: false,
         is_queued: false,
         times: None,
@@ -114,9 +114,9 @@ pub(crate) fn renew(task: &mut Task, command: &Command, admitted: Admitted) {
     *extent = admitted.extent;
     *id = admitted.id;
     *block_size = admitted.block_size;
-    (*data_out_length, *data_in_length) = (0, 0);
+    (*data_out_length, *data_in_length) = (0, admitted.data_in_length);
     *has_begun = admitted.has_begun;
-    *is_counted = true;
+    *is_counted = !admitted.is_read;
     (*is_answered, *is_carried_out, *is_queued) = (false, false, false);
     *times = None;
     *progress = 0;
@@ -130,6 +130,9 @@ pub(crate) struct Admitted {
     id: Option<TaskId>,
     has_begun: bool,
     block_size: u32,
+    /// It was carried out at once, and only its answer is owed: [`execute::answer_at_once`].
+    pub(crate) is_read: bool,
+    data_in_length: u32,
 }
 
 pub(crate) fn refusal(itl: &Itl, command: &Command, failure: Failure) -> Completion {
@@ -159,12 +162,13 @@ pub(crate) fn refusal(itl: &Itl, command: &Command, failure: Failure) -> Complet
 /// the state of the path, reservations, unit attention, readiness, the LBA range, write protection, room in
 /// the task set.
 ///
-/// `gate` becomes that of the unit, whatever it was.
+/// `gate` becomes that of the unit, whatever it was. With `memory`, a read that is no more than a copy into
+/// it is carried out.
 #[inline]
 pub(crate) fn check(
     nexus: &Nexus,
     itl: &Itl,
-    gate: &mut Option<Arc<Gate>>,
+    (gate, memory): (&mut Option<Arc<Gate>>, Option<&mut Buffer>),
     command: &Command,
 ) -> Result<Admitted, Failure> {
     let device = &itl.device;
@@ -211,17 +215,30 @@ pub(crate) fn check(
     if !is_same(gate, &state.gate) {
         gate.clone_from(&state.gate);
     }
+    let entry = entry(itl, command, row, (extent, bytes));
+    let mut admitted = Admitted {
+        row,
+        extent,
+        transfer,
+        id: None,
+        has_begun: false,
+        block_size,
+        is_read: false,
+        data_in_length: 0,
+    };
+    if memory
+        .is_some_and(|memory| at_once::reads((nexus, itl), &state, (command, &entry), &mut admitted, memory))
+    {
+        return Ok(admitted);
+    }
     // What needs no data and no other thread is begun at once: the next lock would find nothing else.
     let here = bytes == 0 && execute::place(row, gate.as_deref(), transfer.data_in) != Inline::No;
-    let (id, has_begun) = match device.device_type() {
-        DeviceType::Absent | DeviceType::WellKnown => (None, false),
-        _ => {
-            let (id, has_begun) = state.tasks.put(entry(itl, command, row, (extent, bytes)), here);
-            (Some(id), has_begun)
-        }
-    };
+    if !matches!(device.device_type(), DeviceType::Absent | DeviceType::WellKnown) {
+        let (id, has_begun) = state.tasks.put(entry, here);
+        (admitted.id, admitted.has_begun) = (Some(id), has_begun);
+    }
     itl.counters.admitted();
-    Ok(Admitted { row, extent, transfer, id, has_begun, block_size })
+    Ok(admitted)
 }
 
 /// Whether both are the same gate: to look is cheaper than to count another reference.
@@ -559,5 +576,6 @@ pub fn nexus_lost(nexus: &Arc<Nexus>) {
     }
 }
 
+mod at_once;
 #[cfg(test)]
 mod tests;

@@ -239,6 +239,12 @@ impl<T> TaskSet<T> {
         self.bytes
     }
 
+    /// Whether a task would run at once, were it put into the set.
+    #[inline]
+    pub(crate) fn lets_run(&self, entry: &Entry) -> bool {
+        self.count_blockers(entry) == 0
+    }
+
     /// Puts a task into the set. It may run when [`TaskSet::start`] says so.
     pub(crate) fn insert(&mut self, entry: Entry) -> TaskId {
         self.put(entry, false).0

@@ -20,7 +20,7 @@ use crate::iscsi::send::Outgoing;
 use crate::limits::MAX_PENDING_FUNCTIONS;
 use crate::names::IscsiName;
 use crate::notice::Notice;
-use crate::scsi::entrance::Entrance;
+use crate::scsi::entrance::{Entered, Entrance};
 use crate::scsi::execute::{Here, Inline};
 use crate::scsi::lun::LunField;
 use crate::scsi::management::PendingFunction;
@@ -304,13 +304,19 @@ impl<'a> Serving<'a> {
             self.discard_data();
             return Ok(());
         }
-        if let Err(mut refused) = self.entrance.admit(nexus, command, &self.reply) {
+        let is_measured = self.shared.totals.measures(self.now) || nexus.is_measured();
+        let entered = self.entrance.admit(nexus, command, &self.reply, !is_measured);
+        if let Err(mut refused) = entered {
             self.reply.task_done(&mut refused.0);
             self.discard_data();
             return Ok(());
         }
+        if matches!(entered, Ok(Entered::Ended)) {
+            self.discard_data();
+            return Ok(());
+        }
         let Some(task) = self.entrance.task() else { return Ok(()) };
-        if self.shared.totals.measures(self.now) || nexus.is_measured() {
+        if is_measured {
             task.set_received(self.now);
         }
         let length = task.data_out_length();

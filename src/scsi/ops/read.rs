@@ -21,6 +21,7 @@ const READ: OpCode = OpCode {
     data: Data::BlocksIn,
     allow: Allow::WRITE_EXCLUSIVE,
     run: Run::Worker,
+    is_plain_read: true,
     execute: read,
     submit: Some(read_step),
     ..OpCode::BLANK
