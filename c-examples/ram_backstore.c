@@ -31,11 +31,11 @@ static int ram_open(void *context, const struct scstu_open *open, struct scstu_d
         return -ENOMEM;
     }
     disk->device = ram;
-    disk->flags = SCSTU_DISK_NEVER_BLOCKS | SCSTU_DISK_CONCURRENT | SCSTU_DISK_UNMAP |
-                  SCSTU_DISK_UNMAP_READS_ZERO;
+    disk->flags = SCSTU_DISK_NEVER_BLOCKS | SCSTU_DISK_AT_HAND | SCSTU_DISK_CONCURRENT |
+                  SCSTU_DISK_UNMAP | SCSTU_DISK_UNMAP_READS_ZERO;
     /* As a handler would be that may have to wait. */
     if (strstr(open->options, "blocking"))
-        disk->flags &= ~(uint32_t)SCSTU_DISK_NEVER_BLOCKS;
+        disk->flags &= ~(uint32_t)(SCSTU_DISK_NEVER_BLOCKS | SCSTU_DISK_AT_HAND);
     /* To see that functions do not count on one buffer. */
     if (strstr(open->options, "split"))
         disk->flags |= SCSTU_DISK_SPLIT_BUFFERS;

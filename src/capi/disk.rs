@@ -2,7 +2,7 @@
 
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 
 use libc::iovec;
 use log::warn;
@@ -12,9 +12,9 @@ use crate::backstore::registry::OpenError;
 use crate::backstore::{Backstore, BlockError, Capabilities, Geometry};
 use crate::capi::attribute::Attributes;
 use crate::capi::backstore::{
-    SCSTU_DISK_CONCURRENT, SCSTU_DISK_NEVER_BLOCKS, SCSTU_DISK_READ_ONLY, SCSTU_DISK_SPLIT_BUFFERS,
-    SCSTU_DISK_UNMAP, SCSTU_DISK_UNMAP_READS_ZERO, SCSTU_DISK_VOLATILE_CACHE, SCSTU_MISCOMPARE,
-    SCSTU_WRITE_DURABLE, scstu_backstore_ops, scstu_disk, scstu_request,
+    SCSTU_DISK_AT_HAND, SCSTU_DISK_CONCURRENT, SCSTU_DISK_NEVER_BLOCKS, SCSTU_DISK_READ_ONLY,
+    SCSTU_DISK_SPLIT_BUFFERS, SCSTU_DISK_UNMAP, SCSTU_DISK_UNMAP_READS_ZERO, SCSTU_DISK_VOLATILE_CACHE,
+    SCSTU_MISCOMPARE, SCSTU_WRITE_DURABLE, scstu_backstore_ops, scstu_disk, scstu_request,
 };
 use crate::capi::commands::{self, Work};
 use crate::capi::error::{Callback, within};
@@ -94,7 +94,7 @@ fn wrong(kind: &Kind, what: impl std::fmt::Display) -> OpenError {
 
 /// `asked` is the parameter blocksize, if it was given.
 fn check(kind: &Kind, disk: &scstu_disk, asked: Option<u32>) -> Result<Geometry, OpenError> {
-    const KNOWN: u32 = (SCSTU_DISK_SPLIT_BUFFERS << 1) - 1;
+    const KNOWN: u32 = (SCSTU_DISK_AT_HAND << 1) - 1;
     let block_size = match disk.block_size {
         0 => asked.unwrap_or(512),
         size @ (512 | 1024 | 2048 | 4096) if asked.is_none_or(|asked| asked == size) => size,
@@ -124,6 +124,9 @@ fn check(kind: &Kind, disk: &scstu_disk, asked: Option<u32>) -> Result<Geometry,
     if has(SCSTU_DISK_NEVER_BLOCKS) && ops.submit.is_some() {
         return Err(wrong(kind, "SCSTU_DISK_NEVER_BLOCKS although it has submit"));
     }
+    if has(SCSTU_DISK_AT_HAND) && (!has(SCSTU_DISK_NEVER_BLOCKS) || ops.read.is_none()) {
+        return Err(wrong(kind, "SCSTU_DISK_AT_HAND without SCSTU_DISK_NEVER_BLOCKS, or without read"));
+    }
     if !has(SCSTU_DISK_READ_ONLY) && ops.write.is_none() && ops.submit.is_none() {
         return Err(wrong(kind, "no SCSTU_DISK_READ_ONLY although write and submit are NULL"));
     }
@@ -149,6 +152,7 @@ impl Disk {
             (SCSTU_DISK_UNMAP, Capabilities::UNMAP),
             (SCSTU_DISK_UNMAP_READS_ZERO, Capabilities::UNMAP_READS_ZERO),
             (SCSTU_DISK_NEVER_BLOCKS, Capabilities::NEVER_BLOCKS),
+            (SCSTU_DISK_AT_HAND, Capabilities::AT_HAND),
             (SCSTU_DISK_READ_ONLY, Capabilities::READ_ONLY),
             (SCSTU_DISK_VOLATILE_CACHE, Capabilities::VOLATILE_CACHE),
         ] {
@@ -192,6 +196,16 @@ impl Disk {
             self.own = own.clone();
             self
         })
+    }
+
+    /// The turn of a function of the handler, if it need not wait for it: nothing where several run at once.
+    fn try_turn(&self) -> Option<Option<MutexGuard<'_, ()>>> {
+        let Some(turn) = &self.one_by_one else { return Some(None) };
+        match turn.try_lock() {
+            Ok(turn) => Some(Some(turn)),
+            Err(TryLockError::Poisoned(turn)) => Some(Some(turn.into_inner())),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// Runs a function of the handler; one after the other unless it takes several at once.
@@ -327,6 +341,19 @@ impl Backstore for Disk {
         let data = Pieces::of(data, self.splits);
         // SAFETY: the program gave function and device; the buffer is borrowed until the call returns.
         outcome(self.run(|device| unsafe { read(device, offset, data.pointer(), data.count()) }))
+    }
+
+    fn try_read(&self, offset: u64, into: &mut [u8]) -> Result<bool, BlockError> {
+        if !self.capabilities.contains(Capabilities::AT_HAND) {
+            return Ok(false);
+        }
+        let (Some(read), Some(_turn)) = (self.kind.ops.read, self.try_turn()) else { return Ok(false) };
+        let data = Pieces::of(writable(into), self.splits);
+        // SAFETY: the program gave function and device; the buffer is borrowed until the call returns.
+        let result = within(Callback::Backstore, || unsafe {
+            read(self.device.0, offset, data.pointer(), data.count())
+        });
+        outcome(result).map(|()| true)
     }
 
     fn write(&self, offset: u64, from: &[u8], durable: bool) -> Result<(), BlockError> {
