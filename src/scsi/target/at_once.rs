@@ -58,3 +58,6 @@ pub(super) fn reads(
     itl.counters.moved(admitted.transfer, sent, execute::is_aligned(&admitted.extent, admitted.block_size));
     true
 }
+
+#[cfg(test)]
+mod tests;
