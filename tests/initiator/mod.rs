@@ -84,7 +84,15 @@ pub struct Initiator {
     text: Option<Vec<u8>>,
     /// First byte of every LUN field.
     address: u8,
+    /// Data that is asked for is not sent for now; and what was asked for since.
+    holds_data: bool,
+    asked: Vec<Asked>,
+    /// What is sent with one call, while it gathers.
+    gathered: Option<Vec<u8>>,
 }
+
+/// An R2T: tag of the command, LUN, target transfer tag, range of its data.
+type Asked = (u32, u8, u32, std::ops::Range<usize>);
 
 fn bad(text: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text.into())
@@ -111,6 +119,9 @@ impl Initiator {
             pings: Vec::new(),
             text: None,
             address: 0,
+            holds_data: false,
+            asked: Vec::new(),
+            gathered: None,
         };
         session.negotiate(target)?;
         Ok(session)
@@ -192,8 +203,20 @@ impl Initiator {
     }
 
     fn send(&mut self, pdu: &Pdu) -> io::Result<()> {
-        let digests = self.digests();
-        pdu.send(&mut self.stream, digests, self.options.fragment)
+        let (digests, fragment) = (self.digests(), self.options.fragment);
+        match &mut self.gathered {
+            Some(gathered) => pdu.send(gathered, digests, fragment),
+            None => pdu.send(&mut self.stream, digests, fragment),
+        }
+    }
+
+    /// What `work` sends leaves with one call.
+    pub fn together<T>(&mut self, work: impl FnOnce(&mut Self) -> io::Result<T>) -> io::Result<T> {
+        self.gathered = Some(Vec::new());
+        let done = work(self);
+        let gathered = self.gathered.take().unwrap_or_default();
+        self.stream.write_all(&gathered)?;
+        done
     }
 
     /// How many more commands the target takes now.
@@ -277,7 +300,12 @@ impl Initiator {
                 if !known || length == 0 || length > self.options.max_burst {
                     return Err(bad(format!("R2T for {length} bytes at {offset}")));
                 }
-                self.data_out(itt, pdu.bhs[9], pdu.get(20), offset..offset + length)
+                let asked = (itt, pdu.bhs[9], pdu.get(20), offset..offset + length);
+                if self.holds_data {
+                    self.asked.push(asked);
+                    return Ok(());
+                }
+                self.give(asked)
             }
             0x20 => self.ping(&pdu),
             0x22 => {
@@ -292,6 +320,27 @@ impl Initiator {
             }
             opcode => Err(bad(format!("opcode {opcode:#04x}"))),
         }
+    }
+
+    fn give(&mut self, (itt, lun, ttt, range): Asked) -> io::Result<()> {
+        self.data_out(itt, lun, ttt, range)
+    }
+
+    /// Starts a command whose data is held back; its tag. The target has asked for it when this returns, so
+    /// the command is in its task set.
+    pub fn start_without_data(&mut self, lun: u8, cdb: &[u8], write: &[u8]) -> io::Result<u32> {
+        self.holds_data = true;
+        let itt = self.start(lun, cdb, 0, write)?;
+        while self.asked.iter().all(|asked| asked.0 != itt) {
+            self.pump()?;
+        }
+        Ok(itt)
+    }
+
+    /// Sends the data that was held back.
+    pub fn give_data(&mut self) -> io::Result<()> {
+        self.holds_data = false;
+        std::mem::take(&mut self.asked).into_iter().try_for_each(|asked| self.give(asked))
     }
 
     fn stat_sn(&mut self, pdu: &Pdu) -> io::Result<()> {
