@@ -13,9 +13,9 @@ use std::thread;
 use std::time::Duration;
 
 use initiator::{Initiator, Options, READ, WRITE, rw16};
-use scstu::backstore::Backstore;
 use scstu::backstore::buffer::BufferPool;
 use scstu::backstore::ram::RamStore;
+use scstu::backstore::{Backstore, BlockError, Capabilities, Geometry};
 use scstu::scsi::cdb::Cdb;
 use scstu::scsi::claim::Hold;
 use scstu::scsi::device::{Device, DeviceType, Dispatch, MediumState};
@@ -341,6 +341,48 @@ fn a_unit_that_is_held_lets_no_read_through() {
     assert_eq!(waiting.run(), 1);
     path.warm();
     assert!(path.sends(&read(5), true).is_here());
+}
+
+/// Memory behind a cache, as far as its declarations go.
+struct Cached(Arc<RamStore>, AtomicU32);
+
+impl Backstore for Cached {
+    fn geometry(&self) -> Geometry {
+        self.0.geometry()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.0.capabilities().with(Capabilities::VOLATILE_CACHE)
+    }
+
+    fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), BlockError> {
+        self.0.read(offset, into)
+    }
+
+    fn try_read(&self, offset: u64, into: &mut [u8]) -> Result<bool, BlockError> {
+        self.0.try_read(offset, into)
+    }
+
+    fn write(&self, offset: u64, from: &[u8], durable: bool) -> Result<(), BlockError> {
+        self.0.write(offset, from, durable)
+    }
+
+    fn flush(&self) -> Result<(), BlockError> {
+        self.1.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+#[test]
+fn sbc_4_15_a_read_with_fua_is_of_what_is_on_the_medium() {
+    let store = Arc::new(Cached(ram(), AtomicU32::new(0)));
+    let (device, _) = unit(store.clone());
+    let mut path = Path::new(1, &device);
+    for flushes in 1..4 {
+        let fua = command(&[0x28, 0x08, 0, 0, 0, 3, 0, 0, 1, 0], (512, 0));
+        assert_eq!(path.sends(&fua, true).answer().data, [4; 512]);
+        assert_eq!(store.1.load(Ordering::SeqCst), flushes, "the cache is not written back first");
+    }
 }
 
 #[test]

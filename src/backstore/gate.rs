@@ -44,7 +44,11 @@ pub struct Gate {
 impl Gate {
     /// A gate before `store`.
     pub fn new(store: Arc<dyn Backstore>) -> Self {
-        let capabilities = store.capabilities();
+        let mut capabilities = store.capabilities();
+        // A read may have to flush first, which is no copy.
+        if capabilities.contains(Capabilities::VOLATILE_CACHE) {
+            capabilities = capabilities.without(Capabilities::AT_HAND);
+        }
         let outstanding = AtomicUsize::new(0);
         Gate { store, capabilities, outstanding, counts: Counts::default(), watch: Watch::default() }
     }
