@@ -5,6 +5,7 @@
 //! place in the task set; to give it one, and to lock the state once more, is work in vain.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
 
 use crate::backstore::Capabilities;
 use crate::backstore::buffer::Buffer;
@@ -46,8 +47,11 @@ pub(super) fn reads(
         *memory = kept;
     }
     let offset = admitted.extent.lba.saturating_mul(u64::from(admitted.block_size));
-    // What goes wrong, be it a panic, goes wrong for the task too, which has somebody to tell.
+    // What goes wrong, be it a panic, is tried again by the task, which has somebody to tell.
     let read = catch_unwind(AssertUnwindSafe(|| gate.try_read(offset, memory)));
+    if read.is_err() {
+        itl.device.faulted.store(true, Ordering::Relaxed);
+    }
     if !matches!(read, Ok(Ok(true))) {
         return false;
     }

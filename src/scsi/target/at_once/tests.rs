@@ -9,7 +9,7 @@ use crate::backstore::gate::Gate;
 use crate::backstore::ram::RamStore;
 use crate::backstore::{Backstore, BlockError, Capabilities, Geometry};
 use crate::scsi::cdb::Cdb;
-use crate::scsi::device::{Device, DeviceType, Dispatch, NewDevice, Settings};
+use crate::scsi::device::{Device, DeviceType, Dispatch, MediumState, NewDevice, Settings};
 use crate::scsi::entrance::{Entered, Entrance};
 use crate::scsi::execute::{self, Here, Started};
 use crate::scsi::lun::{AddressingMethod, LunField};
@@ -350,4 +350,51 @@ fn a_read_has_the_whole_block_before_or_behind_a_write() {
             assert!(log.position(|event| *event == answer).is_some(), "{:?}", log.events.lock().unwrap());
         }
     });
+}
+
+/// Memory that cannot be read at once for a fault of ours.
+struct Faulty(RamStore);
+
+impl Backstore for Faulty {
+    fn geometry(&self) -> Geometry {
+        self.0.geometry()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.0.capabilities()
+    }
+
+    fn try_read(&self, _offset: u64, _into: &mut [u8]) -> Result<bool, BlockError> {
+        panic!("on purpose");
+    }
+
+    fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), BlockError> {
+        self.0.read(offset, into)
+    }
+
+    fn write(&self, offset: u64, from: &[u8], durable: bool) -> Result<(), BlockError> {
+        self.0.write(offset, from, durable)
+    }
+
+    fn flush(&self) -> Result<(), BlockError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_panic_under_the_lock_marks_the_unit_and_leaves_the_lock_free() {
+    let world = World::new();
+    let mut entrance = world.entrance();
+    let gate = Gate::new(Arc::new(Faulty(RamStore::new(512, 1 << 20))));
+    world.device.set_medium(Some(Arc::new(gate)), MediumState::Present);
+    let ends: Ends<'_> = (&world.nexus, &world.log, &world.reply);
+    // The first tells of the new medium.
+    for tag in 1..=READS + 1 {
+        assert!(!read(&mut entrance, ends, tag));
+    }
+    let answer = Event::Answered(READS, Status::GOOD, Some(0));
+    assert!(world.log.position(|event| *event == answer).is_some(), "it is read another way");
+    assert!(world.device.faulted.load(Ordering::Relaxed), "the unit is not marked");
+    drop(entrance);
+    world.check(&[READS + 1]);
 }
