@@ -28,8 +28,10 @@ const SIP: usize = 64 << 10;
 const PIECE: usize = 128 << 10;
 /// Slices given to one send call.
 const SLICES: usize = 256;
-/// How long the target may be silent while commands are out.
-const SILENCE: Duration = Duration::from_secs(60);
+/// The target is silent while commands are out when so many looks of [`LOOK`] have found nothing of it. A
+/// time that this process was stopped, and the target perhaps with it, ends one of them, however long it was.
+const LOOKS: u32 = 60;
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A command that is out, or room for one.
 struct Slot {
@@ -94,6 +96,7 @@ pub struct Worker<'a> {
     end: usize,
     state: State,
     outcome: Outcome,
+    look: Duration,
 }
 
 impl<'a> Worker<'a> {
@@ -127,13 +130,14 @@ impl<'a> Worker<'a> {
             plan,
             pace: None,
             awake: pace::awake(load.sessions),
+            look: LOOK,
         })
     }
 
     /// Works until told to stop, and until every command has come back.
     pub fn run(mut self) -> io::Result<Outcome> {
         let before = crate::process::own_thread();
-        self.session.stream.set_read_timeout(Some(SILENCE))?;
+        self.session.stream.set_read_timeout(Some(self.look * LOOKS))?;
         if let Some(rate) = self.load.rate {
             thread::be_punctual();
             self.pace = Some(Pace::new(rate, Instant::now(), self.number, self.load.sessions));
@@ -348,10 +352,11 @@ impl<'a> Worker<'a> {
 
     /// Waits for input, and sends meanwhile what could not be sent at once.
     fn receive(&mut self) -> io::Result<()> {
+        let mut silent = 0;
         while !self.queue.is_empty() {
             let stream = self.session.stream.as_fd();
             let wake = &self.shared.wakes[self.number];
-            let ready = socket::wait(stream, wake, true, true, Some(SILENCE))?;
+            let ready = socket::wait(stream, wake, true, true, Some(self.look))?;
             if ready.woken {
                 wake.clear();
             }
@@ -360,6 +365,11 @@ impl<'a> Worker<'a> {
             }
             if ready.readable {
                 break;
+            }
+            silent = if ready.writable { 0 } else { silent + 1 };
+            if silent == LOOKS {
+                let text = "the target neither takes nor answers anything";
+                return Err(io::Error::new(io::ErrorKind::TimedOut, text));
             }
         }
         self.input.copy_within(self.start..self.end, 0);
@@ -516,5 +526,54 @@ impl<'a> Worker<'a> {
         self.plan.done(&next, status == 0);
         self.shared.done[self.number].fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::Agreed;
+    use scstu::sys::socket::Wake;
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::atomic::AtomicBool;
+    use std::sync::mpsc::channel;
+
+    fn session(stream: TcpStream) -> Session {
+        let agreed = Agreed {
+            segment: 1 << 20,
+            first_burst: 1 << 20,
+            immediate: true,
+            initial_r2t: true,
+            header_digest: false,
+            data_digest: false,
+        };
+        let (first_lun, lun) = (0, [0; 8]);
+        Session { stream, agreed, first_lun, lun, cmd_sn: 1, max_cmd_sn: 64, exp_stat_sn: 1 }
+    }
+
+    #[test]
+    fn a_target_that_neither_takes_nor_answers_ends_the_load() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let target = listener.accept().unwrap();
+        // More than two sockets hold.
+        let load = Load { size: 1 << 20, depth: 64, read_percent: 0, region: 1 << 30, ..Load::new() };
+        let shared = Arc::new(Shared {
+            measuring: AtomicBool::new(false),
+            stop: AtomicBool::new(false),
+            done: vec![0.into()],
+            wakes: vec![Wake::new().unwrap()],
+        });
+        let unit = Unit { blocks: 1 << 21, block_size: 512 };
+        let mut worker = Worker::new(session(stream), unit, &load, &shared, 0).unwrap();
+        worker.look = Duration::from_millis(1);
+        let (send, receive) = channel();
+        std::thread::scope(|scope| {
+            scope.spawn(move || send.send(worker.run().err().map(|error| error.kind())).unwrap());
+            // One that waits for ever ends with the connection.
+            let end = receive.recv_timeout(Duration::from_secs(30));
+            drop(target);
+            assert_eq!(end, Ok(Some(io::ErrorKind::TimedOut)));
+        });
     }
 }
