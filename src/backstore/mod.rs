@@ -102,8 +102,8 @@ impl Capabilities {
     pub const WRITE_SAME: Self = Capabilities(1 << 13);
     /// [`Backstore::compare_and_write`] is the store's own.
     pub const COMPARE_AND_WRITE: Self = Capabilities(1 << 14);
-    /// [`Backstore::try_read`] of a few KiB is no more than a copy out of memory, which waits for nobody: it may
-    /// be called with a lock held. Without meaning beside [`Capabilities::VOLATILE_CACHE`].
+    /// [`Backstore::try_read`] of a few KiB is no more than a copy out of memory, which waits for nobody: it
+    /// may be called with a lock held. Without meaning beside [`Capabilities::VOLATILE_CACHE`].
     pub const AT_HAND: Self = Capabilities(1 << 15);
     /// Buffers and offsets must be multiples of [`buffer::ALIGNMENT`] or of the block size (O_DIRECT).
     pub const ALIGNED: Self = Capabilities(1 << 8);

@@ -84,8 +84,8 @@ impl RamStore {
         );
     }
 
-    /// As [`RamStore::load`] of bytes that lie in one chunk; `false` where they do not, or where somebody has a
-    /// lock that this would have to wait for: whoever has it may have lost the processor.
+    /// As [`RamStore::load`] of bytes that lie in one chunk; `false` where they do not, or where somebody has
+    /// a lock that this would have to wait for: whoever has it may have lost the processor.
     fn try_load(&self, offset: u64, into: &mut [u8]) -> bool {
         let start = usize::try_from(offset % CHUNK as u64).unwrap_or(0);
         let Some(end) = start.checked_add(into.len()).filter(|end| *end <= CHUNK) else { return false };

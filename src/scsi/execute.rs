@@ -390,8 +390,8 @@ fn count(task: &Task, good: bool) {
     task.itl.counters.moved(task.transfer, bytes, is_aligned(&task.extent, task.block_size));
 }
 
-/// Whether the blocks begin and end at multiples of 4 KiB, where most media need not read a piece to write part
-/// of it.
+/// Whether the blocks begin and end at multiples of 4 KiB, where most media need not read a piece to write
+/// part of it.
 #[inline]
 pub(crate) fn is_aligned(extent: &Extent, block_size: u32) -> bool {
     let Extent { lba, blocks } = *extent;

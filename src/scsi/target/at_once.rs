@@ -1,8 +1,8 @@
 //! A read that ends where it is admitted.
 //!
-//! While the unit's state is locked no other task begins, and no abort comes in between. A read of blocks that
-//! no older task writes, from memory that is at hand, is then a copy that nobody can tell from one that had its
-//! place in the task set; to give it one, and to lock the state once more, is work in vain.
+//! While the unit's state is locked no other task begins, and no abort comes in between. A read of blocks
+//! that no older task writes, from memory that is at hand, is then a copy that nobody can tell from one that
+//! had its place in the task set; to give it one, and to lock the state once more, is work in vain.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
