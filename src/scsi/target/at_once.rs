@@ -35,9 +35,7 @@ pub(super) fn reads(
         return false;
     }
     let Some(gate) = &state.gate else { return false };
-    // FUA would have what is cached written back first.
-    let is_at_hand = gate.capabilities().contains(Capabilities::AT_HAND)
-        && !gate.capabilities().contains(Capabilities::VOLATILE_CACHE);
+    let is_at_hand = gate.capabilities().contains(Capabilities::AT_HAND);
     let length = usize::try_from(admitted.transfer.data_in).unwrap_or(usize::MAX);
     if !is_at_hand || length == 0 || !state.tasks.lets_run(entry) {
         return false;
