@@ -59,7 +59,8 @@ mod tests {
     #[test]
     fn every_length_start_and_beginning_gives_what_the_definition_says() {
         let bytes = bytes(66_000);
-        let is_tried = |length| length <= 1300 || (65_500..=65_700).contains(&length);
+        let ranges = [0..=1300, 4000..=4200, 8000..=8200, 65_500..=65_700];
+        let is_tried = |length| ranges.iter().any(|range| range.contains(&length));
         for start in [0, 1, 3, 8, 31, 63] {
             for begin in [0, 1, 0xdead_beef, u32::MAX] {
                 let mut register = !begin;

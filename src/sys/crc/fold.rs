@@ -1,18 +1,12 @@
 //! CRC32C by carry-less multiplication, 512 bits at a time.
-//!
-//! A run of bytes is a polynomial over GF(2), its first bit the highest power; the CRC is a remainder modulo
-//! P. A part that stands n bits before another has the weight x^n, of which only the remainder counts: so
-//! the first 128 bits, A x^64 + B, can be replaced by A (x^(n+64) mod P) + B (x^n mod P), which has fewer
-//! than 128 bits, added to the 128 bits that stand n behind them.
-//!
-//! Bits are reflected: bit i of a lane is the power 127 - i, of a factor 63 - i. A product of two factors
-//! ends at bit 126 and is so x times what it is read as; the constants have one power less for it.
 
 use std::arch::x86_64::{
     __m128i, __m512i, _mm_crc32_u64, _mm_cvtsi32_si128, _mm_cvtsi128_si64, _mm_unpackhi_epi64, _mm_xor_si128,
     _mm512_clmulepi64_epi128, _mm512_extracti32x4_epi32, _mm512_loadu_si512, _mm512_set_epi64,
     _mm512_setzero_si512, _mm512_ternarylogic_epi64, _mm512_xor_si512, _mm512_zextsi128_si512,
 };
+
+use crate::sys::crc::weight;
 
 /// What is folded at once, in bytes.
 const BLOCK: usize = 64;
@@ -21,27 +15,10 @@ const STREAMS: usize = 4;
 /// Shorter runs are not folded.
 pub(super) const LEAST: usize = STREAMS * BLOCK;
 
-/// The polynomial of CRC32C but for its highest power, reflected.
-const POLYNOMIAL: u32 = 0x82f6_3b78;
-
-/// x^`exponent` mod P as a factor.
-const fn power(exponent: usize) -> i64 {
-    // x^0.
-    let mut remainder: u32 = 1 << 31;
-    let mut left = exponent;
-    while left > 0 {
-        let carry = if remainder & 1 == 1 { POLYNOMIAL } else { 0 };
-        remainder = remainder >> 1 ^ carry;
-        left -= 1;
-    }
-    (remainder as i64) << 32
-}
-
 /// The factors of both halves of a lane that stands `blocks` blocks and `lanes` lanes of 128 bits before
 /// another.
 const fn factors(blocks: usize, lanes: usize) -> [i64; 2] {
-    let bits = blocks * BLOCK * 8 + lanes * 128;
-    [power(bits + 64 - 1), power(bits - 1)]
+    weight::factors(blocks * BLOCK * 8 + lanes * 128)
 }
 
 /// Whether the processor, and the operating system, can.
