@@ -305,15 +305,17 @@ impl<'a> Serving<'a> {
             return Ok(());
         }
         let is_measured = self.shared.totals.measures(self.now) || nexus.is_measured();
-        let entered = self.entrance.admit(nexus, command, &self.reply, !is_measured);
-        if let Err(mut refused) = entered {
-            self.reply.task_done(&mut refused.0);
-            self.discard_data();
-            return Ok(());
-        }
-        if matches!(entered, Ok(Entered::Ended)) {
-            self.discard_data();
-            return Ok(());
+        match self.entrance.admit(nexus, command, &self.reply, !is_measured) {
+            Ok(Entered::Task) => {}
+            Ok(Entered::Ended) => {
+                self.discard_data();
+                return Ok(());
+            }
+            Err(mut refused) => {
+                self.reply.task_done(&mut refused.0);
+                self.discard_data();
+                return Ok(());
+            }
         }
         let Some(task) = self.entrance.task() else { return Ok(()) };
         if is_measured {
