@@ -9,6 +9,7 @@ pub mod given;
 pub(crate) mod interleave;
 pub mod lock;
 pub mod map;
+pub mod pages;
 pub mod process;
 pub mod socket;
 pub mod thread;

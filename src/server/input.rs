@@ -4,6 +4,7 @@ use std::io::{self, IoSliceMut};
 use std::os::fd::BorrowedFd;
 
 use crate::backstore::piece::PIECE;
+use crate::sys::pages::Pages;
 use crate::sys::socket::receive;
 
 /// Bytes that one receive call takes at most while requests are small.
@@ -24,7 +25,7 @@ const DIRECT_MOST: usize = 2 * PIECE;
 /// Bytes received and not yet understood.
 #[derive(Debug, Default)]
 pub struct Input {
-    buffer: Vec<u8>,
+    buffer: Pages,
     start: usize,
     end: usize,
     is_medium: bool,
@@ -99,7 +100,7 @@ impl Input {
     pub fn fill(&mut self, socket: BorrowedFd<'_>, want: &mut [u8], wait: bool) -> io::Result<Option<usize>> {
         let size = if self.is_medium { MEDIUM_ROOM } else { ROOM };
         if self.buffer.len() < size {
-            self.buffer = vec![0; size];
+            self.buffer = Pages::new(size)?;
         }
         self.start = 0;
         self.end = 0;
@@ -159,7 +160,7 @@ mod tests {
         pass(&mut input, 1 << 20, 64 << 10);
         assert_eq!(input.buffer.len(), MEDIUM_ROOM);
         input.rest();
-        assert_eq!((input.buffer.capacity(), input.is_empty()), (0, true));
+        assert_eq!((input.buffer.len(), input.is_empty()), (0, true));
         pass(&mut input, 48 * 1000, 48);
         assert_eq!(input.buffer.len(), ROOM);
     }
