@@ -24,8 +24,9 @@
 //! 2. A worker never waits for a socket; a connection's thread never waits for a medium.
 //! 3. Every admitted command is answered exactly once: a [`scsi::task::Task`] that is dropped answers.
 //!    `capi::interleavings` goes through the orders in which it can be completed, aborted, stopped and freed.
-//! 4. No lock is held across a call that can block. Order of locks: model, a device's holds, its state, its
-//!    nexuses' unit attentions, an outbox. A unit's state and the stock of buffers,
+//! 4. No lock is held across a call that can block. With a unit's state locked no store is written, and read
+//!    only what it has at hand ([`backstore::Capabilities::AT_HAND`]). Order of locks: model, a device's
+//!    holds, its state, its nexuses' unit attentions, an outbox. A unit's state and the stock of buffers,
 //!    which nearly every command takes, have a [`sys::lock::Lock`]: who has it may lose the processor, and
 //!    hundreds of threads then wait.
 //! 5. What `wire` has parsed is in range; no panic is reachable from a peer's bytes, and one in our code

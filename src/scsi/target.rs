@@ -62,10 +62,10 @@ pub(crate) fn task((nexus, itl, gate, reply): References<'_>, command: &Command,
         data_out: Buffer::empty(),
         data_out_length: 0,
         data_in: Buffer::empty(),
-        data_in_length: admitted.data_in_length,
+        data_in_length: 0,
         is_answered: false,
         has_begun: admitted.has_begun,
-        is_counted: !admitted.is_read,
+        is_counted: true,
         is_carried_out: false,
         is_queued: false,
         times: None,
@@ -114,7 +114,7 @@ pub(crate) fn renew(task: &mut Task, command: &Command, admitted: Admitted) {
     *extent = admitted.extent;
     *id = admitted.id;
     *block_size = admitted.block_size;
-    (*data_out_length, *data_in_length) = (0, admitted.data_in_length);
+    (*data_out_length, *data_in_length) = (0, if admitted.is_read { admitted.sent(command) } else { 0 });
     *has_begun = admitted.has_begun;
     *is_counted = !admitted.is_read;
     (*is_answered, *is_carried_out, *is_queued) = (false, false, false);
@@ -132,7 +132,14 @@ pub(crate) struct Admitted {
     block_size: u32,
     /// It was carried out at once, and only its answer is owed: [`execute::answer_at_once`].
     pub(crate) is_read: bool,
-    data_in_length: u32,
+}
+
+impl Admitted {
+    /// Bytes that the initiator gets of a read.
+    fn sent(&self, command: &Command) -> u32 {
+        u32::try_from(self.transfer.data_in)
+            .map_or(command.expected_in, |length| length.min(command.expected_in))
+    }
 }
 
 pub(crate) fn refusal(itl: &Itl, command: &Command, failure: Failure) -> Completion {
@@ -216,16 +223,8 @@ pub(crate) fn check(
         gate.clone_from(&state.gate);
     }
     let entry = entry(itl, command, row, (extent, bytes));
-    let mut admitted = Admitted {
-        row,
-        extent,
-        transfer,
-        id: None,
-        has_begun: false,
-        block_size,
-        is_read: false,
-        data_in_length: 0,
-    };
+    let mut admitted =
+        Admitted { row, extent, transfer, id: None, has_begun: false, block_size, is_read: false };
     if memory
         .is_some_and(|memory| at_once::reads((nexus, itl), &state, (command, &entry), &mut admitted, memory))
     {

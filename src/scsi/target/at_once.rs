@@ -53,10 +53,9 @@ pub(super) fn reads(
     if !matches!(read, Ok(Ok(true))) {
         return false;
     }
-    let sent = u64::from(command.expected_in).min(length as u64);
     admitted.is_read = true;
-    admitted.data_in_length = u32::try_from(sent).unwrap_or(u32::MAX);
     add(&itl.device.leaving, 1);
+    let sent = admitted.sent(command).into();
     itl.counters.moved(admitted.transfer, sent, execute::is_aligned(&admitted.extent, admitted.block_size));
     true
 }
