@@ -19,6 +19,7 @@ use world::{TARGET, TEST_UNIT_READY, World, sense, until};
 
 /// A target that no change concerns.
 const OTHER: &str = "iqn.2026-01.org.scstu:other";
+const BUSY: u8 = 0x08;
 const READ_10: &[u8] = &[0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0];
 /// The last block of 1 MiB.
 const READ_LAST: &[u8] = &[0x28, 0, 0, 0, 0x07, 0xff, 0, 0, 1, 0];
@@ -391,7 +392,12 @@ fn what_is_answered_before_a_replacement_is_told_is_on_the_old_device_and_later_
             number = number.wrapping_add(1).max(1);
             let lba = usize::from(number);
             let cdb = rw16(WRITE, lba as u64, 1, false);
-            match sense_of(&session.command(1, &cdb, 0, &[number; BLOCK]).unwrap()) {
+            let answer = session.command(1, &cdb, 0, &[number; BLOCK]).unwrap();
+            if answer.status == BUSY {
+                // On its way while the LUN became another unit: it was not carried out.
+                continue;
+            }
+            match sense_of(&answer) {
                 None => last[now][lba] = number,
                 Some((6, 0x3f03)) => {
                     told += 1;
