@@ -40,6 +40,7 @@
 //! 9. Of two tasks that touch the same blocks, one of them writing, the younger waits; an aborted write
 //!    that is out keeps its blocks until it has come back ([`scsi::target`], `scsi::task_set`). A nexus that
 //!    is lost admits nothing more, whatever its connection has received, nor does a LUN that is taken away.
+//!    A change and the unit attention that tells it become visible to commands at once.
 //! 10. What the mode pages say of the cache is what the backstore does; after a failed flush it is failed
 //!     ([`backstore::file`]).
 //!

@@ -14,12 +14,11 @@ use std::thread;
 
 use common::Folder;
 use initiator::{Initiator, Options, READ, WRITE, rw16};
-use verified::{BLOCK, Load, sense_of};
+use verified::{BLOCK, BUSY, Load, sense_of};
 use world::{TARGET, TEST_UNIT_READY, World, sense, until};
 
 /// A target that no change concerns.
 const OTHER: &str = "iqn.2026-01.org.scstu:other";
-const BUSY: u8 = 0x08;
 const READ_10: &[u8] = &[0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0];
 /// The last block of 1 MiB.
 const READ_LAST: &[u8] = &[0x28, 0, 0, 0, 0x07, 0xff, 0, 0, 1, 0];
@@ -384,8 +383,12 @@ fn what_is_answered_before_a_replacement_is_told_is_on_the_old_device_and_later_
         session.good(1, &TEST_UNIT_READY, 0, &[]).unwrap();
         // Which it is now, the product says.
         let seen_device = |session: &mut Initiator| {
-            let data = session.command(1, &[0x12, 0, 0, 0, 96, 0], 96, &[]).unwrap().data;
-            usize::from(data[16..].starts_with(b"spare"))
+            loop {
+                let answer = session.command(1, &[0x12, 0, 0, 0, 96, 0], 96, &[]).unwrap();
+                if answer.status != BUSY {
+                    return usize::from(answer.data[16..].starts_with(b"spare"));
+                }
+            }
         };
         let (mut now, mut number, mut told) = (seen_device(&mut session), 0u8, 0);
         while !stop.load(Ordering::Relaxed) || told == 0 {
@@ -394,7 +397,6 @@ fn what_is_answered_before_a_replacement_is_told_is_on_the_old_device_and_later_
             let cdb = rw16(WRITE, lba as u64, 1, false);
             let answer = session.command(1, &cdb, 0, &[number; BLOCK]).unwrap();
             if answer.status == BUSY {
-                // On its way while the LUN became another unit: it was not carried out.
                 continue;
             }
             match sense_of(&answer) {

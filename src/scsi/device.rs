@@ -415,11 +415,13 @@ impl Device {
             }
             state.medium = if came { MediumState::Present } else { absent };
             state.gate = gate;
+            if came {
+                self.attention(Sense::NOT_READY_TO_READY_CHANGE, None);
+            }
         }
         self.refresh_operations();
         if came {
             self.media_event(MediaEvent::New);
-            self.attention(Sense::NOT_READY_TO_READY_CHANGE, None);
         } else if was_present {
             self.media_event(MediaEvent::Removal);
         }
@@ -438,17 +440,20 @@ impl Device {
             let Some(geometry) = state.gate.as_ref().map(|gate| gate.geometry()) else { return false };
             let changed = geometry != state.geometry;
             state.geometry = geometry;
+            if changed {
+                self.attention(Sense::CAPACITY_DATA_HAS_CHANGED, None);
+            }
             changed
         };
         if changed {
             let bytes = self.geometry().bytes();
             self.dispatch.notice(&Notice::CapacityChanged { device: &self.name, bytes });
-            self.attention(Sense::CAPACITY_DATA_HAS_CHANGED, None);
         }
         changed
     }
 
-    /// Establishes a unit attention for every nexus but one.
+    /// Establishes a unit attention for every nexus but one. What is told of the state is told with the state
+    /// locked, in which it changes: a command finds the one with the other.
     pub fn attention(&self, sense: Sense, except: Option<u64>) {
         for itl in self.itls() {
             if except != Some(itl.nexus) {

@@ -228,7 +228,6 @@ impl Nexus {
     pub fn set_map(self: &Arc<Self>, map: Arc<LunMap>, is_another: bool, quiet: &[u16]) {
         let _one_at_a_time = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
         let mut gone = Vec::new();
-        let mut replaced = Vec::new();
         let is_listed_otherwise;
         {
             let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
@@ -249,10 +248,12 @@ impl Nexus {
                     !Arc::ptr_eq(&old.device, &entry.device) || old.read_only != entry.read_only
                 });
                 if other {
+                    // Pending before a command can find the unit: none is carried out by a unit that its
+                    // sender takes for the one before.
+                    let first = (!quiet.contains(&entry.lun)).then_some(Sense::INQUIRY_DATA_HAS_CHANGED);
                     let itl =
-                        Itl::new((self.id, &self.ports), entry.lun, entry.read_only, &entry.device, None);
+                        Itl::new((self.id, &self.ports), entry.lun, entry.read_only, &entry.device, first);
                     itl.device.state().reservations.attach(&self.ports, self.id);
-                    replaced.push(Arc::clone(&itl));
                     view.itls.insert(entry.lun, itl);
                 }
             }
@@ -264,9 +265,6 @@ impl Nexus {
             if !map.entries().iter().any(|entry| Arc::ptr_eq(&entry.device, &itl.device)) {
                 crate::scsi::target::lose_nexus_state(self.id, &itl.device);
             }
-        }
-        for itl in replaced.iter().filter(|itl| !quiet.contains(&itl.lun)) {
-            itl.attention(Sense::INQUIRY_DATA_HAS_CHANGED);
         }
         for itl in self.itls() {
             // A unit that went under one number may stay under another.

@@ -468,19 +468,20 @@ fn abort(
 
 fn abort_for(device: &Arc<Device>, selector: Selector, by: u64, tell: Tell, waiter: Option<Waiter>) -> usize {
     let waits = waiter.is_some();
-    let (aborted, has_status) = {
+    let aborted = {
         let mut state = device.state();
         let has_status = state.mode.task_aborted_status && tell != Tell::Nobody;
         let told_by = has_status.then_some(by);
-        (state.tasks.abort(&Abort { selector, waiter, told_by }), has_status)
-    };
-    if tell == Tell::Cleared && !has_status {
-        for itl in device.itls() {
-            if itl.nexus != by && aborted.hit.iter().any(|(nexus, _)| *nexus == itl.nexus) {
-                itl.attention(Sense::COMMANDS_CLEARED_BY_ANOTHER_INITIATOR);
+        let aborted = state.tasks.abort(&Abort { selector, waiter, told_by });
+        if tell == Tell::Cleared && !has_status {
+            for itl in device.itls() {
+                if itl.nexus != by && aborted.hit.iter().any(|(nexus, _)| *nexus == itl.nexus) {
+                    itl.attention(Sense::COMMANDS_CLEARED_BY_ANOTHER_INITIATOR);
+                }
             }
         }
-    }
+        aborted
+    };
     for ticket in aborted.cancelled {
         ticket.cancel();
     }
@@ -530,11 +531,11 @@ pub(crate) fn reset_unit(device: &Arc<Device>, by: u64, pending: &Arc<PendingFun
         state.reservations.reset();
         state.prevented.clear();
         state.mode = state.saved_mode;
+        device.attention(Sense::POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED, None);
     }
     for itl in device.itls() {
         itl.copies().reset();
     }
-    device.attention(Sense::POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED, None);
     device.dispatcher().notice(&Notice::UnitReset { device: device.name() });
 }
 

@@ -19,6 +19,8 @@ const DEPTH: usize = 8;
 const LONGEST: u64 = 16;
 const LIMIT: Duration = Duration::from_secs(60);
 const TEST_UNIT_READY: [u8; 6] = [0; 6];
+/// A command that was on its way while its LUN became another unit: it was not carried out.
+pub const BUSY: u8 = 0x08;
 
 /// Sense key, additional sense code and qualifier of an answer; nothing for GOOD.
 pub fn sense_of(answer: &Answer) -> Option<(u8, u16)> {
@@ -103,6 +105,10 @@ impl Worker {
         for tag in tags.into_iter().filter(|tag| self.session.answer(*tag).is_some()).collect::<Vec<_>>() {
             let answer = self.session.wait(tag).unwrap();
             let flying = self.flying.remove(&tag).unwrap();
+            if answer.status == BUSY {
+                self.send(flying);
+                continue;
+            }
             match sense_of(&answer) {
                 None => self.check(flying, &answer.data),
                 Some((6, code)) => {

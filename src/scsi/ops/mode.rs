@@ -201,7 +201,8 @@ fn mode_select(context: &mut Context<'_>) -> Result<(), Failure> {
             .map_err(|_| Failure::Sense(Sense::INTERNAL_TARGET_FAILURE))?;
         device.state().saved_mode = after;
     }
-    device.state().mode = after;
+    let mut state = device.state();
+    state.mode = after;
     if after != before {
         device.attention(Sense::MODE_PARAMETERS_CHANGED, Some(context.nexus().id));
     }

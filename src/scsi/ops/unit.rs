@@ -136,10 +136,12 @@ fn start_or_stop(context: &mut Context<'_>) -> Result<(), Failure> {
     }
     let came = state.medium == MediumState::TrayOpen && state.gate.is_some();
     state.medium = if state.gate.is_some() { MediumState::Present } else { MediumState::TrayClosed };
+    if came {
+        device.attention(Sense::NOT_READY_TO_READY_CHANGE, Some(context.nexus().id));
+    }
     drop(state);
     if came {
         device.media_event(MediaEvent::New);
-        device.attention(Sense::NOT_READY_TO_READY_CHANGE, Some(context.nexus().id));
     }
     Ok(())
 }

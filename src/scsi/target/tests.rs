@@ -54,8 +54,13 @@ fn nexus(device_: &Arc<Device>) -> Arc<Nexus> {
 
 /// Admits WRITE(16) of block 7.
 fn write(nexus: &Arc<Nexus>) -> Result<Task, Refused> {
+    write_at(nexus, 7)
+}
+
+/// Admits WRITE(16) of a block.
+fn write_at(nexus: &Arc<Nexus>, block: u8) -> Result<Task, Refused> {
     let mut cdb = [0; 16];
-    (cdb[0], cdb[9], cdb[13]) = (0x8a, 7, 1);
+    (cdb[0], cdb[9], cdb[13]) = (0x8a, block, 1);
     let command = Command {
         tag: 1,
         lun: LunField([0; 8]),
@@ -109,4 +114,47 @@ fn once_a_lun_is_another_unit_nothing_is_admitted_to_the_one_before() {
 #[test]
 fn once_a_lun_is_read_only_no_write_is_admitted_as_before() {
     explore_change(|unit| map(vec![LunEntry { read_only: true, ..entry(unit) }]));
+}
+
+/// A change of `device`, which the nexus has at LUN 0.
+type Change = fn(&Arc<Nexus>, &Arc<Device>);
+
+/// A write of `block` that is admitted while `change` is made, and has been told of nothing, is one that
+/// `is_as_before` knows.
+fn explore_telling(block: u8, change: Change, is_as_before: fn(&Task, &Arc<Device>) -> bool) {
+    let orders = explore(EVERY, || {
+        let device = device(DeviceType::Disk);
+        let nexus = nexus(&device);
+        let (one, other, unit) = (Arc::clone(&nexus), nexus, Arc::clone(&device));
+        let admitted: Arc<Mutex<Option<Result<Task, Refused>>>> = Arc::default();
+        let task = Arc::clone(&admitted);
+        Scenario {
+            threads: vec![
+                Box::new(move || *task.lock().unwrap() = Some(write_at(&one, block))),
+                Box::new(move || change(&other, &unit)),
+            ],
+            check: Box::new(move || {
+                let admitted = admitted.lock().unwrap().take().unwrap();
+                assert!(admitted.as_ref().map_or(true, |task| is_as_before(task, &device)), "it is not told");
+            }),
+        }
+    });
+    assert!(orders.as_ref().is_ok_and(|orders| *orders > 2), "{orders:?}");
+}
+
+#[test]
+fn a_lun_that_is_another_unit_is_told_before_anything_reaches_it() {
+    let change: Change = |nexus, _| nexus.set_map(map(vec![entry(&device(DeviceType::Disk))]), false, &[]);
+    explore_telling(7, change, |task, before| Arc::ptr_eq(task.device(), before));
+}
+
+#[test]
+fn a_medium_that_has_come_is_told_before_anything_reaches_it() {
+    let change: Change = |_, unit| {
+        let gate = Arc::new(Gate::new(Arc::new(RamStore::new(512, 1 << 10))));
+        unit.set_medium(Some(gate), MediumState::Closed);
+    };
+    explore_telling(1, change, |task, _| {
+        task.gate.as_ref().is_some_and(|gate| gate.geometry().blocks == (1 << 20) / 512)
+    });
 }
