@@ -35,6 +35,22 @@ impl Place {
         let word = self.word.load(Ordering::Acquire);
         (word & !IMMEDIATE == TAKEN | u64::from(tag)).then_some(word)
     }
+
+    fn is_free(&self) -> bool {
+        self.word.load(Ordering::Acquire) == 0
+    }
+
+    fn take(&self, tag: u32, live: Live) {
+        self.since.store(live.since, Ordering::Relaxed);
+        let flag = if live.is_immediate { IMMEDIATE } else { 0 };
+        self.word.store(TAKEN | flag | u64::from(tag), Ordering::Release);
+    }
+
+    /// Answers whether the task was for immediate delivery.
+    fn free(&self, word: u64) -> bool {
+        self.word.store(0, Ordering::Release);
+        word & IMMEDIATE != 0
+    }
 }
 
 /// The tags in use.
@@ -42,6 +58,8 @@ impl Place {
 pub struct LiveTags {
     table: [[Place; WAYS]; SETS],
     immediate: AtomicU32,
+    /// Tasks that have not the place of their own.
+    strangers: AtomicUsize,
     begun: Instant,
     /// What found no room in the table, and whether that is anything.
     others: Mutex<NumberMap<u32, Live>>,
@@ -73,6 +91,7 @@ impl LiveTags {
         LiveTags {
             table: Default::default(),
             immediate: AtomicU32::new(0),
+            strangers: AtomicUsize::new(0),
             begun: now,
             others: Mutex::default(),
             other_count: AtomicUsize::new(0),
@@ -81,6 +100,11 @@ impl LiveTags {
 
     fn set(&self, tag: u32) -> &[Place; WAYS] {
         &self.table[tag as usize % SETS]
+    }
+
+    /// The place that a tag takes if it is free: of tags that follow one another each has its own.
+    fn own_place(&self, tag: u32) -> &Place {
+        &self.set(tag)[tag as usize / SETS % WAYS]
     }
 
     fn others(&self) -> Option<MutexGuard<'_, NumberMap<u32, Live>>> {
@@ -102,27 +126,34 @@ impl LiveTags {
         if is_immediate && self.immediate.load(Ordering::Acquire) >= MAX_IMMEDIATE_COMMANDS {
             return Err(TagError::TooManyImmediate);
         }
-        let mut free = None;
-        for place in self.set(tag) {
-            let word = place.word.load(Ordering::Acquire);
-            if word == 0 {
-                free = Some(place);
-            } else if word & !IMMEDIATE == TAKEN | u64::from(tag) {
-                return Err(TagError::InUse);
-            }
-        }
-        if self.others().is_some_and(|others| others.contains_key(&tag)) {
-            return Err(TagError::InUse);
-        }
-        if let Some(place) = free {
-            place.since.store(since, Ordering::Relaxed);
-            let flag = if is_immediate { IMMEDIATE } else { 0 };
-            place.word.store(TAKEN | flag | u64::from(tag), Ordering::Release);
+        let own = self.own_place(tag);
+        let live = Live { is_immediate, since };
+        // With nobody elsewhere there is one place to look at.
+        if own.is_free() && self.strangers.load(Ordering::Acquire) == 0 {
+            own.take(tag, live);
         } else {
-            self.take_elsewhere(tag, Live { is_immediate, since });
+            self.find_place(tag, live)?;
         }
         if is_immediate {
             self.immediate.fetch_add(1, Ordering::AcqRel);
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn find_place(&self, tag: u32, live: Live) -> Result<(), TagError> {
+        if self.contains(tag) {
+            return Err(TagError::InUse);
+        }
+        let own = self.own_place(tag);
+        if own.is_free() {
+            own.take(tag, live);
+            return Ok(());
+        }
+        self.strangers.fetch_add(1, Ordering::AcqRel);
+        match self.set(tag).iter().find(|place| place.is_free()) {
+            Some(place) => place.take(tag, live),
+            None => self.take_elsewhere(tag, live),
         }
         Ok(())
     }
@@ -137,19 +168,30 @@ impl LiveTags {
 
     /// The task is over.
     pub fn free(&self, tag: u32) {
-        let found = self.set(tag).iter().find_map(|place| Some((place, place.holds(tag)?)));
-        let was_immediate = if let Some((place, word)) = found {
-            place.word.store(0, Ordering::Release);
-            word & IMMEDIATE != 0
-        } else {
-            let Some(mut others) = self.others() else { return };
-            let Some(live) = others.remove(&tag) else { return };
-            self.other_count.store(others.len(), Ordering::Release);
-            live.is_immediate
+        let own = self.own_place(tag);
+        let was_immediate = match own.holds(tag) {
+            Some(word) => own.free(word),
+            None => self.free_elsewhere(tag),
         };
         if was_immediate {
             self.immediate.fetch_sub(1, Ordering::AcqRel);
         }
+    }
+
+    /// Answers whether the task was for immediate delivery.
+    #[cold]
+    fn free_elsewhere(&self, tag: u32) -> bool {
+        let found = self.set(tag).iter().find_map(|place| Some((place, place.holds(tag)?)));
+        let was_immediate = if let Some((place, word)) = found {
+            place.free(word)
+        } else {
+            let Some(mut others) = self.others() else { return false };
+            let Some(live) = others.remove(&tag) else { return false };
+            self.other_count.store(others.len(), Ordering::Release);
+            live.is_immediate
+        };
+        self.strangers.fetch_sub(1, Ordering::AcqRel);
+        was_immediate
     }
 
     /// Whether a task with this tag is in progress.

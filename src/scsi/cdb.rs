@@ -59,6 +59,17 @@ impl Cdb {
         self.bytes[at] & mask != 0
     }
 
+    /// Whether no bit of `bits` is set.
+    #[inline]
+    pub(crate) fn is_clear_of(&self, bits: &[u8; MAX_LENGTH]) -> bool {
+        let words = |bytes: &[u8; MAX_LENGTH]| {
+            let (first, second) = bytes.split_at(MAX_LENGTH / 2);
+            [first, second].map(|half| half.try_into().map_or(u128::MAX, u128::from_ne_bytes))
+        };
+        let ([a, b], [c, d]) = (words(&self.bytes), words(bits));
+        a & c | b & d == 0
+    }
+
     /// OPERATION CODE.
     #[inline]
     pub fn opcode(&self) -> u8 {

@@ -7,7 +7,7 @@
 //! announce the command follow from the row. A row left out of the list does not compile.
 
 use crate::backstore::io::Operation;
-use crate::scsi::cdb::{Cdb, Field};
+use crate::scsi::cdb::{Cdb, Field, MAX_LENGTH};
 use crate::scsi::device::Device;
 use crate::scsi::sense::Sense;
 use crate::scsi::task::{Context, Failure};
@@ -224,6 +224,7 @@ impl Types {
 }
 
 /// A command.
+#[derive(Clone, Copy)]
 pub(crate) struct OpCode {
     /// OPERATION CODE.
     pub(crate) opcode: u8,
@@ -235,6 +236,9 @@ pub(crate) struct OpCode {
     pub(crate) types: Types,
     /// Usable bits of bytes 1 and up, CONTROL last; its length fixes the length of the CDB.
     pub(crate) usage: &'static [u8],
+    /// Bits of the CDB that must be zero: all but those of `usage` and the service action, and NACA.
+    /// [`OpCode::complete`] derives it.
+    pub(crate) refused: [u8; MAX_LENGTH],
     /// Data phase.
     pub(crate) data: Data,
     /// Medium access.
@@ -267,6 +271,7 @@ impl OpCode {
         name: "",
         types: Types::DISK,
         usage: &[],
+        refused: [0; MAX_LENGTH],
         data: Data::None,
         medium: Medium::None,
         allow: Allow::NOWHERE,
@@ -280,29 +285,33 @@ impl OpCode {
         submit: None,
     };
 
-    /// Refuses a CDB with bits outside `usage`, pointing at the first of them (SPC-4, 4.5.2.4.2).
-    pub(crate) fn check_bits(&self, cdb: &Cdb) -> Result<(), Sense> {
-        // Nearly always nothing is wrong: no need to look for the place.
-        let bytes = &cdb.bytes()[1..];
-        let wrong = bytes.iter().zip(self.usage).fold(0, |wrong, (byte, usable)| wrong | byte & !usable);
-        let has_naca =
-            bytes.get(self.usage.len().wrapping_sub(1)).is_none_or(|control| control & CONTROL != 0);
-        if wrong == 0 && !has_naca {
-            return Ok(());
-        }
-        for (index, usable) in self.usage.iter().enumerate() {
+    /// The row with what is derived from the rest of it.
+    pub(crate) const fn complete(mut self) -> OpCode {
+        let mut index = 0;
+        while index < self.usage.len() {
             let at = index + 1;
             let service_action = if self.service_action.is_some() && at == 1 { 0x1f } else { 0 };
-            let wrong = cdb.byte(at) & !(usable | service_action);
             // NACA: a task that asks for auto contingent allegiance, which this unit lacks.
-            let naca = if at == self.usage.len() && self.opcode != 0x7f { cdb.byte(at) & CONTROL } else { 0 };
-            let wrong = wrong | naca;
-            if wrong != 0 {
-                let bit = u8::try_from(wrong.ilog2()).unwrap_or(0);
-                return Err(Sense::invalid_field_in_cdb(u16::try_from(at).unwrap_or(0), Some(bit)));
-            }
+            let naca = if at == self.usage.len() && self.opcode != 0x7f { CONTROL } else { 0 };
+            self.refused[at] = !(self.usage[index] | service_action) | naca;
+            index += 1;
         }
-        Ok(())
+        self
+    }
+
+    /// Refuses a CDB with bits outside `usage`, pointing at the first of them (SPC-4, 4.5.2.4.2).
+    #[inline]
+    pub(crate) fn check_bits(&self, cdb: &Cdb) -> Result<(), Sense> {
+        // Nearly always nothing is wrong: no need to look for the place.
+        if cdb.is_clear_of(&self.refused) { Ok(()) } else { Err(self.wrong_bit(cdb)) }
+    }
+
+    #[cold]
+    fn wrong_bit(&self, cdb: &Cdb) -> Sense {
+        let wrong = |at: usize| cdb.byte(at) & self.refused[at];
+        let at = (0..MAX_LENGTH).find(|at| wrong(*at) != 0).unwrap_or(0);
+        let bit = wrong(at).checked_ilog2().and_then(|bit| u8::try_from(bit).ok());
+        Sense::invalid_field_in_cdb(u16::try_from(at).unwrap_or(0), bit)
     }
 
     /// Bytes that the CDB asks to move, `blocks` being what `medium` names.

@@ -30,7 +30,7 @@ pub(crate) use read::READ_16;
 pub(crate) use write::WRITE_16;
 
 /// Every command, by operation code and service action.
-pub(crate) static OPERATIONS: &[OpCode] = &[
+pub(crate) static OPERATIONS: &[OpCode] = &complete([
     unit::TEST_UNIT_READY,
     unit::REQUEST_SENSE,
     sanitize::FORMAT_UNIT,
@@ -111,16 +111,23 @@ pub(crate) static OPERATIONS: &[OpCode] = &[
     write::WRITE_AND_VERIFY_12,
     verify::VERIFY_12,
     capacity::READ_DEFECT_DATA_12,
-];
+]);
 
-const NO_ROW: u8 = u8::MAX;
+const fn complete<const ROWS: usize>(mut rows: [OpCode; ROWS]) -> [OpCode; ROWS] {
+    let mut index = 0;
+    while index < ROWS {
+        rows[index] = rows[index].complete();
+        index += 1;
+    }
+    rows
+}
 
-/// First row of each operation code.
-static FIRST: [u8; 256] = first_rows();
+/// First row of each operation code, and how many rows it has.
+static ROWS: [(u8, u8); 256] = rows_by_opcode();
 
-const fn first_rows() -> [u8; 256] {
-    assert!(OPERATIONS.len() < NO_ROW as usize);
-    let mut first = [NO_ROW; 256];
+const fn rows_by_opcode() -> [(u8, u8); 256] {
+    assert!(OPERATIONS.len() < u8::MAX as usize);
+    let mut rows = [(0, 0); 256];
     let mut index = OPERATIONS.len();
     while index > 0 {
         index -= 1;
@@ -129,11 +136,12 @@ const fn first_rows() -> [u8; 256] {
             assert!(key(&OPERATIONS[index - 1]) < key(row), "rows are sorted by operation code");
         }
         assert!(row.usage.len() + 1 == cdb_length(row), "usage data is as long as the CDB");
-        #[allow(clippy::cast_possible_truncation)] // Below NO_ROW, as asserted above.
+        #[allow(clippy::cast_possible_truncation)] // A row number, as asserted above.
         let number = index as u8;
-        first[row.opcode as usize] = number;
+        let (_, count) = rows[row.opcode as usize];
+        rows[row.opcode as usize] = (number, count + 1);
     }
-    first
+    rows
 }
 
 const fn key(row: &OpCode) -> u32 {
@@ -160,10 +168,9 @@ const fn cdb_length(row: &OpCode) -> usize {
 
 /// Rows with this operation code, and the number of the first.
 pub(crate) fn rows_of(opcode: u8) -> (usize, &'static [OpCode]) {
-    let first = usize::from(FIRST[usize::from(opcode)]);
-    let Some(rest) = OPERATIONS.get(first..) else { return (0, &[]) };
-    let count = rest.iter().take_while(|row| row.opcode == opcode).count();
-    (first, &rest[..count])
+    let (first, count) = ROWS[usize::from(opcode)];
+    let (first, count) = (usize::from(first), usize::from(count));
+    (first, &OPERATIONS[first..first + count])
 }
 
 /// The row that `device` carries this CDB out with.
