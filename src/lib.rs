@@ -40,7 +40,8 @@
 //! 9. Of two tasks that touch the same blocks, one of them writing, the younger waits; an aborted write
 //!    that is out keeps its blocks until it has come back ([`scsi::target`], `scsi::task_set`). A nexus that
 //!    is lost admits nothing more, whatever its connection has received, nor does a LUN that is taken away.
-//!    A change and the unit attention that tells it become visible to commands at once.
+//!    A change and the unit attention that tells it become visible to commands at once. A read whose data go
+//!    out uncopied keeps its blocks from writers until its initiator acknowledges it ([`scsi::loan`]).
 //! 10. What the mode pages say of the cache is what the backstore does; after a failed flush it is failed
 //!     ([`backstore::file`]).
 //!
@@ -60,7 +61,7 @@
 //!    if not.
 //! 5. [`scsi::execute::execute`] calls the row's function, which reads through [`backstore::gate::Gate`]
 //!    into the task's [`backstore::buffer::Buffer`]; small ones a thread keeps until it sleeps
-//!    ([`backstore::spare`]).
+//!    ([`backstore::spare`]). A large one may be given a file's own pages instead ([`backstore::lent`]).
 //! 6. [`scsi::execute::finish`] takes it out of the task set, starts what waited for it, and replies.
 //! 7. [`server::outbox`]: under its lock [`iscsi::send::Sender`] cuts Data-In PDUs with the status in the
 //!    last one; they leave in one `sendmsg` with what else is there, large data uncopied, small data behind
@@ -86,7 +87,8 @@
 //! # Limits
 //! [`limits`] has those of the protocol, [`scsi::limits`] those of one command; the others stand where they
 //! act: [`server::LOGIN_LIMIT`], [`server::sessions::SESSION_LIMIT`], [`server::pool::STUCK_AFTER`],
-//! [`server::outbox::HIGH_WATER_BYTES`], [`backstore::buffer::LARGEST`], [`backstore::ram::MAX_BYTES`],
+//! [`server::outbox::HIGH_WATER_BYTES`], [`backstore::buffer::LARGEST`], [`backstore::lent::PIPES`],
+//! [`backstore::ram::MAX_BYTES`],
 //! [`backstore::declared::ROW_LIMIT`], [`scsi::lun::MAX_LUN`], [`scsi::reservation::REGISTRATION_LIMIT`],
 //! [`scsi::unit_attention::LIMIT`], [`model::OBJECT_LIMIT`], [`model::NAME_LIMIT`],
 //! [`mgmt::conf::FILE_LIMIT`], [`mgmt::control::CONNECTION_LIMIT`], [`mgmt::control::LINE_LIMIT`]. The memory

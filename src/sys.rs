@@ -10,6 +10,7 @@ pub(crate) mod interleave;
 pub mod lock;
 pub mod map;
 pub mod pages;
+pub mod pipe;
 pub mod process;
 pub mod socket;
 pub mod thread;

@@ -73,6 +73,20 @@ fn the_process_stays_the_hosts() {
     assert_eq!(outcome.status.and_then(|status| status.signal()), Some(13), "{}", outcome.text);
 }
 
+#[test]
+fn pages_are_sent_by_threads_that_take_no_signals() {
+    if !has_compiler("who sends pages") {
+        return;
+    }
+    let folder = Folder::new("lent");
+    let program = compile(&installed(&folder), "tests/c/lent.c", &["-Wno-unused-function"]);
+    let file = folder.file("disk");
+    std::fs::File::create(&file).unwrap().set_len(1 << 20).unwrap();
+    let outcome = run(Command::new(program).arg(file), LIMIT);
+    assert!(outcome.is_good(), "{:?}\n{}", outcome.status, outcome.text);
+    assert_eq!(outcome.text, "", "the library writes nothing");
+}
+
 /// A client of somebody else's is asked to log in with these CHAP users.
 fn is_let_in(url: &str) -> bool {
     let outcome = run(Command::new("iscsi-inq").arg(url), Duration::from_secs(60));

@@ -9,6 +9,7 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
+use crate::backstore::lent::Pipes;
 use crate::backstore::spare;
 use crate::sys::AlignedMemory;
 use crate::sys::lock::{Lock, Locked};
@@ -156,6 +157,7 @@ struct Stock {
 
 pub(super) struct Inner {
     budget: usize,
+    pipes: Arc<Pipes>,
     stock: Lock<Stock>,
 }
 
@@ -264,7 +266,11 @@ impl Drop for Handle {
 impl BufferPool {
     /// A pool that never has more than `budget` bytes out at once.
     pub fn new(budget: usize) -> Self {
-        BufferPool { handle: Arc::new(Handle { inner: Arc::new(Inner { budget, stock: Lock::default() }) }) }
+        BufferPool {
+            handle: Arc::new(Handle {
+                inner: Arc::new(Inner { budget, pipes: Arc::default(), stock: Lock::default() }),
+            }),
+        }
     }
 
     /// A buffer of exactly `length` visible bytes of unspecified content, or `None` when the budget is used
@@ -296,6 +302,11 @@ impl BufferPool {
         let is_small = (1..=SMALLEST).contains(&length);
         let held = if is_small { spare::pop(&self.handle.inner) } else { None };
         held.map(|held| Buffer { held: Some(held), length })
+    }
+
+    /// What pages are lent in.
+    pub fn pipes(&self) -> &Arc<Pipes> {
+        &self.handle.inner.pipes
     }
 
     /// Bytes out at the moment.

@@ -14,6 +14,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::backstore::{Backstore, BlockError, Capabilities, Geometry, Provisioning, Space, piece};
 use crate::sys::AlignedMemory;
 use crate::sys::file::{self, Allocate, Discard};
+use crate::sys::pipe::Pipe;
 
 /// Largest unit of allocation of a file system that is believed; network file systems tell of transfers.
 const LARGEST_UNIT: u32 = 128 << 10;
@@ -33,6 +34,8 @@ pub struct FileOptions {
     pub nv_cache: bool,
     /// Past the page cache.
     pub direct: bool,
+    /// Pages of the page cache may be lent (SCST's `zero_copy`).
+    pub zero_copy: bool,
     /// Offer to free blocks; `None` finds out whether it can.
     pub thin: Option<bool>,
 }
@@ -185,6 +188,9 @@ impl FileStore {
             all = all.with(Capabilities::ALIGNED);
         } else if self.kind != Kind::Character {
             all = all.with(Capabilities::TRY_READ);
+            if options.zero_copy {
+                all = all.with(Capabilities::LENDS);
+            }
         }
         if self.can_punch(length) {
             all = all.with(Capabilities::UNMAP).with(Capabilities::WRITE_ZEROES);
@@ -350,6 +356,19 @@ impl Backstore for FileStore {
         }
     }
 
+    fn lend(&self, offset: u64, length: usize, pipe: &mut Pipe) -> Result<bool, BlockError> {
+        self.usable()?;
+        if !self.capabilities.contains(Capabilities::LENDS) {
+            return Ok(false);
+        }
+        let errno = |error: std::io::Error| error.raw_os_error().unwrap_or(libc::EIO);
+        match pipe.fill(&self.file, offset, length).map_err(errno) {
+            // Not all file systems can.
+            Err(libc::EINVAL | libc::EOPNOTSUPP | libc::ENOSYS) => Ok(false),
+            filled => filled.map_err(block_error),
+        }
+    }
+
     fn write(&self, offset: u64, from: &[u8], durable: bool) -> Result<(), BlockError> {
         self.usable()?;
         if self.options.read_only {
@@ -468,6 +487,7 @@ mod tests {
         read_only: false,
         write_through: false,
         nv_cache: false,
+        zero_copy: false,
         direct: false,
         thin: None,
     };

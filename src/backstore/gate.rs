@@ -8,6 +8,7 @@ use crate::backstore::space::Watch;
 use crate::backstore::{Backstore, BlockError, Capabilities, Geometry, Pass, Provisioning, Space};
 use crate::sys::AlignedMemory;
 use crate::sys::interleave::point;
+use crate::sys::pipe::Pipe;
 
 /// Zeros written at once where the store has no better way.
 const ZEROS: usize = 1 << 20;
@@ -87,6 +88,12 @@ impl Gate {
     pub fn try_read(&self, offset: u64, into: &mut [u8]) -> Result<bool, BlockError> {
         self.check(offset, into.len() as u64)?;
         self.counted(self.store.try_read(offset, into))
+    }
+
+    /// [`Backstore::lend`].
+    pub fn lend(&self, offset: u64, length: usize, pipe: &mut Pipe) -> Result<bool, BlockError> {
+        self.check(offset, length as u64)?;
+        self.counted(self.store.lend(offset, length, pipe))
     }
 
     /// [`Backstore::write`].

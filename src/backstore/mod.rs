@@ -16,12 +16,14 @@
 use std::fmt;
 
 use crate::backstore::io::Io;
+use crate::sys::pipe::Pipe;
 
 pub mod buffer;
 pub mod declared;
 pub mod file;
 pub mod gate;
 pub mod io;
+pub mod lent;
 pub mod mapped;
 pub mod null;
 pub mod piece;
@@ -107,6 +109,9 @@ impl Capabilities {
     pub const AT_HAND: Self = Capabilities(1 << 15);
     /// Buffers and offsets must be multiples of [`buffer::ALIGNMENT`] or of the block size (O_DIRECT).
     pub const ALIGNED: Self = Capabilities(1 << 8);
+
+    /// [`Backstore::lend`] may succeed.
+    pub const LENDS: Self = Capabilities(1 << 16);
 
     /// Whether all of `other` is in `self`.
     #[inline]
@@ -232,6 +237,12 @@ pub trait Backstore: Send + Sync {
 
     /// As `read`, but answers `Ok(false)` instead of waiting for a device; `into` is then unspecified.
     fn try_read(&self, _offset: u64, _into: &mut [u8]) -> Result<bool, BlockError> {
+        Ok(false)
+    }
+
+    /// Puts `length` bytes from `offset` into the empty `pipe`, uncopied, and may wait for a device.
+    /// `Ok(false)` where it cannot, and they are to be read; what is in the pipe is then of no use.
+    fn lend(&self, _offset: u64, _length: usize, _pipe: &mut Pipe) -> Result<bool, BlockError> {
         Ok(false)
     }
 

@@ -68,6 +68,7 @@ mod tests {
         read_only: false,
         write_through: false,
         nv_cache: false,
+        zero_copy: false,
         direct: false,
         thin: None,
     };

@@ -48,6 +48,8 @@ pub struct OpenRequest {
     pub nv_cache: bool,
     /// Past the page cache.
     pub o_direct: bool,
+    /// Large reads may go out of the page cache without a copy.
+    pub zero_copy: bool,
     /// Offer to free blocks.
     pub thin_provisioned: Option<bool>,
     /// Text for the handler, which alone knows what it means.
@@ -352,6 +354,7 @@ pub static HANDLERS: &[Handler] = &[
             COMMON[4],
             "nv_cache",
             "o_direct",
+            "zero_copy",
             "write_through",
             "thin_provisioned",
             "active",
@@ -434,6 +437,7 @@ fn open_file(request: &OpenRequest) -> Opened {
         write_through: request.write_through,
         nv_cache: request.nv_cache,
         direct: request.o_direct,
+        zero_copy: request.zero_copy,
         thin: request.thin_provisioned,
     };
     Ok(Some(Arc::new(FileStore::open(path(request)?, options)?)))
@@ -449,6 +453,7 @@ fn open_cdrom(request: &OpenRequest) -> Opened {
         read_only: true,
         write_through: false,
         nv_cache: false,
+        zero_copy: false,
         direct: false,
         thin: Some(false),
     };

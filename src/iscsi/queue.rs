@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 
 use crate::backstore::buffer::Buffer;
+use crate::backstore::lent::Lent;
 use crate::wire::bhs::padding;
 use crate::wire::digest;
 use crate::wire::response::{Header, set_data_length};
@@ -29,9 +30,25 @@ struct Shared {
     last: bool,
 }
 
-/// Memory of a command put in with [`Queue::hold`].
+/// Memory of a command put in with [`Queue::hold`] or [`Queue::hold_pages`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held(usize);
+
+/// What a command has left to be sent.
+enum Source {
+    Memory(Buffer),
+    /// Pages that are sent in the order in which they lie there.
+    Pages(Lent),
+}
+
+/// What is to be sent next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Front {
+    /// So many slices; and whether more follows that is not in them.
+    Slices(usize, bool),
+    /// So many bytes of pages, and whether more follows.
+    Pages(Held, usize, bool),
+}
 
 /// PDUs in order.
 #[derive(Default)]
@@ -43,8 +60,10 @@ pub struct Queue {
     shared: VecDeque<Shared>,
     /// Bytes of `shared`.
     shared_bytes: usize,
-    held: Vec<Option<Buffer>>,
+    held: Vec<Option<Source>>,
     free: Vec<usize>,
+    /// Pieces of `shared` that are pages.
+    pages: usize,
 }
 
 /// Which digests go with a PDU.
@@ -66,6 +85,7 @@ impl Queue {
             shared_bytes: 0,
             held: Vec::new(),
             free: Vec::new(),
+            pages: 0,
         }
     }
 
@@ -88,13 +108,23 @@ impl Queue {
     /// Takes a command's memory, for data segments that [`Queue::push_shared`] names.
     #[inline]
     pub fn hold(&mut self, buffer: Buffer) -> Held {
+        self.hold_source(Source::Memory(buffer))
+    }
+
+    /// Takes the pages of a command, for data segments that [`Queue::push_pages`] names.
+    pub fn hold_pages(&mut self, lent: Lent) -> Held {
+        self.hold_source(Source::Pages(lent))
+    }
+
+    #[inline]
+    fn hold_source(&mut self, source: Source) -> Held {
         match self.free.pop() {
             Some(slot) => {
-                self.held[slot] = Some(buffer);
+                self.held[slot] = Some(source);
                 Held(slot)
             }
             None => {
-                self.held.push(Some(buffer));
+                self.held.push(Some(source));
                 Held(self.held.len() - 1)
             }
         }
@@ -123,9 +153,18 @@ impl Queue {
         self.push_header(header, length, digests);
         self.shared.push_back(Shared { at: self.text.len(), slot: held.0, start, length, last });
         self.shared_bytes += length;
-        let buffer = self.held[held.0].take();
-        self.push_tail(&buffer.as_deref().unwrap_or(&[])[start..start + length], digests);
-        self.held[held.0] = buffer;
+        let source = self.held[held.0].take();
+        self.push_tail(&memory(source.as_ref())[start..start + length], digests);
+        self.held[held.0] = source;
+    }
+
+    /// As [`Queue::push_shared`] of the `length` bytes of pages that come next in `held`, a multiple of four:
+    /// nobody sees them, so there is no data digest.
+    pub fn push_pages(&mut self, header: Header, held: Held, length: usize, last: bool, digests: Digests) {
+        self.push_header(header, length, digests);
+        self.shared.push_back(Shared { at: self.text.len(), slot: held.0, start: 0, length, last });
+        self.shared_bytes += length;
+        self.pages += 1;
     }
 
     #[inline]
@@ -141,13 +180,40 @@ impl Queue {
     #[inline]
     fn push_tail(&mut self, data: &[u8], digests: Digests) {
         let padding = &[0; 3][..padding(data.len())];
-        self.text.extend_from_slice(padding);
+        if !padding.is_empty() {
+            self.text.extend_from_slice(padding);
+        }
         if digests.data && !data.is_empty() {
             self.text.extend_from_slice(&digest::digest(&[data, padding]));
         }
     }
 
-    /// Fills `slices` with what is to be sent next; answers how many were filled.
+    /// What is to be sent next; `slices` are filled with it if it is no pages.
+    pub fn front<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> Front {
+        if self.pages == 0 {
+            return Front::Slices(self.slices(slices), false);
+        }
+        match self.shared.front() {
+            Some(shared) if shared.at == self.start && self.is_pages(shared.slot) => {
+                Front::Pages(Held(shared.slot), shared.length, self.bytes() > shared.length)
+            }
+            _ => Front::Slices(self.slices(slices), true),
+        }
+    }
+
+    /// The pages of [`Front::Pages`].
+    pub fn pages(&mut self, held: Held) -> Option<&mut Lent> {
+        match self.held.get_mut(held.0) {
+            Some(Some(Source::Pages(lent))) => Some(lent),
+            _ => None,
+        }
+    }
+
+    fn is_pages(&self, slot: usize) -> bool {
+        matches!(self.held.get(slot), Some(Some(Source::Pages(_))))
+    }
+
+    /// Fills `slices` with what is to be sent next, up to the first pages; answers how many were filled.
     pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let (mut at, mut filled) = (self.start, 0);
         let mut put = |bytes: &'a [u8]| {
@@ -160,7 +226,11 @@ impl Queue {
             true
         };
         for shared in &self.shared {
-            let data = self.held[shared.slot].as_deref().unwrap_or(&[]);
+            if self.is_pages(shared.slot) {
+                put(&self.text[at..shared.at]);
+                return filled;
+            }
+            let data = memory(self.held[shared.slot].as_ref());
             if !put(&self.text[at..shared.at]) || !put(&data[shared.start..shared.start + shared.length]) {
                 return filled;
             }
@@ -186,6 +256,7 @@ impl Queue {
                 return;
             }
             count -= taken;
+            self.pages -= usize::from(matches!(self.held[shared.slot], Some(Source::Pages(_))));
             if shared.last {
                 self.held[shared.slot] = None;
                 self.free.push(shared.slot);
@@ -198,6 +269,13 @@ impl Queue {
             self.text.shrink_to(KEPT);
             self.start = 0;
         }
+    }
+}
+
+fn memory(source: Option<&Source>) -> &[u8] {
+    match source {
+        Some(Source::Memory(buffer)) => buffer,
+        _ => &[],
     }
 }
 
@@ -422,6 +500,55 @@ mod tests {
                 model.take(&mut queue, 3, 1000);
                 model.check(&queue);
             }
+        }
+    }
+
+    /// A pipe with these pages of a file; and the file, of which byte `n` is `n % 251`.
+    fn lent(offset: u64, length: usize) -> Lent {
+        let content: Vec<u8> = (0..40_000u32).map(|at| (at % 251) as u8).collect();
+        let path = std::env::temp_dir().join(format!("scstu-queue-{}-{offset}", std::process::id()));
+        std::fs::write(&path, content).unwrap();
+        let file = std::fs::File::open(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let mut lent = BufferPool::new(0).pipes().take().unwrap();
+        assert!(lent.pipe().unwrap().fill(&file, offset, length).unwrap());
+        lent
+    }
+
+    #[test]
+    fn pages_come_where_they_were_put_and_are_never_among_slices() {
+        let digests = Digests { header: true, data: false };
+        for at_once in [1, 7, 48, 511, 100_000] {
+            let mut queue = Queue::new();
+            queue.push([1; LENGTH], b"abcd", digests);
+            let (first, second) = (queue.hold_pages(lent(100, 1536)), queue.hold_pages(lent(0, 512)));
+            queue.push_pages([2; LENGTH], first, 1024, false, digests);
+            queue.push_pages([3; LENGTH], first, 512, true, digests);
+            queue.push_pages([4; LENGTH], second, 512, true, digests);
+            queue.push([5; LENGTH], b"", digests);
+            let (mut kinds, mut bytes, all) = (Vec::new(), 0, queue.bytes());
+            while !queue.is_empty() {
+                let mut slices = [IoSlice::new(&[]); 4];
+                let front = queue.front(&mut slices);
+                let (kind, length, follows) = match front {
+                    Front::Slices(count, follows) => {
+                        (None, slices[..count].iter().map(|slice| slice.len()).sum(), follows)
+                    }
+                    Front::Pages(held, length, follows) => (Some(held), length, follows),
+                };
+                assert_eq!(follows, length < queue.bytes(), "{front:?}");
+                if kinds.last() != Some(&kind) {
+                    kinds.push(kind);
+                }
+                assert_eq!(kind.is_some(), kind.is_some_and(|held| queue.pages(held).is_some()));
+                let taken = length.min(at_once);
+                bytes += taken;
+                queue.advance(taken);
+            }
+            let (first, second) = (Some(first), Some(second));
+            assert_eq!(kinds, [None, first, None, first, None, second, None]);
+            assert_eq!((bytes, queue.pages), (all, 0));
+            assert!(queue.held.iter().all(Option::is_none), "they have gone back");
         }
     }
 }

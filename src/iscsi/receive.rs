@@ -88,6 +88,8 @@ pub struct Receiver<T> {
     turns: Turns,
     /// PDUs received so far; wraps around.
     pdus: u32,
+    /// ExpStatSN of the last header.
+    exp_stat_sn: u32,
 }
 
 impl<T> Receiver<T> {
@@ -106,6 +108,7 @@ impl<T> Receiver<T> {
             arrivals: Arrivals::default(),
             turns: Turns::default(),
             pdus: 0,
+            exp_stat_sn: 0,
         }
     }
 
@@ -164,6 +167,7 @@ impl<T> Receiver<T> {
 
     fn header_complete(&mut self, actions: &mut Vec<Action<T>>) -> Result<(), ProtocolError> {
         self.current = self.frame.bhs();
+        self.exp_stat_sn = self.current.exp_stat_sn();
         self.check_length()?;
         match Request::parse(&self.current, self.frame.segments()) {
             Ok(Request::ScsiCommand(command)) if self.full.is_some() => {
@@ -522,6 +526,11 @@ impl<T> Receiver<T> {
         self.pdus
     }
 
+    /// ExpStatSN of the last header: the initiator has what came before it.
+    pub fn exp_stat_sn(&self) -> u32 {
+        self.exp_stat_sn
+    }
+
     /// Commands whose data is arriving.
     pub fn arriving(&self) -> usize {
         self.arrivals.len()
@@ -540,34 +549,6 @@ impl<T> Receiver<T> {
     /// Takes back every command whose data is arriving.
     pub fn forget_all(&mut self) -> Vec<T> {
         self.forget_if(|_| true)
-    }
-
-    /// When [`Receiver::expired`] wants to be called next.
-    pub fn deadline(&self) -> Option<Instant> {
-        let Some(full) = &self.full else { return Some(self.login_deadline) };
-        [full.silence.deadline(), self.turns.deadline(), self.arrivals.deadline()].into_iter().flatten().min()
-    }
-
-    /// Looks at the deadlines: asks a silent initiator, gives up one that does not answer.
-    pub fn expired(&mut self, now: Instant, actions: &mut Vec<Action<T>>) -> Result<(), ProtocolError> {
-        self.now = now;
-        let Some(full) = &mut self.full else {
-            return if now >= self.login_deadline { Err(ProtocolError::LoginTimeout) } else { Ok(()) };
-        };
-        if self.turns.deadline().is_some_and(|deadline| now >= deadline) {
-            return Err(ProtocolError::CommandGap);
-        }
-        if let Some(ttt) = full.silence.expired(now)? {
-            actions.push(Action::Send(Outgoing::Ping { ttt }));
-        }
-        self.arrivals.expired(full.response_timeout, now)
-    }
-
-    /// Changes the NOP-In timers of a connection in full feature phase, in seconds.
-    pub fn set_nop_in(&mut self, interval: u32, timeout: u32) {
-        if let Some(full) = &mut self.full {
-            full.silence.set(interval, timeout);
-        }
     }
 }
 
@@ -595,6 +576,7 @@ fn place<'a, T>(
     }
 }
 
+mod deadlines;
 mod plain;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! The sending half of a connection in full feature phase: sequence numbers, Data-In, residuals.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::backstore::buffer::Buffer;
@@ -8,6 +9,7 @@ use crate::iscsi::parameters::Parameters;
 use crate::iscsi::queue::{Digests, Queue, SMALL};
 use crate::iscsi::session::CommandWindow;
 use crate::scsi::Status;
+use crate::scsi::loan::Loan;
 use crate::scsi::task::Completion;
 use crate::wire::bhs::RESERVED_TAG;
 use crate::wire::response::{
@@ -83,6 +85,8 @@ pub struct Sender {
     time2retain: u16,
     /// R2Ts sent for each command in progress, for its ExpDataSN.
     r2ts: NumberMap<u32, u32>,
+    /// Blocks whose pages were sent, with the StatSN that is to be acknowledged, oldest first.
+    loans: VecDeque<(u32, Loan)>,
 }
 
 impl Sender {
@@ -97,7 +101,30 @@ impl Sender {
             time2wait: parameters.default_time2wait,
             time2retain: parameters.default_time2retain,
             r2ts: NumberMap::default(),
+            loans: VecDeque::new(),
         }
+    }
+
+    /// Whether the initiator takes data that nobody has seen: without a data digest, and without padding
+    /// within a command.
+    pub fn takes_pages(&self) -> bool {
+        !self.digests.data && self.burst % 4 == 0
+    }
+
+    /// Loans that are not acknowledged.
+    pub fn loans(&self) -> usize {
+        self.loans.len()
+    }
+
+    /// The StatSN of the oldest loan.
+    pub fn oldest_loan(&self) -> Option<u32> {
+        self.loans.front().map(|(stat_sn, _)| *stat_sn)
+    }
+
+    /// Takes out the oldest loan, if `is_over` says so of its StatSN.
+    pub fn end_loan(&mut self, is_over: impl Fn(u32) -> bool) -> Option<Loan> {
+        let (oldest, _) = self.loans.front()?;
+        if is_over(*oldest) { self.loans.pop_front().map(|(_, loan)| loan) } else { None }
     }
 
     /// Sequence numbers of a PDU that consumes a StatSN.
@@ -131,8 +158,16 @@ impl Sender {
             return self.respond_small(done, residual, queue);
         }
         if length > 0 {
-            let buffer = std::mem::replace(&mut done.data_in, Buffer::empty());
-            let held = queue.hold(buffer);
+            let lent = done.lent.take();
+            let is_lent = lent.is_some();
+            let held = match lent {
+                Some((pages, loan)) => {
+                    // The status is in the last Data-In, and gets the next number.
+                    self.loans.push_back((self.stat_sn, loan));
+                    queue.hold_pages(pages)
+                }
+                None => queue.hold(std::mem::replace(&mut done.data_in, Buffer::empty())),
+            };
             let (mut offset, mut in_burst) = (0, 0);
             while offset < length {
                 let size = self.segment.min(length - offset).min(self.burst - in_burst);
@@ -147,7 +182,12 @@ impl Sender {
                     buffer_offset: u32::try_from(offset).unwrap_or(u32::MAX),
                 };
                 let sequence = if status.is_some() { self.consume() } else { self.unnumbered() };
-                queue.push_shared(header.header(sequence), held, offset, size, last, self.digests);
+                let header = header.header(sequence);
+                if is_lent {
+                    queue.push_pages(header, held, size, last, self.digests);
+                } else {
+                    queue.push_shared(header, held, offset, size, last, self.digests);
+                }
                 data_sn += 1;
                 offset += size;
             }

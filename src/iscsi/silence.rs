@@ -13,6 +13,8 @@ pub struct Silence {
     last_input: Instant,
     /// Target transfer tag and time of the NOP-In that is not answered yet.
     ping: Option<(u32, Instant)>,
+    /// Target transfer tag of one that was sent for another reason, and on whose answer nobody insists.
+    question: Option<u32>,
     last_ttt: u32,
 }
 
@@ -28,6 +30,7 @@ impl Silence {
             timeout: Duration::ZERO,
             last_input: now,
             ping: None,
+            question: None,
             last_ttt: 0,
         };
         silence.set(interval, timeout);
@@ -49,6 +52,7 @@ impl Silence {
     /// A NOP-Out answers the NOP-In with this target transfer tag.
     pub fn answered(&mut self, ttt: u32) {
         self.ping = self.ping.filter(|(asked, _)| *asked != ttt);
+        self.question = self.question.filter(|asked| *asked != ttt);
     }
 
     /// When [`Silence::expired`] wants to be called. An initiator that goes on sending is there, even if it
@@ -69,10 +73,29 @@ impl Silence {
         if self.ping.is_some() {
             return Err(ProtocolError::NopInTimeout);
         }
-        self.last_ttt = self.last_ttt.wrapping_add(1) & TTT_MASK;
-        let ttt = FIRST_TTT | self.last_ttt;
+        let ttt = self.next_ttt();
         self.ping = Some((ttt, now));
         Ok(Some(ttt))
+    }
+
+    fn next_ttt(&mut self) -> u32 {
+        self.last_ttt = self.last_ttt.wrapping_add(1) & TTT_MASK;
+        FIRST_TTT | self.last_ttt
+    }
+
+    /// The target transfer tag of a NOP-In that has the initiator say something; none while it owes an
+    /// answer. That it is silent then is not held against it earlier than without.
+    pub fn ask(&mut self) -> Option<u32> {
+        if self.is_asking() {
+            return None;
+        }
+        self.question = Some(self.next_ttt());
+        self.question
+    }
+
+    /// Whether a NOP-In is not answered yet.
+    pub fn is_asking(&self) -> bool {
+        self.ping.is_some() || self.question.is_some()
     }
 }
 
@@ -104,5 +127,9 @@ mod tests {
         let mut silence = Silence::new(0, 10, start);
         assert_eq!(silence.deadline(), None);
         assert_eq!(silence.expired(start + Duration::from_secs(100_000)), Ok(None));
+        let ttt = silence.ask().unwrap();
+        assert_eq!((silence.ask(), silence.deadline()), (None, None), "nobody insists");
+        silence.answered(ttt);
+        assert!(silence.ask().is_some());
     }
 }

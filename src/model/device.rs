@@ -155,7 +155,7 @@ impl DeviceConfig {
             declared: Declared::new(handler.declared),
             gate: Weak::new(),
             handler,
-            open: OpenRequest { device: name.to_owned(), ..OpenRequest::default() },
+            open: OpenRequest { device: name.to_owned(), zero_copy: true, ..OpenRequest::default() },
             settings: Settings { identity, ..Settings::default() },
             tst: 1,
             active: true,

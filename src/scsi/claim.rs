@@ -119,8 +119,15 @@ impl Hold {
             return Hold { claim };
         }
         let signal = Signal::new();
-        let entry =
-            Entry { nexus: 0, tag: 0, place: Place::AtOnce, extent: Extent::WHOLE, writes: true, bytes: 0 };
+        let entry = Entry {
+            nexus: 0,
+            tag: 0,
+            place: Place::AtOnce,
+            extent: Extent::WHOLE,
+            writes: true,
+            outlives: false,
+            bytes: 0,
+        };
         let id = device.state().tasks.claim(entry, &signal);
         let claim = Arc::new(Claim::new(device, id, signal));
         *held = Arc::downgrade(&claim);

@@ -469,6 +469,12 @@ impl Device {
         itls.iter().filter_map(Weak::upgrade).collect()
     }
 
+    /// Whether an I_T nexus other than this one uses the unit.
+    pub(crate) fn is_shared(&self, nexus: u64) -> bool {
+        let itls = self.itls.lock().unwrap_or_else(PoisonError::into_inner);
+        itls.iter().any(|itl| itl.upgrade().is_some_and(|itl| itl.nexus != nexus))
+    }
+
     /// The path's state is taken while no change of the groups can pass it by.
     pub(crate) fn add_itl(&self, itl: &Arc<Itl>) {
         let groups = self.alua.lock();

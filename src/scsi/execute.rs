@@ -12,6 +12,7 @@ use crate::notice::Notice;
 use crate::scsi::Status;
 use crate::scsi::counters::add;
 use crate::scsi::device::Device;
+use crate::scsi::loan::Loan;
 use crate::scsi::opcode::{Memory, OpCode, Order, Request, Run, Step, Transfer};
 use crate::scsi::sense::{Sense, SenseKey};
 use crate::scsi::task::{Completion, Context, Failure, SenseData, Task};
@@ -332,8 +333,18 @@ fn end(task: &mut Task, outcome: Result<(), Failure>, enabled: &mut Vec<Task>) {
             task.itl.counters.over();
         }
         count(task, outcome.is_ok());
-        id.map_or(Owed::Answer, |id| state.tasks.remove(id, enabled))
+        match id {
+            None => Owed::Answer,
+            Some(id) if task.lent.is_some() && outcome.is_ok() => state.tasks.lend(id, enabled),
+            Some(id) => state.tasks.remove(id, enabled),
+        }
     };
+    match (id, owed) {
+        (Some(id), Owed::Answer) if outcome.is_ok() => {
+            task.loan = task.lent.is_some().then(|| Loan::new(&task.itl.device, id));
+        }
+        _ => task.lent = None,
+    }
     if let Err(Failure::Sense(sense)) = &outcome {
         tell(&task.itl.device, sense);
     }
@@ -402,7 +413,8 @@ pub(crate) fn is_aligned(extent: &Extent, block_size: u32) -> bool {
 /// Answers a task that was carried out where it was admitted.
 #[inline]
 pub(crate) fn answer_at_once(task: &mut Task) {
-    answer(task, Ok(()));
+    task.is_answered = true;
+    reply(task, Status::GOOD, SenseData::NONE);
     task.itl.device.answered.fetch_add(1, Ordering::Release);
 }
 
@@ -421,6 +433,11 @@ fn answer(task: &mut Task, outcome: Result<(), Failure>) {
         }
         Err(Failure::WouldBlock) => (Status::BUSY, SenseData::NONE),
     };
+    reply(task, status, sense);
+}
+
+#[inline(always)]
+fn reply(task: &mut Task, status: Status, sense: SenseData) {
     let good = status == Status::GOOD;
     let data_in = std::mem::replace(&mut task.data_in, Buffer::empty());
     let mut done = Completion {
@@ -429,6 +446,7 @@ fn answer(task: &mut Task, outcome: Result<(), Failure>) {
         sense,
         data_in: if good { data_in } else { Buffer::empty() },
         data_in_length: if good { task.data_in_length } else { 0 },
+        lent: if good { task.lent.take().zip(task.loan.take()) } else { None },
         transfer: task.transfer,
         expected_in: task.expected_in,
         expected_out: task.expected_out,

@@ -16,6 +16,7 @@ pub mod execute;
 pub mod itl;
 pub mod latency;
 pub mod limits;
+pub mod loan;
 pub mod lun;
 pub mod management;
 pub mod mode_parameters;

@@ -63,6 +63,8 @@ pub(crate) fn task((nexus, itl, gate, reply): References<'_>, command: &Command,
         data_out_length: 0,
         data_in: Buffer::empty(),
         data_in_length: 0,
+        lent: None,
+        loan: None,
         is_answered: false,
         has_begun: admitted.has_begun,
         is_counted: true,
@@ -96,6 +98,8 @@ pub(crate) fn renew(task: &mut Task, command: &Command, admitted: Admitted) {
         block_size,
         data_out_length,
         data_in_length,
+        lent,
+        loan,
         is_answered,
         has_begun,
         is_counted,
@@ -118,7 +122,7 @@ pub(crate) fn renew(task: &mut Task, command: &Command, admitted: Admitted) {
     *has_begun = admitted.has_begun;
     *is_counted = !admitted.is_read;
     (*is_answered, *is_carried_out, *is_queued) = (false, false, false);
-    *times = None;
+    (*times, *lent, *loan) = (None, None, None);
     *progress = 0;
 }
 
@@ -157,6 +161,7 @@ pub(crate) fn refusal(itl: &Itl, command: &Command, failure: Failure) -> Complet
         sense,
         data_in: Buffer::empty(),
         data_in_length: 0,
+        lent: None,
         transfer: Default::default(),
         expected_in: command.expected_in,
         expected_out: command.expected_out,
@@ -170,7 +175,7 @@ pub(crate) fn refusal(itl: &Itl, command: &Command, failure: Failure) -> Complet
 /// the task set.
 ///
 /// `gate` becomes that of the unit, whatever it was. With `memory`, a read that is no more than a copy into
-/// it is carried out.
+/// it is carried out; then `gate` becomes that of the unit or none.
 #[inline]
 pub(crate) fn check(
     nexus: &Nexus,
@@ -219,16 +224,18 @@ pub(crate) fn check(
     if held > 0 && held.saturating_add(bytes) > unit_share(nexus.buffers.budget()) {
         return Err(Failure::Status(Status::TASK_SET_FULL));
     }
-    if !is_same(gate, &state.gate) {
-        gate.clone_from(&state.gate);
-    }
     let entry = entry(itl, command, row, (extent, bytes));
     let mut admitted =
         Admitted { row, extent, transfer, id: None, has_begun: false, block_size, is_read: false };
     if memory
         .is_some_and(|memory| at_once::reads((nexus, itl), &state, (command, &entry), &mut admitted, memory))
     {
+        // A medium that was taken away is not kept.
+        gate.take_if(|gate| !state.gate.as_ref().is_some_and(|now| Arc::ptr_eq(gate, now)));
         return Ok(admitted);
+    }
+    if !is_same(gate, &state.gate) {
+        gate.clone_from(&state.gate);
     }
     // What needs no data and no other thread is begun at once: the next lock would find nothing else.
     let here = bytes == 0 && execute::place(row, gate.as_deref(), transfer.data_in) != Inline::No;
@@ -319,7 +326,7 @@ fn extent_of(row: &OpCode, command: &Command, state: &State) -> Result<Extent, F
     };
     let capacity = state.geometry.blocks;
     let lba = command.cdb.get(lba);
-    let out_of_range = Failure::Sense(Sense::LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE.with_information(lba));
+    let out_of_range = || Failure::Sense(Sense::LOGICAL_BLOCK_ADDRESS_OUT_OF_RANGE.with_information(lba));
     let blocks = match count {
         Count::Plain(field) => command.cdb.get(field),
         Count::ZeroIs256(field) => match command.cdb.get(field) {
@@ -327,13 +334,13 @@ fn extent_of(row: &OpCode, command: &Command, state: &State) -> Result<Extent, F
             blocks => blocks,
         },
         Count::ZeroIsRest(field) => match command.cdb.get(field) {
-            0 => capacity.checked_sub(lba).ok_or(out_of_range)?,
+            0 => capacity.checked_sub(lba).ok_or_else(out_of_range)?,
             blocks => blocks,
         },
     };
     match lba.checked_add(blocks) {
         Some(end) if end <= capacity => Ok(Extent { lba, blocks }),
-        _ => Err(out_of_range),
+        _ => Err(out_of_range()),
     }
 }
 
@@ -346,9 +353,10 @@ fn entry(itl: &Itl, command: &Command, row: &OpCode, (extent, bytes): (Extent, u
         Order::Exclusive => Place::Exclusive(Some(command.attribute)),
         Order::Ordered | Order::Outlives => Place::Attribute(TaskAttribute::Ordered),
     };
+    let writes = row.medium.writes() || row.medium == Medium::Elsewhere;
     // Task management does not wait for what it cannot end.
-    let writes = (row.medium.writes() || row.medium == Medium::Elsewhere) && row.order != Order::Outlives;
-    Entry { nexus: itl.nexus, tag: command.tag, place, extent, writes, bytes }
+    let outlives = row.order == Order::Outlives;
+    Entry { nexus: itl.nexus, tag: command.tag, place, extent, writes, outlives, bytes }
 }
 
 /// Gives up a task whose Data-Out will not come (a data phase error): ends it with `failure`.

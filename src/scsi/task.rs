@@ -6,9 +6,11 @@ use std::time::Instant;
 use crate::backstore::BlockError;
 use crate::backstore::buffer::Buffer;
 use crate::backstore::gate::Gate;
+use crate::backstore::lent::Lent;
 use crate::scsi::cdb::Cdb;
 use crate::scsi::device::Device;
 use crate::scsi::itl::Itl;
+use crate::scsi::loan::{self, Loan};
 use crate::scsi::lun::LunField;
 use crate::scsi::nexus::Nexus;
 use crate::scsi::opcode::{OpCode, Transfer};
@@ -25,6 +27,10 @@ pub trait Reply: Send + Sync {
     fn task_dropped(&self, tag: u32, is_immediate: bool);
     /// The task management function with this tag is finished.
     fn function_done(&self, tag: u32, result: FunctionResult);
+    /// Whether a store's own pages can go to the initiator ([`Completion::lent`]).
+    fn takes_pages(&self) -> bool {
+        false
+    }
     /// More answers are about to come: what is finished may gather until [`Reply::release`] has been called
     /// as often as this.
     fn hold(&self) {}
@@ -98,6 +104,9 @@ pub struct Completion {
     pub data_in: Buffer,
     /// Valid bytes of `data_in`; never above what the initiator has room for.
     pub data_in_length: u32,
+    /// Pages in the place of `data_in`; and what to drop when the initiator has acknowledged the status. Only
+    /// where [`Reply::takes_pages`] has said so.
+    pub lent: Option<(Lent, Loan)>,
     /// Bytes that the command would have moved, for the residual counts.
     pub transfer: Transfer,
     /// Bytes that the initiator had room for.
@@ -178,6 +187,10 @@ pub struct Task {
     pub(crate) data_out_length: usize,
     pub(crate) data_in: Buffer,
     pub(crate) data_in_length: u32,
+    /// Pages in the place of `data_in`.
+    pub(crate) lent: Option<Lent>,
+    /// Its blocks, from when it is out of the task set until it is answered.
+    pub(crate) loan: Option<Loan>,
     pub(crate) reply: Arc<dyn Reply>,
     /// The initiator has what it is owed.
     pub(crate) is_answered: bool,
@@ -374,6 +387,26 @@ impl Context<'_> {
         let sent = u64::from(self.task.expected_in).min(length as u64);
         self.task.data_in_length = u32::try_from(sent).unwrap_or(u32::MAX);
         Ok(&mut self.task.data_in)
+    }
+
+    /// Whether [`Context::lend`] may be tried for a read of `length` bytes.
+    pub(crate) fn may_lend(&self, length: usize) -> bool {
+        self.task.gate.as_ref().is_some_and(|gate| loan::may_lend(self.task, gate, length))
+    }
+
+    /// Answers with the store's own pages of the blocks named, `length` bytes. `false` where that cannot be,
+    /// and they are to be read. Waits for the medium.
+    pub(crate) fn lend(&mut self, length: usize) -> Result<bool, BlockError> {
+        let (Some(gate), Some(mut lent)) = (&self.task.gate, self.task.nexus.buffers.pipes().take()) else {
+            return Ok(false);
+        };
+        let Some(pipe) = lent.pipe() else { return Ok(false) };
+        if !gate.lend(self.offset(), length, pipe)? {
+            return Ok(false);
+        }
+        self.task.data_in_length = u32::try_from(length).unwrap_or(u32::MAX);
+        self.task.lent = Some(lent);
+        Ok(true)
     }
 
     /// How far the command is at a backstore that answers later: 0 at first, then what

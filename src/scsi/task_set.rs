@@ -9,6 +9,7 @@
 //!
 //! Edges go from older to younger only, so no cycle can form.
 
+mod abort;
 mod extent;
 mod order;
 
@@ -19,7 +20,7 @@ use crate::scsi::TaskAttribute;
 use crate::scsi::claim::{Signal, Standing};
 use crate::scsi::management::PendingFunction;
 pub(crate) use crate::scsi::task_set::extent::Extent;
-use crate::scsi::task_set::order::{by_attribute, is_barrier, keeps};
+use crate::scsi::task_set::order::is_barrier;
 
 /// Names a task in its set; the generation makes a stale one harmless.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,6 +67,8 @@ pub(crate) struct Entry {
     pub(crate) extent: Extent,
     /// Whether the medium may change; an aborted task of this kind is waited for.
     pub(crate) writes: bool,
+    /// What it has begun goes on when it is aborted: nobody waits for the task.
+    pub(crate) outlives: bool,
     /// Bytes of Data-Out that it holds in memory until it goes.
     pub(crate) bytes: u64,
 }
@@ -73,7 +76,7 @@ pub(crate) struct Entry {
 impl Entry {
     /// What it changes cannot be called back: when it is aborted while it runs, it is waited for.
     fn is_fenced(&self) -> bool {
-        self.writes || self.place.is_exclusive()
+        (self.writes && !self.outlives) || self.place.is_exclusive()
     }
 }
 
@@ -100,6 +103,9 @@ enum Stage<T> {
     Fenced(Vec<Waiter>),
     /// No task: blocks that a copy claims; the signal says whether it has them.
     Claimed(Arc<Signal>),
+    /// Answered, with pages of the store that the initiator may not have received yet: it only holds its
+    /// blocks.
+    Lent,
 }
 
 struct Slot<T> {
@@ -381,6 +387,17 @@ impl<T> TaskSet<T> {
         aborted
     }
 
+    /// As [`TaskSet::remove`] of a task that is answered with pages of the store: it keeps its blocks until
+    /// [`TaskSet::remove`], unless it was aborted.
+    pub(crate) fn lend(&mut self, id: TaskId, enabled: &mut Vec<T>) -> Owed {
+        match self.slot_mut(id) {
+            Some(slot) if matches!(slot.stage, Stage::Running) => slot.stage = Stage::Lent,
+            _ => return self.remove(id, enabled),
+        }
+        self.fence(id.slot as usize, enabled);
+        Owed::Answer
+    }
+
     /// As [`TaskSet::remove`] for a task that holds nobody up and that nobody has aborted, which is nearly
     /// every one: it ends in its place. `false`, and nothing done, for any other.
     #[inline]
@@ -418,99 +435,10 @@ impl<T> TaskSet<T> {
         }
     }
 
-    /// Aborts tasks. One that is running and cannot be called back stays as a fence, and the waiter is told
-    /// when it has come back; every other task is gone when this returns.
-    pub(crate) fn abort(&mut self, abort: &Abort) -> Aborted<T> {
-        let mut aborted = Aborted {
-            hit: Vec::new(),
-            waiting: Vec::new(),
-            enabled: Vec::new(),
-            cancelled: Vec::new(),
-            any_queued: false,
-        };
-        let mut gone = Vec::new();
-        let mut fences = Vec::new();
-        for index in 0..self.slots.len() {
-            let Some(slot) = &mut self.slots[index] else { continue };
-            if !abort.selector.hits(&slot.entry) {
-                continue;
-            }
-            let number = u32::try_from(index).unwrap_or(u32::MAX);
-            let id = TaskId { slot: number, generation: slot.generation };
-            let fenced = matches!(slot.stage, Stage::Fenced(_));
-            aborted.any_queued |= matches!(slot.stage, Stage::Queued);
-            if !fenced {
-                aborted.hit.push((slot.entry.nexus, slot.entry.tag));
-                aborted.cancelled.extend(slot.ticket.take());
-                let waits = matches!(slot.stage, Stage::Waiting(_));
-                if !waits && abort.told_by.is_some_and(|by| by != slot.entry.nexus) {
-                    self.told.push(id);
-                }
-            }
-            if fenced || (slot.is_out() && slot.entry.is_fenced()) {
-                if !fenced {
-                    slot.stage = Stage::Fenced(Vec::new());
-                    fences.push(index);
-                }
-                self.wait_for(index, abort.waiter.as_ref());
-            } else if let Some(slot) = self.take(number) {
-                gone.push(slot);
-            }
-        }
-        // Only now: a task released earlier could itself be one that this abort hits.
-        for index in fences {
-            self.fence(index, &mut aborted.enabled);
-        }
-        for slot in gone {
-            self.release(&slot, &mut aborted.enabled);
-            match slot.stage {
-                Stage::Waiting(task) => {
-                    let told = abort.told_by.is_some_and(|by| by != slot.entry.nexus);
-                    aborted.waiting.push((*task, if told { Owed::TaskAborted } else { Owed::Nothing }));
-                }
-                Stage::Claimed(signal) => signal.set(Standing::Refused),
-                _ => {}
-            }
-        }
-        aborted
-    }
-
-    fn wait_for(&mut self, index: usize, waiter: Option<&Waiter>) {
-        let (Some(slot), Some(waiter)) = (&mut self.slots[index], waiter) else { return };
-        let Stage::Fenced(waiters) = &mut slot.stage else { return };
-        waiters.push(waiter.clone());
-        match waiter {
-            Waiter::Function(function) => function.one_more(),
-            Waiter::Task(id) => {
-                let Some(slot) = self.slot_mut(*id) else { return };
-                slot.blockers += 1;
-                let is_first = slot.blockers == 1;
-                self.held_up += u32::from(is_first);
-            }
-        }
-    }
-
-    /// A running task has become a fence: it keeps its blocks, stays exclusive if it is, and gives up its
-    /// place in the order.
-    fn fence(&mut self, index: usize, enabled: &mut Vec<T>) {
-        let per_nexus = self.per_nexus;
-        let Some(slot) = &mut self.slots[index] else { return };
-        let (entry, sequence) = (slot.entry, slot.sequence);
-        self.barriers -= u32::from(is_barrier(&entry));
-        if let Some(slot) = &mut self.slots[index] {
-            slot.entry.place =
-                if entry.place.is_exclusive() { Place::Exclusive(None) } else { Place::AtOnce };
-        }
-        self.unblock(enabled, |newer| {
-            sequence < newer.sequence
-                && by_attribute(&entry, &newer.entry, per_nexus)
-                && !keeps(&entry, &newer.entry)
-        });
-    }
-
     /// Whether a task with this tag is still to be answered.
     pub(crate) fn contains(&self, selector: Selector) -> bool {
-        let is_task = |slot: &Slot<T>| !matches!(slot.stage, Stage::Fenced(_) | Stage::Claimed(_));
+        let is_task =
+            |slot: &Slot<T>| !matches!(slot.stage, Stage::Fenced(_) | Stage::Claimed(_) | Stage::Lent);
         self.slots.iter().flatten().any(|slot| selector.hits(&slot.entry) && is_task(slot))
     }
 

@@ -140,6 +140,10 @@ impl Reply for Connection {
         });
     }
 
+    fn takes_pages(&self) -> bool {
+        self.full.get().is_some_and(|full| full.outbox.takes_pages())
+    }
+
     fn task_dropped(&self, tag: u32, is_immediate: bool) {
         let Some(full) = self.full.get() else { return };
         let owes_update = !is_immediate && {
@@ -186,6 +190,7 @@ mod tests {
 
     fn completion(tag: u32) -> Completion {
         Completion {
+            lent: None,
             tag,
             status: Status::GOOD,
             sense: SenseData::NONE,

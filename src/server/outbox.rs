@@ -11,18 +11,21 @@
 use std::io::{self, IoSlice};
 use std::net::TcpStream;
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::iscsi::queue::Queue;
+use crate::iscsi::queue::{Front, Queue};
 use crate::iscsi::send::Sender;
 use crate::sys::socket::{Wake, send};
+use crate::sys::thread;
 
 /// Bytes queued beyond which the connection's thread takes no more requests until the initiator has read.
 pub const HIGH_WATER_BYTES: usize = 4 << 20;
 /// Bytes queued beyond which even a corked outbox is sent.
 const CORK_BYTES: usize = 256 * 1024;
 
+/// Reads answered with pages that the initiator may leave unacknowledged; those beyond are copied.
+const MAX_LOANS: usize = 32;
 /// Slices given to one send call.
 const SLICES: usize = 256;
 
@@ -54,6 +57,12 @@ pub struct Outbox {
     coalesces: bool,
     /// Workers that are about to bring more answers.
     holders: AtomicU32,
+    /// Whether a data digest stands against pages that nobody has seen.
+    takes_pages: bool,
+    /// Loans that the initiator has not acknowledged; changed under the lock.
+    loans: AtomicUsize,
+    /// The socket was made one that never blocks: no other can be given pages by a thread that must not wait.
+    never_blocks: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -70,8 +79,72 @@ impl Outbox {
             is_blocked: false,
             is_broken: false,
         };
-        let holders = AtomicU32::new(0);
-        Ok(Outbox { socket, wake: Wake::new()?, coalesces, holders, state: Mutex::new(state) })
+        Ok(Outbox {
+            socket,
+            wake: Wake::new()?,
+            coalesces,
+            holders: AtomicU32::new(0),
+            takes_pages: state.sender.takes_pages(),
+            loans: AtomicUsize::new(0),
+            never_blocks: AtomicBool::new(false),
+            state: Mutex::new(state),
+        })
+    }
+
+    /// Whether a store's own pages may be answered with now.
+    pub fn takes_pages(&self) -> bool {
+        if !self.takes_pages || self.loans.load(Ordering::Relaxed) >= MAX_LOANS {
+            return false;
+        }
+        if !self.never_blocks.load(Ordering::Acquire) {
+            if self.socket.set_nonblocking(true).is_err() {
+                return false;
+            }
+            self.never_blocks.store(true, Ordering::Release);
+            // The connection's thread is to wait otherwise from now on.
+            self.wake.signal();
+        }
+        true
+    }
+
+    /// Whether the socket was made one that never blocks.
+    pub fn never_blocks(&self) -> bool {
+        self.never_blocks.load(Ordering::Acquire)
+    }
+
+    /// Whether the initiator has yet to acknowledge pages.
+    #[inline]
+    pub fn has_loans(&self) -> bool {
+        self.loans.load(Ordering::Relaxed) > 0
+    }
+
+    /// The initiator has acknowledged what came before this StatSN.
+    #[cold]
+    pub fn acknowledge(&self, exp_stat_sn: u32) {
+        self.end_loans(|oldest| matches!(exp_stat_sn.wrapping_sub(oldest), 1..0x8000_0000));
+    }
+
+    /// The initiator has been waited for long enough.
+    pub fn forgive(&self) {
+        self.end_loans(|_| true);
+    }
+
+    /// Ends loans while `is_over` says so of the StatSN of the oldest, each without the lock.
+    fn end_loans(&self, is_over: impl Fn(u32) -> bool) {
+        loop {
+            let mut state = self.lock();
+            let loan = state.sender.end_loan(&is_over);
+            self.loans.store(state.sender.loans(), Ordering::Relaxed);
+            drop(state);
+            if loan.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// The StatSN of the oldest loan.
+    pub fn oldest_loan(&self) -> Option<u32> {
+        self.lock().sender.oldest_loan()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -88,8 +161,14 @@ impl Outbox {
         let mut state = self.lock();
         let State { sender, queue, .. } = &mut *state;
         encode(sender, queue);
+        let loans = state.sender.loans();
+        if loans > 0 {
+            self.loans.store(loans, Ordering::Relaxed);
+        }
         if state.is_broken {
-            return state.queue.clear();
+            state.queue.clear();
+            drop(state);
+            return self.forgive();
         }
         // A holder that is about to release takes the lock after this.
         let gathers = state.is_corked || self.holders.load(Ordering::Acquire) > 0;
@@ -188,6 +267,8 @@ impl Outbox {
         let mut state = self.lock();
         state.is_broken = true;
         state.queue.clear();
+        drop(state);
+        self.forgive();
     }
 
     /// Sends until nothing is left or the socket is full; `true` in the latter case.
@@ -227,8 +308,16 @@ impl Outbox {
     fn send(&self, batch: &mut Queue) -> io::Result<bool> {
         while !batch.is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES];
-            let count = batch.slices(&mut slices);
-            match send(self.socket.as_fd(), &slices[..count]) {
+            let sent = match batch.front(&mut slices) {
+                Front::Slices(count, follows) => send(self.socket.as_fd(), &slices[..count], follows),
+                // The call for pages has no flag against SIGPIPE: another thread leaves them to ours.
+                Front::Pages(..) if !thread::takes_no_signals() => return Ok(false),
+                Front::Pages(held, length, follows) => {
+                    batch.pages(held).map_or(Ok(0), |lent| lent.send(self.socket.as_fd(), length, follows))
+                }
+            };
+            match sent {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(sent) => batch.advance(sent),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -309,5 +398,32 @@ mod tests {
         let mut slices = [IoSlice::new(&[]); 1];
         assert_eq!(whole.slices(&mut slices), 1);
         assert!(*slices[0] == *got);
+    }
+
+    #[test]
+    fn pages_are_sent_by_threads_that_take_no_signals_only() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let socket = Arc::new(listener.accept().unwrap().0);
+        let outbox = Arc::new(Outbox::new(socket, sender(), true).unwrap());
+        assert!(outbox.takes_pages() && outbox.never_blocks());
+        outbox.uncork();
+        let exe = std::fs::File::open(std::env::current_exe().unwrap()).unwrap();
+        let mut lent = crate::backstore::buffer::BufferPool::new(0).pipes().take().unwrap();
+        assert!(lent.pipe().unwrap().fill(&exe, 0, 40_000).unwrap());
+        outbox.push(|sender, queue| {
+            sender.send(&pong(1), queue);
+            let held = queue.hold_pages(lent);
+            queue.push_pages([9; 48], held, 40_000, true, Default::default());
+        });
+        assert!(outbox.is_blocked(), "this thread is the test's");
+        // What comes before the pages has left; their own thread sends the rest.
+        let mut got = vec![0; 48 + 8 + 48 + 40_000];
+        peer.read_exact(&mut got[..56]).unwrap();
+        let own = Arc::clone(&outbox);
+        crate::sys::thread::spawn("pages".to_owned(), 1 << 18, move || own.resume()).unwrap();
+        peer.read_exact(&mut got[56..]).unwrap();
+        let content = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        assert!(got[64..104] == [9; 40] && got[104..] == content[..40_000]);
     }
 }

@@ -118,6 +118,8 @@ pub(super) struct Serving<'a> {
     pub(super) busy_in: u32,
     pub(super) timeout: Option<Duration>,
     pub(super) blocked_since: Option<Instant>,
+    /// StatSN of the oldest pages that are not acknowledged, and since when it is that.
+    pub(super) oldest_loan: Option<(u32, Instant)>,
     pub(super) entrance: Entrance,
     /// Requests come seldom.
     pub(super) is_quiet: bool,
@@ -156,6 +158,7 @@ impl<'a> Serving<'a> {
             busy_in: 0,
             timeout: None,
             blocked_since: None,
+            oldest_loan: None,
             entrance: Entrance::default(),
             is_quiet: false,
             gathered: 0,
@@ -204,6 +207,7 @@ impl<'a> Serving<'a> {
         let Some(command) = self.receiver.plain_command(received, self.now, &mut self.actions) else {
             return Ok(false);
         };
+        self.acknowledge();
         self.input.skip(self.receiver.plain_length());
         // Nothing waits for its turn: there is no more to do than what the receiver has said.
         if !self.actions.is_empty() {
@@ -220,9 +224,18 @@ impl<'a> Serving<'a> {
         Ok(true)
     }
 
+    /// Before a command is admitted: what its initiator has received is no longer in its way.
+    #[inline]
+    fn acknowledge(&self) {
+        if let Some(full) = self.connection.full().filter(|full| full.outbox.has_loans()) {
+            full.outbox.acknowledge(self.receiver.exp_stat_sn());
+        }
+    }
+
     pub(super) fn got(&mut self, count: usize) -> Result<(), End> {
         let before = self.receiver.pdus();
         self.receiver.got(count, self.now, &mut self.actions)?;
+        self.acknowledge();
         self.perform_all()?;
         let pdus = self.receiver.pdus().wrapping_sub(before);
         if pdus == 0 {

@@ -25,6 +25,12 @@ const GATHER_BYTES: usize = 512 * 1024;
 /// A connection whose thread has slept for so long between two requests gives its memory back before it
 /// sleeps again: it may be one that only asks now and then whether the target is still there.
 const QUIET: Duration = Duration::from_secs(1);
+/// How long pages may stay unacknowledged before the initiator is asked.
+const LOAN: Duration = Duration::from_millis(10);
+/// How long pages may stay unacknowledged at all.
+const LOAN_LIMIT: Duration = Duration::from_secs(5);
+/// How often a thread that waits for commands to end looks whether they were answered with pages.
+const LOOK_FOR_LOANS: Duration = Duration::from_millis(100);
 /// Time-outs of the socket are set again only when they move by more than this.
 const TIMEOUT_SLACK: Duration = Duration::from_millis(500);
 
@@ -40,6 +46,7 @@ impl Serving<'_> {
         self.gathered = 0;
         full.outbox.uncork();
         self.take_over_values();
+        self.look_at_loans(full);
         if !self.is_input_near(full)? {
             self.sleep_until_input(&connection, full)?;
         }
@@ -149,16 +156,18 @@ impl Serving<'_> {
     }
 
     fn wait_for_input(&mut self, connection: &Connection, full: &FullFeature) -> Result<(), End> {
-        let mut tried = false;
+        let (mut tried, mut waited) = (false, false);
         loop {
             if let Some(reason) = connection.close_reason() {
                 return Err(End::Closed(reason));
             }
             self.take_over_values();
             self.look_at_functions();
+            self.look_at_loans(full);
             // Nothing is out that could leave output behind: the socket is all there is to wait for.
-            let is_alone = self.functions.is_empty() && full.is_settled(self.receiver.arriving());
-            let blocked = !is_alone && full.outbox.is_blocked();
+            let is_settled = self.functions.is_empty() && full.is_settled(self.receiver.arriving());
+            let is_alone = is_settled && !full.outbox.never_blocks();
+            let blocked = !is_settled && full.outbox.is_blocked();
             self.check_blocked(blocked)?;
             if is_alone {
                 if self.receive(true)? {
@@ -167,13 +176,17 @@ impl Serving<'_> {
                 continue;
             }
             let is_full = blocked && full.outbox.bytes() > HIGH_WATER_BYTES;
+            // Where nothing is out, the initiator is to say what comes next, and mostly has not yet.
+            tried |= is_settled && !waited;
             if !is_full && !tried && self.receive(false)? {
                 break;
             }
-            let timeout = self.poll_timeout();
+            let patience = self.patience(full);
+            let timeout = self.poll_timeout().into_iter().chain(patience).min();
             let socket = Arc::clone(&connection.socket);
             let ready = socket::wait(socket.as_fd(), full.outbox.wake(), !is_full, blocked, timeout)?;
             self.now = Instant::now();
+            waited = true;
             if ready.woken {
                 full.outbox.wake().clear();
             }
@@ -182,10 +195,48 @@ impl Serving<'_> {
             }
             tried = !ready.readable;
             if ready == socket::Ready::default() {
+                if full.outbox.has_loans() {
+                    self.receiver.ask(&mut self.actions);
+                }
                 self.expired()?;
             }
         }
         Ok(())
+    }
+
+    /// How long to wait before loans are looked at again: who is kept from writing may be the initiator
+    /// itself. A worker may send pages while this thread sleeps, and does not wake it.
+    fn patience(&self, full: &FullFeature) -> Option<Duration> {
+        if !full.outbox.never_blocks() {
+            return None;
+        }
+        // A tag is freed under the lock under which its loan is taken in, so it is looked at first.
+        let is_idle = full.tags.is_empty();
+        if full.outbox.oldest_loan().is_some() {
+            Some(if self.receiver.is_asking() { LOAN_LIMIT } else { LOAN })
+        } else {
+            (!is_idle).then_some(LOOK_FOR_LOANS)
+        }
+    }
+
+    /// An initiator that does not take its data holds up others for a bounded time; what is written then, it
+    /// may receive.
+    fn look_at_loans(&mut self, full: &FullFeature) {
+        if self.oldest_loan.is_none() && !full.outbox.has_loans() {
+            return;
+        }
+        let Some(oldest) = full.outbox.oldest_loan() else {
+            self.oldest_loan = None;
+            return;
+        };
+        match self.oldest_loan {
+            Some((known, since)) if known == oldest => {
+                if self.now.saturating_duration_since(since) >= LOAN_LIMIT {
+                    full.outbox.forgive();
+                }
+            }
+            _ => self.oldest_loan = Some((oldest, self.now)),
+        }
     }
 
     fn await_login_input(&mut self) -> Result<(), End> {

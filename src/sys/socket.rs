@@ -1,5 +1,6 @@
 //! Socket calls that std lacks: vectored receive and send with flags, poll, a wake-up descriptor.
 
+use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -24,15 +25,45 @@ pub fn receive(socket: BorrowedFd<'_>, into: &mut [IoSliceMut<'_>], wait: bool) 
     checked(unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) })
 }
 
-/// Sends what fits of the slices without waiting and without SIGPIPE.
-pub fn send(socket: BorrowedFd<'_>, from: &[IoSlice<'_>]) -> io::Result<usize> {
+/// Sends what fits of the slices without waiting and without SIGPIPE. With `more`, something follows at once.
+pub fn send(socket: BorrowedFd<'_>, from: &[IoSlice<'_>], more: bool) -> io::Result<usize> {
     // SAFETY: msghdr is plain data for which all zeros is valid.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_iov = from.as_ptr().cast_mut().cast();
     message.msg_iovlen = from.len().min(MAX_SLICES) as _;
-    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | if more { libc::MSG_MORE } else { 0 };
     // SAFETY: IoSlice has the layout of iovec, sendmsg only reads through it, and `from` outlives the call.
     checked(unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, flags) })
+}
+
+/// Sends `header` and, behind it, `length` bytes of `file` from `offset` on that the process never sees
+/// (sendfile(2)), on a socket that blocks. A file that is shorter is an error.
+pub fn send_file(
+    socket: BorrowedFd<'_>,
+    header: &[u8],
+    file: &File,
+    offset: u64,
+    length: usize,
+) -> io::Result<()> {
+    let flags = libc::MSG_NOSIGNAL | libc::MSG_MORE;
+    let mut left = header;
+    while !left.is_empty() {
+        // SAFETY: `left` is initialised memory of its length, which send only reads.
+        let sent =
+            checked(unsafe { libc::send(socket.as_raw_fd(), left.as_ptr().cast(), left.len(), flags) });
+        left = &left[sent?..];
+    }
+    let mut from = libc::off_t::try_from(offset).map_err(io::Error::other)?;
+    let mut left = length;
+    while left > 0 {
+        // SAFETY: the offset is a number of this frame, which the kernel advances.
+        let sent = unsafe { libc::sendfile(socket.as_raw_fd(), file.as_raw_fd(), &raw mut from, left) };
+        match checked(sent)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            sent => left -= sent.min(left),
+        }
+    }
+    Ok(())
 }
 
 /// What [`wait`] found.
@@ -204,7 +235,7 @@ mod tests {
     #[test]
     fn slices_arrive_in_order() {
         let (one, two) = pair();
-        let sent = send(one.as_fd(), &[IoSlice::new(b"abc"), IoSlice::new(b"defg")]).unwrap();
+        let sent = send(one.as_fd(), &[IoSlice::new(b"abc"), IoSlice::new(b"defg")], false).unwrap();
         assert_eq!(sent, 7);
         let (mut head, mut tail) = ([0; 3], [0; 8]);
         let mut slices = [IoSliceMut::new(&mut head), IoSliceMut::new(&mut tail)];

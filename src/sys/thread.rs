@@ -9,6 +9,7 @@ use std::time::Duration;
 
 thread_local! {
     static OWNER: Cell<u64> = const { Cell::new(0) };
+    static TAKES_NO_SIGNALS: Cell<bool> = const { Cell::new(false) };
 }
 
 /// The instance that the calling thread works for; 0 for none. Threads inherit it from who starts them.
@@ -37,10 +38,17 @@ pub fn spawn(name: String, stack_bytes: usize, work: impl FnOnce() + Send + 'sta
     let before = block_all();
     let started = Builder::new().name(name).stack_size(stack_bytes).spawn(move || {
         OWNER.set(owner);
+        TAKES_NO_SIGNALS.set(true);
         work();
     });
     restore(&before);
     started.map(drop)
+}
+
+/// Whether the calling thread was started by [`spawn`]: calls that can raise SIGPIPE are for such threads
+/// only.
+pub fn takes_no_signals() -> bool {
+    TAKES_NO_SIGNALS.get()
 }
 
 /// Processor time of the calling thread so far, the kernel's on its behalf included.

@@ -4,7 +4,7 @@
 //! It says yes to any login, answers every READ with bytes and every WRITE with GOOD, and checks nothing.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
@@ -282,12 +282,10 @@ impl Connection {
             }
             return if self.out.len() > GATHER { self.flush() } else { Ok(()) };
         }
-        if let (true, Some(file)) = (self.echo.sendfile, &mut self.file) {
+        if let (true, Some(file)) = (self.echo.sendfile, &self.file) {
             self.out.extend_from_slice(header);
-            self.stream.write_all(&self.out)?;
+            socket::send_file(self.stream.as_fd(), &self.out, file, offset, length)?;
             self.out.clear();
-            file.seek(SeekFrom::Start(offset))?;
-            io::copy(&mut (&*file).take(length as u64), &mut &self.stream)?;
             return Ok(());
         }
         if self.data.len() < length {

@@ -132,7 +132,7 @@ struct Words {
 }
 
 /// The attributes of `vdisk_fileio` that a comparison may set; any other name is one of the target.
-const OF_THE_DEVICE: [&str; 4] = ["o_direct", "write_through", "nv_cache", "blocksize"];
+const OF_THE_DEVICE: [&str; 5] = ["o_direct", "zero_copy", "write_through", "nv_cache", "blocksize"];
 
 fn words(name: &str) -> io::Result<Words> {
     let mut words = Words::default();

@@ -300,7 +300,7 @@ impl<'a> Worker<'a> {
         while !self.queue.is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let count = self.slices(&mut slices);
-            match again(|| socket::send(self.session.stream.as_fd(), &slices[..count])) {
+            match again(|| socket::send(self.session.stream.as_fd(), &slices[..count], false)) {
                 Ok(sent) => {
                     self.advance(sent);
                     if sent == PIECE {

@@ -80,6 +80,8 @@ pub struct Initiator {
     functions: BTreeMap<u32, u8>,
     /// Pings that were answered.
     pings: Vec<u32>,
+    /// NOP-Ins that wanted an answer, and got one.
+    asked_for: u32,
     /// Text of the last Text Response.
     text: Option<Vec<u8>>,
     /// First byte of every LUN field.
@@ -117,6 +119,7 @@ impl Initiator {
             answers: BTreeMap::new(),
             functions: BTreeMap::new(),
             pings: Vec::new(),
+            asked_for: 0,
             text: None,
             address: 0,
             holds_data: false,
@@ -382,6 +385,7 @@ impl Initiator {
         if pdu.get(20) == NO_TAG {
             return Ok(());
         }
+        self.asked_for += 1;
         let mut answer = Pdu::new(0x40);
         answer.bhs[1] = 0x80;
         answer.put(16, NO_TAG);
@@ -491,6 +495,16 @@ impl Initiator {
             self.pump()?;
         }
         Ok(())
+    }
+
+    /// How often the target has asked for a NOP-Out.
+    pub fn asked_for(&self) -> u32 {
+        self.asked_for
+    }
+
+    /// Waits until something has come, and takes none of it.
+    pub fn arrives(&self) -> io::Result<()> {
+        self.stream.peek(&mut [0]).map(drop)
     }
 
     /// SendTargets=All, and the text of the answer.

@@ -36,6 +36,7 @@ impl<T> Receiver<T> {
         }
         full.tags.take(pdu.initiator_task_tag, false, full.stamp).ok()?;
         self.pdus = self.pdus.wrapping_add(1);
+        self.exp_stat_sn = bhs.exp_stat_sn();
         self.take_number(actions);
         Some(command(&pdu))
     }

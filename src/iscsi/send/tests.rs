@@ -109,6 +109,7 @@ fn take<'a>(rest: &mut &'a [u8], count: usize) -> &'a [u8] {
 
 fn completion(status: Status, expected_in: u32, expected_out: u32) -> Completion {
     Completion {
+        lent: None,
         tag: 7,
         status,
         sense: SenseData::NONE,
@@ -271,4 +272,14 @@ fn rfc7143_11_4_5_residual_counts_of_commands_that_fail() {
     assert_eq!(residual_of(failed, (0, 0), (512, 0)), Residual::None);
     assert_eq!(residual_of(failed, (0, 4096), (0, 0)), Residual::Underflow(4096), "refused at once");
     assert_eq!(residual_of(failed, (0, 4096), (0, 4096)), Residual::None, "its data was taken");
+}
+
+#[test]
+fn pages_need_whole_words_and_no_data_digest() {
+    let takes = |parameters: Parameters| {
+        Sender::new(&parameters, Arc::new(CommandWindow::new(1, 8)), 1).takes_pages()
+    };
+    assert!(takes(Parameters { header_digest: true, ..parameters() }));
+    assert!(!takes(Parameters { data_digest: true, ..parameters() }));
+    assert!(!takes(Parameters { max_burst_length: 1001, ..parameters() }));
 }

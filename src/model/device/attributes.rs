@@ -258,6 +258,11 @@ pub static ATTRIBUTES: &[Row] = &[
         ..switch!("o_direct" "r------" "0" "past the page cache", |c| c.open.o_direct)
     },
     Attr {
+        access: Access::CreateOnly,
+        ..switch!("zero_copy" "r------" "1" "large reads leave the page cache uncopied, for a lone session",
+            |c| c.open.zero_copy)
+    },
+    Attr {
         compatibility: Some("workers wait for the medium, and a device cannot take all of them"),
         ..switch!("async" "w------" "0" "I/O is submitted asynchronously", |c| c.is_async)
     },

@@ -305,6 +305,7 @@ fn entries(nexus: u64, wishes: &[Wish<'_>]) -> Vec<Entry> {
         place: Place::AtOnce,
         extent,
         writes,
+        outlives: false,
         bytes: 0,
     };
     match wishes {

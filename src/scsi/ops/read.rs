@@ -107,6 +107,14 @@ fn read(context: &mut Context<'_>) -> Result<(), Failure> {
         }
         gate.flush()?;
     }
+    if context.may_lend(length) {
+        if !waits {
+            return Err(Failure::WouldBlock);
+        }
+        if context.lend(length).map_err(|error| Failure::from_read(error, lba))? {
+            return Ok(());
+        }
+    }
     let (gate, memory) = context.gate_and_data_in(length)?;
     if waits {
         return gate.read(offset, memory).map_err(|error| Failure::from_read(error, lba));

@@ -4,7 +4,8 @@ use super::*;
 
 fn entry(nexus: u64, tag: u32, attribute: TaskAttribute, lba: u64, writes: bool) -> Entry {
     let extent = Extent { lba, blocks: 1 };
-    Entry { nexus, tag, place: Place::Attribute(attribute), extent, writes, bytes: u64::from(writes) }
+    let (place, bytes) = (Place::Attribute(attribute), u64::from(writes));
+    Entry { nexus, tag, place, extent, writes, outlives: false, bytes }
 }
 
 fn simple(tag: u32, lba: u64, writes: bool) -> Entry {
@@ -231,4 +232,47 @@ fn who_waits_for_one_aborted_task_is_not_told_of_another() {
     assert_eq!(set.remove(one, &mut enabled), Owed::Nothing);
     assert_eq!(enabled, [12, 11]);
     waiting.into_iter().for_each(|id| assert!(removed(&mut set, id).is_empty()));
+}
+
+#[test]
+fn a_task_that_is_lent_keeps_its_blocks_from_writers_and_nothing_else() {
+    let lent = |set: &mut TaskSet<u32>, entry: Entry| {
+        let (id, now) = runs(set, entry);
+        assert!(now);
+        let mut enabled = Vec::new();
+        assert_eq!(set.lend(id, &mut enabled), Owed::Answer);
+        (id, enabled)
+    };
+    let mut set = TaskSet::new(true);
+    let (ordered, _) = runs(&mut set, entry(1, 1, TaskAttribute::Ordered, 7, false));
+    let (_, now) = runs(&mut set, simple(2, 100, false));
+    assert!(!now);
+    let mut enabled = Vec::new();
+    assert_eq!(set.lend(ordered, &mut enabled), Owed::Answer);
+    assert_eq!(enabled, [2], "its place in the order is gone");
+    assert!(!set.contains(Selector::Tag { nexus: 1, tag: 1 }), "it is answered");
+    assert!(runs(&mut set, simple(3, 7, false)).1, "others may read");
+    assert!(runs(&mut set, simple(4, 8, true)).1, "and write elsewhere");
+    assert!(!runs(&mut set, simple(5, 7, true)).1);
+    // Its tag may be another's by now.
+    assert!(set.abort(&silently(Selector::Tag { nexus: 1, tag: 1 })).hit.is_empty());
+    assert!(set.holds(ordered));
+    let reader = set.abort(&silently(Selector::Tag { nexus: 1, tag: 3 }));
+    assert_eq!((reader.hit, reader.enabled), (vec![(1, 3)], vec![]));
+    assert_eq!(removed(&mut set, ordered), [5]);
+
+    let mut set = TaskSet::new(true);
+    let (id, _) = lent(&mut set, simple(1, 7, false));
+    assert!(!runs(&mut set, entry(2, 2, TaskAttribute::Simple, 7, true)).1);
+    let aborted = set.abort(&silently(Selector::Nexus(1)));
+    assert_eq!((aborted.hit, aborted.enabled), (vec![], vec![2]), "who is aborted holds up nobody");
+    let mut enabled = Vec::new();
+    set.remove(id, &mut enabled);
+    assert!(enabled.is_empty(), "that it comes back later is no harm");
+
+    let mut set = TaskSet::new(true);
+    let (id, _) = runs(&mut set, simple(1, 7, false));
+    set.abort(&silently(Selector::All));
+    assert_eq!(set.lend(id, &mut enabled), Owed::Nothing, "it was aborted before");
+    assert_eq!(set.len(), 0);
 }

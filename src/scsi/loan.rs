@@ -1,0 +1,56 @@
+//! Blocks whose pages are on their way to an initiator, uncopied.
+//!
+//! A read that was answered with a store's own pages ([`crate::backstore::lent`]) leaves the task set only
+//! when the initiator has acknowledged its status: until then a write would change what it receives. Its
+//! blocks stay, as those of an aborted write do, and its place in the order does not.
+//!
+//! Only where no other I_T nexus uses the unit: an initiator that takes its time holds up nobody but itself.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::backstore::Capabilities;
+use crate::backstore::gate::Gate;
+use crate::backstore::lent::{LARGEST, SMALLEST};
+use crate::scsi::device::Device;
+use crate::scsi::execute;
+use crate::scsi::task::Task;
+use crate::scsi::task_set::TaskId;
+
+/// Blocks of a unit that are lent; dropping it gives them back, and lets go on what waited for them. Not to
+/// be dropped with a lock held that answering takes.
+pub struct Loan {
+    device: Arc<Device>,
+    id: TaskId,
+}
+
+impl Loan {
+    /// Takes charge of a task that [`crate::scsi::task_set::TaskSet::lend`] has kept.
+    pub(crate) fn new(device: &Arc<Device>, id: TaskId) -> Self {
+        Loan { device: Arc::clone(device), id }
+    }
+}
+
+impl fmt::Debug for Loan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Loan({}, {:?})", self.device.name(), self.id)
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        let mut enabled = Vec::new();
+        self.device.state().tasks.remove(self.id, &mut enabled);
+        execute::dispatch(&self.device, enabled);
+    }
+}
+
+/// Whether a read of `length` bytes may be answered with pages of the store.
+pub(crate) fn may_lend(task: &Task, gate: &Gate, length: usize) -> bool {
+    (SMALLEST..=LARGEST).contains(&length)
+        && gate.capabilities().contains(Capabilities::LENDS)
+        && task.id.is_some()
+        && u64::from(task.expected_in) == length as u64
+        && task.reply.takes_pages()
+        && !task.itl.device.is_shared(task.nexus.id)
+}
