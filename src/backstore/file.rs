@@ -363,8 +363,8 @@ impl Backstore for FileStore {
         }
         let errno = |error: std::io::Error| error.raw_os_error().unwrap_or(libc::EIO);
         match pipe.fill(&self.file, offset, length).map_err(errno) {
-            // Not all file systems can.
-            Err(libc::EINVAL | libc::EOPNOTSUPP | libc::ENOSYS) => Ok(false),
+            // Not all file systems can, nor at all times.
+            Err(libc::EINVAL | libc::EOPNOTSUPP | libc::ENOSYS | libc::ENOMEM) => Ok(false),
             filled => filled.map_err(block_error),
         }
     }

@@ -55,6 +55,11 @@ impl Pipes {
         Some(lent)
     }
 
+    /// Whether [`Pipes::take`] is likely to have one.
+    pub fn has_room(&self) -> bool {
+        self.stock().out < PIPES
+    }
+
     /// Pipes that are out.
     pub fn out(&self) -> usize {
         self.stock().out

@@ -116,9 +116,9 @@ impl Sender {
         self.loans.len()
     }
 
-    /// The StatSN of the oldest loan.
-    pub fn oldest_loan(&self) -> Option<u32> {
-        self.loans.front().map(|(stat_sn, _)| *stat_sn)
+    /// The StatSNs of the oldest and the youngest loan.
+    pub fn waiting_loans(&self) -> Option<(u32, u32)> {
+        Some((self.loans.front()?.0, self.loans.back()?.0))
     }
 
     /// Takes out the oldest loan, if `is_over` says so of its StatSN.

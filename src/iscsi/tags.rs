@@ -151,7 +151,8 @@ impl LiveTags {
             return Ok(());
         }
         self.strangers.fetch_add(1, Ordering::AcqRel);
-        match self.set(tag).iter().find(|place| place.is_free()) {
+        // Its own may have become free meanwhile; who has that is no stranger.
+        match self.set(tag).iter().find(|place| !std::ptr::eq(*place, own) && place.is_free()) {
             Some(place) => place.take(tag, live),
             None => self.take_elsewhere(tag, live),
         }

@@ -4,7 +4,10 @@
 //! when the initiator has acknowledged its status: until then a write would change what it receives. Its
 //! blocks stay, as those of an aborted write do, and its place in the order does not.
 //!
-//! Only where no other I_T nexus uses the unit: an initiator that takes its time holds up nobody but itself.
+//! Only where no other I_T nexus uses the unit: an initiator that takes its time holds up nobody but itself,
+//! and one that joins while it does so. That one waits no longer than until a reset or another abort of what
+//! the first has out, the end of its session, or a limit in time ([`crate::server`]): what is written then,
+//! the first may find in what it has not received.
 
 use std::fmt;
 use std::sync::Arc;
@@ -51,6 +54,9 @@ pub(crate) fn may_lend(task: &Task, gate: &Gate, length: usize) -> bool {
         && gate.capabilities().contains(Capabilities::LENDS)
         && task.id.is_some()
         && u64::from(task.expected_in) == length as u64
-        && task.reply.takes_pages()
         && !task.itl.device.is_shared(task.nexus.id)
+        // What erases the unit in the background is no task that would wait.
+        && task.itl.device.state().background.is_none()
+        && task.nexus.buffers.pipes().has_room()
+        && task.reply.takes_pages()
 }

@@ -189,7 +189,7 @@ pub struct Task {
     pub(crate) data_in_length: u32,
     /// Pages in the place of `data_in`.
     pub(crate) lent: Option<Lent>,
-    /// Its blocks, from when it is out of the task set until it is answered.
+    /// Its blocks, from when the task set keeps nothing else of it until it is answered.
     pub(crate) loan: Option<Loan>,
     pub(crate) reply: Arc<dyn Reply>,
     /// The initiator has what it is owed.

@@ -65,7 +65,7 @@ pub(crate) struct Entry {
     pub(crate) place: Place,
     /// Blocks touched.
     pub(crate) extent: Extent,
-    /// Whether the medium may change; an aborted task of this kind is waited for.
+    /// Whether the medium may change; an aborted task of this kind is waited for, but for those that outlive.
     pub(crate) writes: bool,
     /// What it has begun goes on when it is aborted: nobody waits for the task.
     pub(crate) outlives: bool,

@@ -9,7 +9,7 @@
 //! The lock covers encoding, never a system call.
 
 use std::io::{self, IoSlice};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,7 +37,8 @@ struct State {
     batch: Queue,
     is_sending: bool,
     is_corked: bool,
-    /// The socket took not everything: the connection's thread goes on when it is writable.
+    /// The socket took not everything, or this was no thread to send pages: the connection's goes on when the
+    /// socket is writable.
     is_blocked: bool,
     is_broken: bool,
 }
@@ -57,7 +58,7 @@ pub struct Outbox {
     coalesces: bool,
     /// Workers that are about to bring more answers.
     holders: AtomicU32,
-    /// Whether a data digest stands against pages that nobody has seen.
+    /// As [`Sender::takes_pages`].
     takes_pages: bool,
     /// Loans that the initiator has not acknowledged; changed under the lock.
     loans: AtomicUsize,
@@ -124,9 +125,9 @@ impl Outbox {
         self.end_loans(|oldest| matches!(exp_stat_sn.wrapping_sub(oldest), 1..0x8000_0000));
     }
 
-    /// The initiator has been waited for long enough.
-    pub fn forgive(&self) {
-        self.end_loans(|_| true);
+    /// The initiator has been waited for long enough: ends the loans up to this StatSN.
+    pub fn forgive(&self, stat_sn: u32) {
+        self.end_loans(|oldest| stat_sn.wrapping_sub(oldest) < 0x8000_0000);
     }
 
     /// Ends loans while `is_over` says so of the StatSN of the oldest, each without the lock.
@@ -142,9 +143,11 @@ impl Outbox {
         }
     }
 
-    /// The StatSN of the oldest loan.
-    pub fn oldest_loan(&self) -> Option<u32> {
-        self.lock().sender.oldest_loan()
+    /// The StatSNs of the oldest and the youngest loan, and whether all that was answered has left.
+    pub fn waiting_loans(&self) -> Option<(u32, u32, bool)> {
+        let state = self.lock();
+        let (oldest, youngest) = state.sender.waiting_loans()?;
+        Some((oldest, youngest, state.queue.is_empty() && state.batch.is_empty() && !state.is_sending))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -168,7 +171,7 @@ impl Outbox {
         if state.is_broken {
             state.queue.clear();
             drop(state);
-            return self.forgive();
+            return self.end_loans(|_| true);
         }
         // A holder that is about to release takes the lock after this.
         let gathers = state.is_corked || self.holders.load(Ordering::Acquire) > 0;
@@ -268,7 +271,7 @@ impl Outbox {
         state.is_broken = true;
         state.queue.clear();
         drop(state);
-        self.forgive();
+        self.end_loans(|_| true);
     }
 
     /// Sends until nothing is left or the socket is full; `true` in the latter case.
@@ -292,6 +295,8 @@ impl Outbox {
                     break;
                 }
                 Err(_) => {
+                    // The error may be one of pages; half a PDU may have left.
+                    let _ = self.socket.shutdown(Shutdown::Both);
                     state.is_broken = true;
                     state.queue.clear();
                     batch.clear();

@@ -118,8 +118,8 @@ pub(super) struct Serving<'a> {
     pub(super) busy_in: u32,
     pub(super) timeout: Option<Duration>,
     pub(super) blocked_since: Option<Instant>,
-    /// StatSN of the oldest pages that are not acknowledged, and since when it is that.
-    pub(super) oldest_loan: Option<(u32, Instant)>,
+    /// Pages that the initiator has not acknowledged.
+    pub(super) overdue: Option<Overdue>,
     pub(super) entrance: Entrance,
     /// Requests come seldom.
     pub(super) is_quiet: bool,
@@ -158,7 +158,7 @@ impl<'a> Serving<'a> {
             busy_in: 0,
             timeout: None,
             blocked_since: None,
-            oldest_loan: None,
+            overdue: None,
             entrance: Entrance::default(),
             is_quiet: false,
             gathered: 0,
@@ -513,6 +513,15 @@ impl<'a> Serving<'a> {
         }
         let _ = self.connection.socket.shutdown(Shutdown::Both);
     }
+}
+
+/// Pages that are not acknowledged: the StatSN of the oldest, of the youngest at that time, and since when
+/// the oldest is that and all has left.
+#[derive(Clone, Copy)]
+pub(super) struct Overdue {
+    pub(super) oldest: u32,
+    pub(super) youngest: u32,
+    pub(super) since: Instant,
 }
 
 /// How far a task came on the connection's thread.

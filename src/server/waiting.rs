@@ -12,7 +12,7 @@ use crate::iscsi::key::KeyId;
 use crate::server::connection::{Connection, FullFeature};
 use crate::server::nagle::{Nagle, Statistics, Switch};
 use crate::server::outbox::HIGH_WATER_BYTES;
-use crate::server::serving::{End, Serving};
+use crate::server::serving::{End, Overdue, Serving};
 use crate::server::spin::Figures;
 use crate::sys::{socket, thread};
 
@@ -27,7 +27,7 @@ const GATHER_BYTES: usize = 512 * 1024;
 const QUIET: Duration = Duration::from_secs(1);
 /// How long pages may stay unacknowledged before the initiator is asked.
 const LOAN: Duration = Duration::from_millis(10);
-/// How long pages may stay unacknowledged at all.
+/// How long pages that have left may stay unacknowledged by an initiator that sends nothing.
 const LOAN_LIMIT: Duration = Duration::from_secs(5);
 /// How often a thread that waits for commands to end looks whether they were answered with pages.
 const LOOK_FOR_LOANS: Duration = Duration::from_millis(100);
@@ -46,7 +46,9 @@ impl Serving<'_> {
         self.gathered = 0;
         full.outbox.uncork();
         self.take_over_values();
-        self.look_at_loans(full);
+        if full.outbox.has_loans() {
+            self.note_loans(full);
+        }
         if !self.is_input_near(full)? {
             self.sleep_until_input(&connection, full)?;
         }
@@ -163,7 +165,6 @@ impl Serving<'_> {
             }
             self.take_over_values();
             self.look_at_functions();
-            self.look_at_loans(full);
             // Nothing is out that could leave output behind: the socket is all there is to wait for.
             let is_settled = self.functions.is_empty() && full.is_settled(self.receiver.arriving());
             let is_alone = is_settled && !full.outbox.never_blocks();
@@ -195,9 +196,7 @@ impl Serving<'_> {
             }
             tried = !ready.readable;
             if ready == socket::Ready::default() {
-                if full.outbox.has_loans() {
-                    self.receiver.ask(&mut self.actions);
-                }
+                self.look_at_loans(full);
                 self.expired()?;
             }
         }
@@ -206,36 +205,42 @@ impl Serving<'_> {
 
     /// How long to wait before loans are looked at again: who is kept from writing may be the initiator
     /// itself. A worker may send pages while this thread sleeps, and does not wake it.
-    fn patience(&self, full: &FullFeature) -> Option<Duration> {
+    fn patience(&mut self, full: &FullFeature) -> Option<Duration> {
         if !full.outbox.never_blocks() {
             return None;
         }
         // A tag is freed under the lock under which its loan is taken in, so it is looked at first.
         let is_idle = full.tags.is_empty();
-        if full.outbox.oldest_loan().is_some() {
-            Some(if self.receiver.is_asking() { LOAN_LIMIT } else { LOAN })
-        } else {
-            (!is_idle).then_some(LOOK_FOR_LOANS)
-        }
+        let Some(waited) = self.note_loans(full) else { return (!is_idle).then_some(LOOK_FOR_LOANS) };
+        Some(if self.receiver.is_asking() { LOAN_LIMIT.saturating_sub(waited).max(LOAN) } else { LOAN })
     }
 
-    /// An initiator that does not take its data holds up others for a bounded time; what is written then, it
-    /// may receive.
+    /// Since when the oldest pages that have left are not acknowledged; `None` without any. An initiator that
+    /// sends but does not acknowledge is not waited for either.
+    fn note_loans(&mut self, full: &FullFeature) -> Option<Duration> {
+        let Some((oldest, youngest, has_left)) = full.outbox.waiting_loans() else {
+            self.overdue = None;
+            return None;
+        };
+        let known = self.overdue.filter(|overdue| has_left && overdue.oldest == oldest);
+        let overdue = *self.overdue.insert(known.unwrap_or(Overdue { oldest, youngest, since: self.now }));
+        let waited = self.now.saturating_duration_since(overdue.since);
+        if waited >= 2 * LOAN_LIMIT {
+            full.outbox.forgive(overdue.youngest);
+        }
+        Some(waited)
+    }
+
+    /// Nothing has come for a while: asks the initiator to acknowledge what it has. One that does not, and to
+    /// which all has left, holds up others for a bounded time; what is written then, it may receive.
     fn look_at_loans(&mut self, full: &FullFeature) {
-        if self.oldest_loan.is_none() && !full.outbox.has_loans() {
+        if !full.outbox.has_loans() {
             return;
         }
-        let Some(oldest) = full.outbox.oldest_loan() else {
-            self.oldest_loan = None;
-            return;
-        };
-        match self.oldest_loan {
-            Some((known, since)) if known == oldest => {
-                if self.now.saturating_duration_since(since) >= LOAN_LIMIT {
-                    full.outbox.forgive();
-                }
-            }
-            _ => self.oldest_loan = Some((oldest, self.now)),
+        self.receiver.ask(&mut self.actions);
+        let is_over = |overdue: &Overdue| self.now.saturating_duration_since(overdue.since) >= LOAN_LIMIT;
+        if let Some(overdue) = self.overdue.take_if(|overdue| is_over(overdue)) {
+            full.outbox.forgive(overdue.youngest);
         }
     }
 

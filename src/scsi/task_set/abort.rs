@@ -6,7 +6,8 @@ use crate::scsi::task_set::{Abort, Aborted, Owed, Place, Selector, Stage, TaskId
 
 impl<T> TaskSet<T> {
     /// Aborts tasks. One that is running and cannot be called back stays as a fence, and the waiter is told
-    /// when it has come back; every other task is gone when this returns.
+    /// when it has come back; every other task is gone when this returns. What is lent to who is aborted is
+    /// given back, but by an abort of one task, which has been answered.
     pub(crate) fn abort(&mut self, abort: &Abort) -> Aborted<T> {
         let mut aborted = Aborted {
             hit: Vec::new(),
