@@ -41,7 +41,8 @@
 //!    that is out keeps its blocks until it has come back ([`scsi::target`], `scsi::task_set`). A nexus that
 //!    is lost admits nothing more, whatever its connection has received, nor does a LUN that is taken away.
 //!    A change and the unit attention that tells it become visible to commands at once. A read whose data go
-//!    out uncopied keeps its blocks from writers until its initiator acknowledges it ([`scsi::loan`]).
+//!    out as a file's own pages keeps its blocks from writers until its initiator acknowledges it, an abort
+//!    or the end of the session releases them, or a limit in time has passed ([`scsi::loan`]).
 //! 10. What the mode pages say of the cache is what the backstore does; after a failed flush it is failed
 //!     ([`backstore::file`]).
 //!
@@ -62,10 +63,13 @@
 //! 5. [`scsi::execute::execute`] calls the row's function, which reads through [`backstore::gate::Gate`]
 //!    into the task's [`backstore::buffer::Buffer`]; small ones a thread keeps until it sleeps
 //!    ([`backstore::spare`]). A large one may be given a file's own pages instead ([`backstore::lent`]).
-//! 6. [`scsi::execute::finish`] takes it out of the task set, starts what waited for it, and replies.
+//! 6. [`scsi::execute::finish`] takes it out of the task set, but for the blocks of lent pages, starts what
+//!    waited for it, and replies.
 //! 7. [`server::outbox`]: under its lock [`iscsi::send::Sender`] cuts Data-In PDUs with the status in the
-//!    last one; they leave in one `sendmsg` with what else is there, large data uncopied, small data behind
-//!    its header ([`iscsi::queue`]). What the socket does not take is left to the connection's thread.
+//!    last one; they leave in one `sendmsg` with what else is there, large data from where the command left
+//!    it, small data behind its header ([`iscsi::queue`]); pages leave between two of these by `splice`
+//!    ([`sys::pipe`]), from the library's own threads only. What the socket does not take is left to the
+//!    connection's thread.
 //!
 //! Where a unit's last tasks were quicker than a thread wakes, one worker carries them all out and holds the
 //! outbox meanwhile (`server::lane`). Threads that copy megabytes let others have their turn between pieces
