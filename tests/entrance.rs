@@ -5,7 +5,6 @@
 
 mod support;
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -332,9 +331,8 @@ fn a_read_that_ends_where_it_is_admitted_is_counted_as_any_other() {
             }
         }
         assert_eq!(world.ended > 0, in_place);
-        let counters = &world.devices[1].itls()[0].counters;
-        let unaligned: Vec<_> = counters.unaligned.iter().map(|one| one.load(Ordering::Relaxed)).collect();
-        (counters.snapshot(), unaligned, world.answers.0.lock().unwrap().len())
+        let itl = &world.devices[1].itls()[0];
+        (itl.figures(), itl.counters.moved(), world.answers.0.lock().unwrap().len())
     });
     assert_eq!(figures[0], figures[1]);
     assert_eq!(figures[0].0.commands[1], 20);

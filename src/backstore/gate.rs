@@ -31,7 +31,8 @@ impl Counts {
     }
 }
 
-/// A backstore behind its checks.
+/// A backstore behind its checks. What all it does looks at is one line of the processor's cache.
+#[repr(C, align(64))]
 pub struct Gate {
     store: Arc<dyn Backstore>,
     capabilities: Capabilities,

@@ -123,7 +123,7 @@ pub struct Statistics {
 fn state(session: &Session) -> SessionState {
     let mut traffic = Traffic::default();
     for itl in session.nexus.iter().flat_map(|nexus| nexus.itls()) {
-        traffic.add(&itl.counters.snapshot());
+        traffic.add(&itl.figures());
     }
     SessionState {
         id: session.id,
@@ -168,7 +168,7 @@ impl Instance {
         let itls = device.itls();
         let mut traffic = Traffic::default();
         for itl in &itls {
-            traffic.add(&itl.counters.snapshot());
+            traffic.add(&itl.figures());
         }
         let counts = device.gate().map_or((0, 0), |gate| gate.counts.totals());
         Ok(DeviceState {

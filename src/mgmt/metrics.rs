@@ -156,7 +156,7 @@ fn series(sessions: &[std::sync::Arc<Session>]) -> Vec<(String, Figures)> {
         let mut itls = nexus.itls();
         itls.sort_by_key(|itl| itl.lun);
         for itl in itls {
-            let figures = itl.counters.snapshot();
+            let figures = itl.figures();
             if series.len() >= SERIES_LIMIT {
                 other.get_or_insert_default().add(&figures);
                 continue;

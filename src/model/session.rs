@@ -1,7 +1,6 @@
 //! Sessions as objects of the tree: what was negotiated, counters, and the order to close.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::attr::{Access, Attr, Kind, Saved};
@@ -26,13 +25,8 @@ impl Totals {
     fn of(itls: &[Arc<Itl>]) -> Self {
         let mut totals = Totals { of_session: true, ..Totals::default() };
         for itl in itls {
-            let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-            totals.add(&Totals {
-                commands: itl.counters.commands.each_ref().map(read),
-                bytes: itl.counters.bytes.each_ref().map(read),
-                unaligned: itl.counters.unaligned.each_ref().map(read),
-                of_session: true,
-            });
+            let (commands, bytes, unaligned) = itl.counters.moved();
+            totals.add(&Totals { commands, bytes, unaligned, of_session: true });
         }
         totals
     }
@@ -91,13 +85,13 @@ impl SessionObject {
     /// Commands that are not finished.
     pub fn in_flight(&self) -> u32 {
         let itls = self.live.nexus.itls();
-        itls.iter().map(|itl| itl.counters.in_flight.load(Ordering::Relaxed)).sum()
+        itls.iter().map(|itl| itl.in_flight()).sum()
     }
 
     /// A line for each unit where it has commands.
     pub fn busy_units(&self) -> Vec<String> {
         let busy = |itl: &Arc<Itl>| {
-            let count = itl.counters.in_flight.load(Ordering::Relaxed);
+            let count = itl.in_flight();
             (count > 0).then(|| format!("{} {} {} {count}", self.name, itl.lun, itl.device.name()))
         };
         self.live.nexus.itls().iter().filter_map(busy).collect()
@@ -274,7 +268,7 @@ pub static CONNECTION: &[Row] = &[
 pub static LUN_ATTRIBUTES: &[Attr<Option<Arc<Itl>>>] = &[
     shown!("active_commands" "commands at the device", |itl| {
         let itl = itl.as_ref();
-        itl.map_or(0, |itl| itl.counters.in_flight.load(Ordering::Relaxed)).to_string()
+        itl.map_or(0, |itl| itl.in_flight()).to_string()
     }),
     shown!("thread_index" "number of the pool of threads; -1 for the common one", |_itl| "-1".to_owned()),
     shown!("thread_pid" "threads of the device's own; there are none", |_itl| String::new()),

@@ -4,7 +4,7 @@
 //! they need no atomic additions, of which each costs as much as ten plain ones.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::scsi::latency::Latencies;
@@ -19,19 +19,27 @@ pub(crate) fn add(counter: &AtomicU64, more: u64) {
     counter.store(counter.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
 }
 
-/// Counters of one I_T_L nexus. All values only grow, except `in_flight`.
+/// Commands finished that move data one way, or none. Written under the lock of the unit's state.
 #[derive(Debug, Default)]
-#[repr(C)] // What every command writes comes first.
+#[repr(C)]
+struct Moved {
+    commands: AtomicU64,
+    bytes: AtomicU64,
+    /// Commands whose blocks begin or end at no multiple of 4 KiB.
+    unaligned: AtomicU64,
+}
+
+/// What was moved, at one moment: commands by direction of data, none, to the initiator and from the
+/// initiator; bytes, and commands whose blocks begin or end at no multiple of 4 KiB, to and from it.
+pub type MovedFigures = ([u64; 3], [u64; 2], [u64; 2]);
+
+/// Counters of one I_T_L nexus. All values only grow.
+#[derive(Debug, Default)]
+#[repr(C)] // What a read writes comes first, what a write writes next.
 pub struct Counters {
-    /// Commands finished, by direction of data: none, to the initiator, from the initiator. As the three that
-    /// follow, written under the lock of the unit's state.
-    pub commands: [AtomicU64; 3],
-    /// Bytes to and from the initiator.
-    pub bytes: [AtomicU64; 2],
-    /// Commands with data to and from the initiator whose blocks begin or end at no multiple of 4 KiB.
-    pub unaligned: [AtomicU64; 2],
-    /// Commands admitted and not finished.
-    pub in_flight: AtomicU32,
+    to_initiator: Moved,
+    from_initiator: Moved,
+    without_data: Moved,
     /// Commands that ended with CHECK CONDITION, by sense key.
     pub sense_keys: [AtomicU64; 16],
     /// Commands that ended with a status that is neither GOOD nor CHECK CONDITION.
@@ -54,16 +62,29 @@ pub struct Measured {
 }
 
 impl Counters {
-    /// What they are now.
-    pub fn snapshot(&self) -> Figures {
+    /// Commands finished, and what they moved.
+    pub fn moved(&self) -> MovedFigures {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let Counters { to_initiator: to, from_initiator: from, without_data: none, .. } = self;
+        let with_data = [to, from];
+        (
+            [none, to, from].map(|moved| read(&moved.commands)),
+            with_data.map(|moved| read(&moved.bytes)),
+            with_data.map(|moved| read(&moved.unaligned)),
+        )
+    }
+
+    /// What they are now, of an I_T_L nexus with `in_flight` commands.
+    pub(crate) fn snapshot(&self, in_flight: u32) -> Figures {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let times = |of: fn(&Measured) -> &Histogram| {
             self.measured().map_or_else(Times::default, |measured| of(measured).snapshot())
         };
+        let (commands, bytes, _) = self.moved();
         Figures {
-            commands: self.commands.each_ref().map(read),
-            bytes: self.bytes.each_ref().map(read),
-            in_flight: u64::from(self.in_flight.load(Ordering::Relaxed)),
+            commands,
+            bytes,
+            in_flight: u64::from(in_flight),
             sense_keys: self.sense_keys.each_ref().map(read),
             other_statuses: read(&self.other_statuses),
             queue_time: times(|measured| &measured.queue_time),
@@ -87,32 +108,19 @@ impl Counters {
         measured.latencies.record(expected.0, expected.1, [queued, running]);
     }
 
-    /// A command was admitted. Under the lock of the unit's state.
-    pub(crate) fn admitted(&self) {
-        let now = self.in_flight.load(Ordering::Relaxed);
-        self.in_flight.store(now.wrapping_add(1), Ordering::Relaxed);
-    }
-
-    /// A command that was admitted is out of the task set. Under the lock of the unit's state.
-    pub(crate) fn over(&self) {
-        let now = self.in_flight.load(Ordering::Relaxed);
-        self.in_flight.store(now.saturating_sub(1), Ordering::Relaxed);
-    }
-
     /// A command is over that has moved so many bytes in the direction of `transfer`. Under the lock of the
     /// unit's state.
     #[inline]
-    pub(crate) fn moved(&self, transfer: Transfer, bytes: u64, is_aligned: bool) {
-        let direction = match transfer {
-            Transfer { data_in: 1.., .. } => 1,
-            Transfer { data_out: 1.., .. } => 2,
-            _ => 0,
+    pub(crate) fn count(&self, transfer: Transfer, bytes: u64, is_aligned: bool) {
+        let moved = match transfer {
+            Transfer { data_in: 1.., .. } => &self.to_initiator,
+            Transfer { data_out: 1.., .. } => &self.from_initiator,
+            _ => return add(&self.without_data.commands, 1),
         };
-        add(&self.commands[direction], 1);
-        let Some(of_data) = direction.checked_sub(1) else { return };
-        add(&self.bytes[of_data], bytes);
+        add(&moved.commands, 1);
+        add(&moved.bytes, bytes);
         if !is_aligned {
-            add(&self.unaligned[of_data], 1);
+            add(&moved.unaligned, 1);
         }
     }
 
@@ -126,14 +134,14 @@ impl Counters {
     }
 }
 
-/// The values of [`Counters`] at one moment.
+/// The values of an I_T_L nexus's [`Counters`] at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
-    /// As in [`Counters`].
+    /// Commands finished, by direction of data: none, to the initiator, from the initiator.
     pub commands: [u64; 3],
-    /// As in [`Counters`].
+    /// Bytes to and from the initiator.
     pub bytes: [u64; 2],
-    /// As in [`Counters`].
+    /// Commands admitted and not finished.
     pub in_flight: u64,
     /// As in [`Counters`].
     pub sense_keys: [u64; 16],

@@ -147,14 +147,14 @@ pub enum MediumState {
 /// Everything that changes while commands run. In order for the reason that [`Device`] has.
 #[repr(C)]
 pub(crate) struct State {
-    pub(crate) tasks: TaskSet<Task>,
     pub(crate) gate: Option<Arc<Gate>>,
     /// FORMAT UNIT or SANITIZE that runs by itself.
     pub(crate) background: Option<Arc<Background>>,
-    pub(crate) reservations: Reservations,
-    pub(crate) geometry: Geometry,
     pub(crate) medium: MediumState,
     pub(crate) mode: ModeParameters,
+    pub(crate) geometry: Geometry,
+    pub(crate) reservations: Reservations,
+    pub(crate) tasks: TaskSet<Task>,
     pub(crate) saved_mode: ModeParameters,
     /// Nexuses that prevent removal of the medium.
     pub(crate) prevented: Vec<u64>,
@@ -183,8 +183,8 @@ pub trait Dispatch: Send + Sync {
 /// A logical unit.
 ///
 /// What every command looks at comes first, so that it shares lines of the processor's cache: with thousands
-/// of units each line is fetched anew.
-#[repr(C)]
+/// of units each line is fetched anew. A read needs three of 64 bytes.
+#[repr(C, align(64))]
 pub struct Device {
     /// Tasks that have left the task set, and those of them that are answered: equal when nobody is between
     /// the two. `leaving` is written with `state` held only.
@@ -485,5 +485,29 @@ impl Device {
     /// Sense data in descriptor format when D_SENSE says so.
     pub(crate) fn descriptor_sense(&self) -> bool {
         self.state().mode.descriptor_sense
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::{offset_of, size_of};
+
+    use super::*;
+
+    /// What [`crate::scsi::target::check`] looks at when it admits a read and the task set is empty.
+    #[test]
+    fn a_read_needs_three_lines_of_the_cache() {
+        const LINE: usize = 64;
+        let state = offset_of!(Device, state) + size_of::<Lock<()>>();
+        assert_eq!(state, LINE, "all before the state, and the lock, are the first");
+        let fields = [
+            ("medium", offset_of!(State, medium), size_of::<MediumState>()),
+            ("geometry", offset_of!(State, geometry), size_of::<Geometry>()),
+            ("holder and kind of the reservation", offset_of!(State, reservations), size_of::<[u64; 3]>()),
+            ("counts of tasks", offset_of!(State, tasks), size_of::<[u32; 4]>()),
+        ];
+        for (name, offset, size) in fields {
+            assert!(offset + size <= 2 * LINE, "{name}: {size} bytes from {offset} of the state");
+        }
     }
 }

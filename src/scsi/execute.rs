@@ -330,7 +330,7 @@ fn end(task: &mut Task, outcome: Result<(), Failure>, enabled: &mut Vec<Task>) {
         let mut state = task.itl.device.state();
         add(&task.itl.device.leaving, 1);
         if is_counted {
-            task.itl.counters.over();
+            task.itl.over();
         }
         count(task, outcome.is_ok());
         match id {
@@ -398,7 +398,7 @@ fn count(task: &Task, good: bool) {
         Transfer { data_in: 1.., .. } => 0,
         _ => task.data_out_length as u64,
     };
-    task.itl.counters.moved(task.transfer, bytes, is_aligned(&task.extent, task.block_size));
+    task.itl.counters.count(task.transfer, bytes, is_aligned(&task.extent, task.block_size));
 }
 
 /// Whether the blocks begin and end at multiples of 4 KiB, where most media need not read a piece to write
@@ -470,7 +470,7 @@ pub(crate) fn gone(task: &mut Task) {
     let owed = {
         let mut state = device.state();
         if std::mem::take(&mut task.is_counted) {
-            task.itl.counters.over();
+            task.itl.over();
         }
         task.id.take().map_or(Owed::Answer, |id| state.tasks.remove(id, &mut enabled))
     };

@@ -1,11 +1,11 @@
 //! An I_T_L nexus: what one initiator port, by one target port, has to do with one logical unit.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::scsi::alua::{AccessState, PathState};
 use crate::scsi::copy::lists::Lists;
-use crate::scsi::counters::Counters;
+use crate::scsi::counters::{Counters, Figures};
 use crate::scsi::device::Device;
 use crate::scsi::nexus::PortPair;
 use crate::scsi::sense::Sense;
@@ -26,24 +26,26 @@ pub(crate) enum MediaEvent {
 /// An I_T_L nexus: one initiator port, one target port, one logical unit.
 ///
 /// What every command looks at comes first, so that it shares lines of the processor's cache: with thousands
-/// of units each line is fetched anew.
+/// of units each line is fetched anew. What a read needs is 64 bytes with the counts of references before it.
 #[repr(C)]
 pub struct Itl {
     /// The nexus.
     pub nexus: u64,
     /// The unit.
     pub device: Arc<Device>,
-    /// The number under which the nexus sees the unit.
-    pub lun: u16,
+    /// Commands admitted and not finished. Written with the unit's `state` held.
+    in_flight: AtomicU32,
     /// Mapped read-only.
     pub read_only: bool,
     pub(crate) path: PathState,
     /// Written with the unit's `state` held.
     is_unmapped: AtomicBool,
     has_attention: AtomicBool,
-    media_event: AtomicU8,
     /// Counters.
     pub counters: Counters,
+    /// The number under which the nexus sees the unit.
+    pub lun: u16,
+    media_event: AtomicU8,
     /// The names of its ends.
     pub ports: Arc<PortPair>,
     attentions: Mutex<UnitAttentions>,
@@ -65,6 +67,7 @@ impl Itl {
             lun,
             read_only,
             device: Arc::clone(device),
+            in_flight: AtomicU32::new(0),
             counters: Counters::default(),
             path: PathState::default(),
             is_unmapped: AtomicBool::new(false),
@@ -89,6 +92,26 @@ impl Itl {
     /// Whether [`Itl::unmap`] was called; for whoever has the unit's `state`.
     pub(crate) fn is_unmapped(&self) -> bool {
         self.is_unmapped.load(Ordering::Relaxed)
+    }
+
+    /// Commands admitted and not finished.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// A command was admitted. With the unit's `state` held.
+    pub(crate) fn admitted(&self) {
+        self.in_flight.store(self.in_flight().wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// A command that was admitted is out of the task set. With the unit's `state` held.
+    pub(crate) fn over(&self) {
+        self.in_flight.store(self.in_flight().saturating_sub(1), Ordering::Relaxed);
+    }
+
+    /// Its counters, and how many commands it has.
+    pub fn figures(&self) -> Figures {
+        self.counters.snapshot(self.in_flight())
     }
 
     /// The third-party copies of this I_T_L nexus.

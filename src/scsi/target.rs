@@ -214,7 +214,7 @@ pub(crate) fn check(
         return Err(Sense::WRITE_PROTECTED.into());
     }
     let limit = device.max_commands.load(Ordering::Relaxed);
-    if limit > 0 && itl.counters.in_flight.load(Ordering::Relaxed) >= limit {
+    if limit > 0 && itl.in_flight() >= limit {
         return Err(Failure::Status(Status::TASK_SET_FULL));
     }
     let block_size = state.geometry.block_size;
@@ -243,7 +243,7 @@ pub(crate) fn check(
         let (id, has_begun) = state.tasks.put(entry, here);
         (admitted.id, admitted.has_begun) = (Some(id), has_begun);
     }
-    itl.counters.admitted();
+    itl.admitted();
     Ok(admitted)
 }
 

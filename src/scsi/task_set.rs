@@ -182,8 +182,15 @@ pub(crate) struct Aborted<T> {
     pub(crate) any_queued: bool,
 }
 
-/// Tasks of a logical unit that are not finished.
+/// Tasks of a logical unit that are not finished. What is asked of an empty set comes first.
+#[repr(C)]
 pub(crate) struct TaskSet<T> {
+    count: u32,
+    writers: u32,
+    barriers: u32,
+    /// Tasks and claims that others hold up.
+    held_up: u32,
+    bytes: u64,
     slots: Vec<Option<Slot<T>>>,
     /// Slots below `fresh` that hold no task; none from there on does. An empty set begins anew, with slot 0:
     /// where commands go to very many units, those of each stay in the same few lines of the processor's
@@ -192,12 +199,6 @@ pub(crate) struct TaskSet<T> {
     fresh: u32,
     generation: u32,
     sequence: u64,
-    count: u32,
-    writers: u32,
-    barriers: u32,
-    /// Tasks and claims that others hold up.
-    held_up: u32,
-    bytes: u64,
     per_nexus: bool,
     /// Aborted tasks that have not come back and end with TASK ABORTED.
     told: Vec<TaskId>,
@@ -241,8 +242,10 @@ impl<T> TaskSet<T> {
     }
 
     /// Bytes of Data-Out that the tasks hold, fenced ones included.
+    #[inline]
     pub(crate) fn bytes(&self) -> u64 {
-        self.bytes
+        // An empty set is told by the line of the cache that is looked at anyway.
+        if self.count == 0 { 0 } else { self.bytes }
     }
 
     /// Whether a task would run at once, were it put into the set.

@@ -1,6 +1,5 @@
 //! The state of a server in words, for the log: threads, memory, sessions, the oldest command.
 
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crate::server::Server;
@@ -60,7 +59,7 @@ fn workers(server: &Server, now: Instant) -> String {
 
 fn line(session: &Session, now: Instant) -> String {
     let itls = session.nexus.as_ref().map_or_else(Vec::new, |nexus| nexus.itls());
-    let commands: u32 = itls.iter().map(|itl| itl.counters.in_flight.load(Ordering::Relaxed)).sum();
+    let commands: u32 = itls.iter().map(|itl| itl.in_flight()).sum();
     let target = if session.target.is_empty() { "discovery" } else { &session.target };
     let oldest = session.oldest().map_or(String::new(), |(_, since)| {
         format!(", the oldest {:.3} s", now.saturating_duration_since(since).as_secs_f64())

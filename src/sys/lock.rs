@@ -24,6 +24,7 @@ const LOOKS: u32 = 100;
 
 /// A value that one thread at a time has. Not fair: who comes first has it. A thread that panics lets go, and
 /// the value stays as it was left.
+#[repr(C)] // The value comes last: whoever arranges what is in it knows where it begins.
 pub struct Lock<T> {
     word: AtomicU32,
     /// Threads that sleep or are about to.

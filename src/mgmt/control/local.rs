@@ -175,7 +175,7 @@ fn session_lines(session: &Session, lines: &mut Lines) {
     itls.sort_by_key(|itl| itl.lun);
     for itl in itls {
         let mut line = vec!["lun".to_owned(), itl.lun.to_string(), itl.device.name().to_owned()];
-        line.extend(figures(&itl.counters.snapshot()));
+        line.extend(figures(&itl.figures()));
         lines.push(line);
     }
 }

@@ -116,12 +116,13 @@ pub enum Refusal {
 
 /// Reservations of a logical unit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[repr(C)] // What every command looks at comes first.
 pub struct Reservations {
     spc2_holder: Option<u64>,
-    registrations: Vec<Registration>,
     reservation: Option<ReservationType>,
-    generation: u32,
     persists: bool,
+    generation: u32,
+    registrations: Vec<Registration>,
 }
 
 impl Reservations {

@@ -56,7 +56,7 @@ pub(super) fn reads(
     admitted.is_read = true;
     add(&itl.device.leaving, 1);
     let sent = admitted.sent(command).into();
-    itl.counters.moved(admitted.transfer, sent, execute::is_aligned(&admitted.extent, admitted.block_size));
+    itl.counters.count(admitted.transfer, sent, execute::is_aligned(&admitted.extent, admitted.block_size));
     true
 }
 

@@ -233,7 +233,7 @@ impl World {
         assert_eq!(self.device.tasks(), 0, "tasks are left");
         let counts = [&self.device.leaving, &self.device.answered].map(|count| count.load(Ordering::SeqCst));
         assert_eq!(counts[0], counts[1], "somebody waits for an answer that has been given");
-        assert_eq!(self.device.itls().iter().map(|itl| itl.counters.snapshot().in_flight).sum::<u64>(), 0);
+        assert_eq!(self.device.itls().iter().map(|itl| itl.figures().in_flight).sum::<u64>(), 0);
         assert_eq!(self.buffers.in_use(), 0, "a buffer is not back");
         let mut ended: Vec<u32> = (self.log.events.lock().unwrap().iter())
             .filter_map(|event| match event {
