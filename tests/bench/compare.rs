@@ -47,7 +47,11 @@ const FIGURES: [&str; 7] =
 const CALLS: &str = "target_calls";
 
 impl Options {
-    fn load_processor(&self) -> Option<&str> {
+    pub fn target_processor(&self) -> Option<&str> {
+        self.processors.as_ref().map(|(target, _)| target.as_str())
+    }
+
+    pub fn load_processor(&self) -> Option<&str> {
         self.processors.as_ref().map(|(_, load)| load.as_str())
     }
 }
@@ -277,18 +281,23 @@ impl Comparison {
 
 /// Compares and tells.
 pub fn compare(options: &Options) -> io::Result<()> {
+    with_file(options, |folder, file| compare_on(options, folder, file))
+}
+
+/// Does work that wants a folder, and a file in the page cache.
+pub fn with_file(options: &Options, work: impl FnOnce(&Folder, &Path) -> io::Result<()>) -> io::Result<()> {
     let folder = Folder::new()?;
     let file_folder = options.file_folder.clone().unwrap_or_else(|| folder.0.clone());
     let file = file_folder.join(format!("scstu-bench-{}.img", std::process::id()));
     fs::write(&file, vec![0x5a; usize::try_from(FILE_BYTES).unwrap_or(0)])
         .map_err(|error| bad(format!("{}: {error}", file.display())))?;
-    let outcome = compare_on(options, &folder, &file);
+    let outcome = work(&folder, &file);
     fs::remove_file(&file)?;
     outcome
 }
 
 /// The cells of these names, and those whose name has such a word in it where no cell has it for a name.
-fn wanted(only: &[String]) -> Vec<Cell> {
+pub fn wanted(only: &[String]) -> Vec<Cell> {
     let all = cells();
     let is_name = |word: &String| all.iter().any(|cell| cell.name == *word);
     let has = |cell: &Cell, word: &String| {
@@ -299,7 +308,7 @@ fn wanted(only: &[String]) -> Vec<Cell> {
 }
 
 fn compare_on(options: &Options, folder: &Folder, file: &Path) -> io::Result<()> {
-    let processor = options.processors.as_ref().map(|(target, _)| target.as_str());
+    let processor = options.target_processor();
     let cells = wanted(&options.only);
     let needs_many = cells.iter().any(|cell| matches!(cell.medium, Medium::Units | Medium::Targets));
     let spdk = options.spdk.as_deref();

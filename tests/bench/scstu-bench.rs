@@ -12,6 +12,7 @@ use session::Place;
 mod calls;
 mod cells;
 mod compare;
+mod digests;
 mod echo;
 mod embed;
 mod histogram;
@@ -33,6 +34,7 @@ Usage: scstu-bench URL [OPTION]...        put a load on iscsi://HOST[:PORT]/TARG
        scstu-bench echo [OPTION]...       be the ceiling: a server that does no SCSI
        scstu-bench compare [OPTION]...    targets side by side, in alternating rounds
        scstu-bench embed [OPTION]...      a backstore in C beside vdisk_ram, in alternating rounds
+       scstu-bench digests [OPTION]...    what header and data digests cost, beside CRC32C by itself
        scstu-bench paper [OPTION]...      a 1 Gb/s link, the settings of nagle side by side, and a model
 Measures an iSCSI target. Writing destroys what is on the unit.
 
@@ -70,6 +72,7 @@ Comparisons:
                          (default echo,scstu,tgt,istgt; what is missing is installed where that is allowed)
       --only LIST        loads of these names, or with these words in their names; of paper: these sizes of
                          commands besides 512; all without
+      --sums BYTES       of digests: nothing but the time of CRC32C for such a command, on this processor
       --rounds N         rounds (default 5), each load for --time SECONDS (0.5) at a time
       --quiet SECONDS    each sample waits so long at most until the machine does nothing else
       --cpus T,L         processors of the targets and of the load
@@ -122,7 +125,9 @@ fn run() -> io::Result<ExitCode> {
     match first {
         Some(Value(word)) if word == "echo" => echo_command(parser),
         Some(Value(word)) if word == "embed" => embed_command(parser),
-        Some(Value(word)) if word == "compare" || word == "paper" => side_by_side(word == "paper", parser),
+        Some(Value(word)) if word == "compare" => side_by_side(Side::Compare, parser),
+        Some(Value(word)) if word == "digests" => side_by_side(Side::Digests, parser),
+        Some(Value(word)) if word == "paper" => side_by_side(Side::Paper, parser),
         Some(Value(url)) => load_command(&url.to_string_lossy(), parser),
         Some(Short('h') | Long("help")) => help(),
         Some(Short('V') | Long("version")) => {
@@ -229,8 +234,17 @@ fn list(text: &str) -> Vec<String> {
     text.split(',').filter(|part| !part.is_empty()).map(str::to_owned).collect()
 }
 
-fn side_by_side(is_paper: bool, mut parser: lexopt::Parser) -> io::Result<ExitCode> {
+/// What is measured in alternating rounds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Compare,
+    Digests,
+    Paper,
+}
+
+fn side_by_side(side: Side, mut parser: lexopt::Parser) -> io::Result<ExitCode> {
     use lexopt::prelude::*;
+    let is_paper = side == Side::Paper;
     let mut options = compare::Options {
         peers: list("echo,scstu,tgt,istgt"),
         only: Vec::new(),
@@ -245,12 +259,21 @@ fn side_by_side(is_paper: bool, mut parser: lexopt::Parser) -> io::Result<ExitCo
     let mut in_namespace = false;
     while let Some(argument) = parser.next().map_err(usage)? {
         match argument {
-            Long("peers") if !is_paper => options.peers = list(&value(&mut parser)?),
+            Long("sums") if side == Side::Digests => {
+                let bytes =
+                    usize::try_from(size(&mut parser)?).ok().filter(|bytes| (1..=16 << 20).contains(bytes));
+                let bytes = bytes.ok_or_else(|| session::bad("--sums wants 1 to 16M"))?;
+                println!("{}", digests::sums(bytes));
+                return Ok(ExitCode::SUCCESS);
+            }
+            Long("peers") if side == Side::Compare => options.peers = list(&value(&mut parser)?),
             Long("only") => options.only = list(&value(&mut parser)?),
             Long("file-folder") if !is_paper => {
                 options.file_folder = Some(parser.value().map_err(usage)?.into());
             }
-            Long("spdk") if !is_paper => options.spdk = Some(parser.value().map_err(usage)?.into()),
+            Long("spdk") if side == Side::Compare => {
+                options.spdk = Some(parser.value().map_err(usage)?.into())
+            }
             Long("quiet") => options.quiet = seconds(&mut parser)?,
             Long("netns") if !is_paper => in_namespace = true,
             Long("rounds") => options.rounds = number(&mut parser)?,
@@ -266,13 +289,15 @@ fn side_by_side(is_paper: bool, mut parser: lexopt::Parser) -> io::Result<ExitCo
     }
     place::end_in_order()?;
     if in_namespace {
-        peers::prepare(&options.peers);
+        if side == Side::Compare {
+            peers::prepare(&options.peers);
+        }
         return place::again_in_namespace();
     }
-    if is_paper {
-        paper::paper(&options)?
-    } else {
-        compare::compare(&options)?
+    match side {
+        Side::Compare => compare::compare(&options)?,
+        Side::Digests => digests::digests(&options)?,
+        Side::Paper => paper::paper(&options)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,0 +1,156 @@
+//! What header and data digests cost: loads with and without, one behind the other, beside the time that
+//! CRC32C takes for their bytes by itself on the same processor.
+
+use std::hint::black_box;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use scstu::wire::digest;
+
+use crate::cells::Cell;
+use crate::compare::{self, Options};
+use crate::peers::{self, Peer, Settings};
+use crate::place::{self, Folder, median};
+use crate::session::bad;
+
+/// Names of the cells.
+const LOADS: [&str; 4] =
+    ["file 4k read qd32", "file 4k write qd32", "file 64k read qd8", "file 64k write qd8"];
+/// Bytes of a basic header segment. One each way is counted, which every command has; those of R2T and of
+/// further data PDUs are left out.
+const HEADER: usize = 48;
+/// How long each sum is measured.
+const SPELL: Duration = Duration::from_millis(40);
+
+/// Microseconds of a call: the median of batches.
+fn time(mut call: impl FnMut()) -> f64 {
+    const BATCH: u32 = 64;
+    let (start, mut batches) = (Instant::now(), Vec::new());
+    while start.elapsed() < SPELL {
+        let batch = Instant::now();
+        (0..BATCH).for_each(|_| call());
+        batches.push(batch.elapsed().as_secs_f64() * 1e6 / f64::from(BATCH));
+    }
+    median(&batches).unwrap_or(0.0)
+}
+
+/// Measures the sums of a command with so many bytes of data, on the processor that this program has: as
+/// scstud makes them here, and by the crate `crc32c`. A JSON object of microseconds.
+pub fn sums(bytes: usize) -> String {
+    let data: Vec<u8> = (0..bytes).map(|at| at.to_le_bytes()[0]).collect();
+    let header = [0x5a; HEADER];
+    let of_command = |sum: fn(&[u8]) -> u32| {
+        let of = |bytes: &[u8]| {
+            time(|| {
+                black_box(sum(black_box(bytes)));
+            })
+        };
+        of(&data) + 2.0 * of(&header)
+    };
+    let (own, other) = (of_command(|bytes| digest::append(0, bytes)), of_command(crc32c::crc32c));
+    format!("{{\"own\":{own:.4},\"crate\":{other:.4}}}")
+}
+
+/// A load's figures in microseconds, a value for each round.
+#[derive(Default)]
+struct Figures {
+    own: Vec<f64>,
+    of_crate: Vec<f64>,
+    plain: Vec<f64>,
+    more: Vec<f64>,
+}
+
+fn quartile(values: &[f64], quarters: usize) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get((sorted.len() * quarters / 4).min(sorted.len().saturating_sub(1))).copied().unwrap_or(0.0)
+}
+
+fn table(all: &[(Cell, Figures)]) -> String {
+    let mut text = String::from("| load | plain, CPU us | its CRC32C, us | by the crate crc32c |");
+    text += " more with digests | quartiles | of its CRC32C |\n|---|---:|---:|---:|---:|---:|---:|\n";
+    for (cell, figures) in all {
+        let middle = |values: &[f64]| median(values).unwrap_or(0.0);
+        let (low, high) = (quartile(&figures.more, 1), quartile(&figures.more, 3));
+        let parts: Vec<f64> = figures.more.iter().zip(&figures.own).map(|(more, own)| more / own).collect();
+        text += &format!(
+            "| {} | {:.2} | {:.2} | {:.2} | {:.2} | {low:.2} to {high:.2} | {:.2} |\n",
+            cell.name,
+            middle(&figures.plain),
+            middle(&figures.own),
+            middle(&figures.of_crate),
+            middle(&figures.more),
+            middle(&parts),
+        );
+    }
+    text
+}
+
+/// The target, and how loads are put on it.
+struct Bench<'a> {
+    own: PathBuf,
+    peer: Peer,
+    options: &'a Options,
+}
+
+impl Bench<'_> {
+    /// The JSON that this program prints with these words, on a processor.
+    fn output(&self, processor: Option<&str>, words: &[&str]) -> io::Result<String> {
+        place::output(place::command(&self.own, None, processor).args(words))
+    }
+
+    /// Microseconds of the target's CPU time for a command.
+    fn load(&self, cell: &Cell, more: &[&str]) -> io::Result<f64> {
+        let (pid, url) = self.peer.unit(cell.medium).ok_or_else(|| bad("scstud has no such unit"))?;
+        let (pid, depth) = (pid.unwrap_or_default().to_string(), cell.depth.to_string());
+        let mut words = vec![url.as_str(), "--json", "--pid", &pid, "--region", "256M", "--size", cell.size];
+        words.extend(["--depth", &depth, "--rw", cell.rw, "--time", &self.options.time]);
+        words.extend(more);
+        place::settle(self.options.quiet)?;
+        let json = self.output(self.options.load_processor(), &words)?;
+        place::number(&json, "target_cpu_us").ok_or_else(|| bad(format!("no CPU time in {json}")))
+    }
+
+    fn round(&self, round: usize, cell: &Cell, figures: &mut Figures) -> io::Result<()> {
+        let sums = self.output(self.options.target_processor(), &["digests", "--sums", cell.size])?;
+        let sum = |name| place::number(&sums, name).ok_or_else(|| bad(format!("no {name} in {sums}")));
+        let digests = ["--digests", "both"];
+        // Which is first changes, so that whoever comes second is no better off.
+        let is_plain_first = round % 2 == 0;
+        let first = self.load(cell, if is_plain_first { &[] } else { &digests })?;
+        let second = self.load(cell, if is_plain_first { &digests } else { &[] })?;
+        let (plain, both) = if is_plain_first { (first, second) } else { (second, first) };
+        figures.own.push(sum("own")?);
+        figures.of_crate.push(sum("crate")?);
+        figures.plain.push(plain);
+        figures.more.push(both - plain);
+        Ok(())
+    }
+}
+
+/// Measures and tells.
+pub fn digests(options: &Options) -> io::Result<()> {
+    let wanted = compare::wanted(&options.only).into_iter();
+    let cells: Vec<Cell> = wanted.filter(|cell| LOADS.contains(&cell.name.as_str())).collect();
+    if cells.is_empty() {
+        return Err(bad(format!("--only of digests wants one of {}", LOADS.join(", "))));
+    }
+    compare::with_file(options, |folder, file| digests_on(options, cells, folder, file))
+}
+
+fn digests_on(options: &Options, cells: Vec<Cell>, folder: &Folder, file: &Path) -> io::Result<()> {
+    let mut all: Vec<(Cell, Figures)> = cells.into_iter().map(|cell| (cell, Figures::default())).collect();
+    let processor = options.target_processor();
+    let settings = Settings { folder: &folder.0, file, processor, spdk: None, needs_many: false };
+    let peer = peers::start("scstu+poll_us=0+zero_copy=0", &settings)?;
+    let bench = Bench { own: std::env::current_exe()?, peer, options };
+    for round in 0..options.rounds {
+        for (cell, figures) in &mut all {
+            place::say(&format!("round {} of {}: {}", round + 1, options.rounds, cell.name));
+            bench.round(round, cell, figures)?;
+        }
+    }
+    print!("{}", table(&all));
+    Ok(())
+}
