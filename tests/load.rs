@@ -342,11 +342,36 @@ fn a_comparison_that_is_ended_leaves_nothing_behind() {
 }
 
 #[test]
+fn the_cost_of_digests_is_told_for_each_load() {
+    let folder = Folder::new("load-digests");
+    let place = folder.0.to_str().unwrap();
+    let words = ["digests", "--rounds", "2", "--time", "0.05", "--only", "file 4k", "--file-folder", place];
+    let outcome = bench(&words);
+    assert!(outcome.is_good(), "{}", outcome.text);
+    let rows: Vec<&str> = outcome.text.lines().filter(|line| line.starts_with("| file")).collect();
+    let names: Vec<&str> = rows.iter().map(|row| row.split('|').nth(1).unwrap().trim()).collect();
+    assert_eq!(names, ["file 4k read qd32", "file 4k write qd32"], "{}", outcome.text);
+    for row in rows {
+        let numbers = row.split('|').skip(2).take(3).map(|one| one.trim().parse::<f64>().unwrap());
+        assert!(numbers.into_iter().all(|one| one > 0.0), "{row}");
+    }
+    assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 0, "the file is gone");
+    let [small, large] = ["4k", "1M"].map(|size| number(&bench(&["digests", "--sums", size]).text, "own"));
+    assert!(large > small, "{small} {large}");
+    for (words, allowed) in
+        [(["--sums", "0"], "1 to 16M"), (["--only", "null 512 read qd1"], "file 64k write qd8")]
+    {
+        let outcome = bench(&["digests", words[0], words[1]]);
+        assert!(!outcome.is_good() && outcome.text.contains(allowed), "{}", outcome.text);
+    }
+}
+
+#[test]
 fn help_is_told_wherever_it_is_asked_for() {
     let whole = bench(&["--help"]);
     assert!(whole.is_good() && whole.text.starts_with("Usage: scstu-bench"), "{}", whole.text);
     // Nothing is resolved, started or installed before.
-    for first in ["iscsi://no.such.host.invalid/any/0", "echo", "compare", "embed", "paper"] {
+    for first in ["iscsi://no.such.host.invalid/any/0", "echo", "compare", "embed", "digests", "paper"] {
         for words in [&["--help"][..], &["-h"], &["--help", "--rounds", "x"]] {
             let mut command = Command::new(env!("CARGO_BIN_EXE_scstu-bench"));
             let told = command.arg(first).args(words).output().unwrap();
