@@ -51,7 +51,8 @@
 //!    sleeps it looks for more, while that costs about no more than sleeping ([`server::spin`]).
 //! 2. [`iscsi::receive::Receiver`] cuts them into PDUs (`want`, `got`), checks digests and the order of
 //!    CmdSN, and has the command ([`iscsi::receive::Receiver::command`]); one that is nothing but a header it
-//!    takes in one step ([`iscsi::receive::Receiver::plain_command`]).
+//!    takes in one step ([`iscsi::receive::Receiver::plain_command`]). What admission looks at of the units
+//!    of those behind it comes into the processor's cache meanwhile ([`scsi::nexus::Nexus::look_ahead`]).
 //! 3. [`scsi::entrance`], which makes a task that is over the next command's, has [`scsi::target`] find the
 //!    row in `scsi::ops`, check the CDB's bits, reservations, unit attentions, readiness and the range of
 //!    blocks, and put a [`scsi::task::Task`] into the unit's task set, where one that needs no data and no

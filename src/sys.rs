@@ -3,6 +3,7 @@
 //! Everything here returns safe types; no policy, no names, no configuration.
 #![allow(unsafe_code)] // Raw system calls and aligned memory have no safe spelling in std.
 
+pub mod cache;
 pub mod crc;
 pub mod file;
 pub mod given;

@@ -18,7 +18,7 @@ use scstu::scsi::device::{Device, DeviceType, Dispatch, MediumState};
 use scstu::scsi::entrance::{Entered, Entrance};
 use scstu::scsi::execute::{self, Here, Started};
 use scstu::scsi::lun::{AddressingMethod, LunField};
-use scstu::scsi::nexus::{LunEntry, LunMap, NewNexus, Nexus, TargetPort, TransportId};
+use scstu::scsi::nexus::{AHEAD, LunEntry, LunMap, NewNexus, Nexus, TargetPort, TransportId};
 use scstu::scsi::target;
 use scstu::scsi::task::{Command, Completion, Reply, Task};
 use scstu::scsi::{FunctionResult, Status, TaskAttribute};
@@ -490,6 +490,30 @@ fn a_nexus_that_is_lost_admits_nothing() {
         assert_eq!(world.read(1, 3, in_place).0, Status::CHECK_CONDITION);
     }
     assert_eq!(world.devices[1].itls().len(), 0);
+}
+
+#[test]
+fn to_look_ahead_changes_nothing() {
+    let mut world = World::new();
+    world.map(&[0, 1, 2]);
+    world.settle(1);
+    let flat = |lun| LunField::new(lun, AddressingMethod::Flat);
+    let used = flat(0);
+    // Units that it has used, that it has not, that are not there, and what addresses no unit.
+    let odd = [
+        LunField([0xc1, 1, 0, 0, 0, 0, 0, 0]),
+        LunField([0xff; 8]),
+        LunField([0xd2, 0xff, 0xff, 0xff, 0, 0, 0, 0]),
+    ];
+    let fields = [used, flat(1), flat(9999), odd[0], odd[1], odd[2], used, flat(2), flat(1)];
+    let references = Arc::strong_count(&world.devices[0]);
+    for length in 0..=fields.len() {
+        let looked_at = world.nexus.look_ahead(fields.into_iter().take(length));
+        assert_eq!(looked_at, if length < 2 { 0 } else { length.min(AHEAD) }, "{length} fields");
+    }
+    assert_eq!(world.nexus.look_ahead([used; 20].into_iter()), AHEAD);
+    assert_eq!(world.nexus.itls().len(), 1, "a unit is used that no command came for");
+    assert_eq!(Arc::strong_count(&world.devices[0]), references);
 }
 
 #[test]

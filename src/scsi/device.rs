@@ -23,6 +23,7 @@ pub use crate::scsi::store::{MemoryStore, StateError, StateStore};
 use crate::scsi::task::Task;
 use crate::scsi::task_set::TaskSet;
 use crate::scsi::threshold;
+use crate::sys::cache;
 use crate::sys::interleave::until;
 use crate::sys::lock::{Lock, Locked};
 
@@ -307,6 +308,12 @@ impl Device {
         device
     }
 
+    /// Has what admission looks at fetched into the processor's cache.
+    #[inline]
+    pub(crate) fn fetch(&self) {
+        cache::fetch(self, 0, 3 * cache::LINE);
+    }
+
     /// Mode parameters as they are before anybody changes them.
     pub(crate) fn default_mode(&self) -> ModeParameters {
         self.default_mode
@@ -494,10 +501,17 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn a_read_needs_the_beginning_of_its_nexus_and_a_line_of_the_gate() {
+        const { assert!(Itl::FETCHED <= cache::LINE) };
+        assert_eq!(align_of::<Gate>(), cache::LINE);
+        assert!(offset_of!(Gate, watch) <= cache::LINE, "{} bytes", offset_of!(Gate, watch));
+    }
+
     /// What [`crate::scsi::target::check`] looks at when it admits a read and the task set is empty.
     #[test]
     fn a_read_needs_three_lines_of_the_cache() {
-        const LINE: usize = 64;
+        const LINE: usize = cache::LINE;
         let state = offset_of!(Device, state) + size_of::<Lock<()>>();
         assert_eq!(state, LINE, "all before the state, and the lock, are the first");
         let fields = [

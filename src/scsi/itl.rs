@@ -1,5 +1,6 @@
 //! An I_T_L nexus: what one initiator port, by one target port, has to do with one logical unit.
 
+use std::mem::offset_of;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,6 +11,7 @@ use crate::scsi::device::Device;
 use crate::scsi::nexus::PortPair;
 use crate::scsi::sense::Sense;
 use crate::scsi::unit_attention::UnitAttentions;
+use crate::sys::cache;
 
 /// Media event codes of GET EVENT STATUS NOTIFICATION (MMC-6, media class).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +83,17 @@ impl Itl {
         }
         device.add_itl(&itl);
         itl
+    }
+
+    /// Bytes of the counts of references that are before it.
+    const BEFORE: usize = 2 * size_of::<usize>();
+    /// Bytes that a read looks at, with those: to the end of what is counted of reads.
+    pub(crate) const FETCHED: usize = Self::BEFORE + offset_of!(Itl, counters) + size_of::<[u64; 3]>();
+
+    /// Has what admission looks at fetched into the processor's cache.
+    #[inline]
+    pub(crate) fn fetch(&self) {
+        cache::fetch(self, Self::BEFORE, Self::FETCHED - Self::BEFORE);
     }
 
     /// The nexus sees the unit no longer, or with other rights: nothing more is admitted by this I_T_L nexus.

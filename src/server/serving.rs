@@ -125,6 +125,8 @@ pub(super) struct Serving<'a> {
     pub(super) is_quiet: bool,
     /// Plain commands since answers have last left.
     pub(super) gathered: u32,
+    /// Plain commands until the units of those that follow are looked at again.
+    ahead: usize,
     is_over: bool,
 }
 
@@ -162,6 +164,7 @@ impl<'a> Serving<'a> {
             entrance: Entrance::default(),
             is_quiet: false,
             gathered: 0,
+            ahead: 0,
             is_over: false,
         }
     }
@@ -207,6 +210,7 @@ impl<'a> Serving<'a> {
         let Some(command) = self.receiver.plain_command(received, self.now, &mut self.actions) else {
             return Ok(false);
         };
+        self.look_ahead();
         self.acknowledge();
         self.input.skip(self.receiver.plain_length());
         // Nothing waits for its turn: there is no more to do than what the receiver has said.
@@ -222,6 +226,18 @@ impl<'a> Serving<'a> {
             }
         }
         Ok(true)
+    }
+
+    /// Before a plain command is admitted: the units of those behind it come nearer meanwhile.
+    #[inline]
+    fn look_ahead(&mut self) {
+        if self.ahead > 0 {
+            self.ahead -= 1;
+            return;
+        }
+        let Some(nexus) = self.established.as_ref().and_then(|e| e.nexus.as_ref()) else { return };
+        let fields = self.receiver.fields_ahead(self.input.front());
+        self.ahead = nexus.look_ahead(fields).saturating_sub(1);
     }
 
     /// Before a command is admitted: what its initiator has received is no longer in its way.

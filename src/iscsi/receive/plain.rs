@@ -6,8 +6,9 @@ use crate::iscsi::action::Action;
 use crate::iscsi::command::command;
 use crate::iscsi::receive::Receiver;
 use crate::iscsi::session::Arrival;
+use crate::scsi::lun::LunField;
 use crate::scsi::task::Command;
-use crate::wire::bhs::RESERVED_TAG;
+use crate::wire::bhs::{Bhs, RESERVED_TAG};
 use crate::wire::request::ScsiCommand;
 
 impl<T> Receiver<T> {
@@ -39,6 +40,15 @@ impl<T> Receiver<T> {
         self.exp_stat_sn = bhs.exp_stat_sn();
         self.take_number(actions);
         Some(command(&pdu))
+    }
+
+    /// LUN fields of the commands at the front of `received` that seem to be nothing but a header, in order:
+    /// what is likely to come, and nothing more.
+    #[inline]
+    pub fn fields_ahead<'a>(&self, received: &'a [u8]) -> impl Iterator<Item = LunField> + 'a {
+        let headers = received.chunks_exact(self.frame.plain_length());
+        let plain = headers.map_while(|header| ScsiCommand::plain(&Bhs(*header.first_chunk()?)));
+        plain.map(|pdu| LunField(pdu.lun))
     }
 
     /// Bytes of a PDU that is nothing but a header.

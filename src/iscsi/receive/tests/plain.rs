@@ -307,6 +307,35 @@ fn rfc7143_a_command_taken_in_one_step_is_what_it_is_otherwise() {
 }
 
 #[test]
+fn the_units_of_the_plain_commands_in_front_are_seen_ahead() {
+    for header in [false, true] {
+        let digests = Digests { header, data: false };
+        let mut shell = Shell::new(Parameters { header_digest: header, ..parameters() });
+        let reads: Vec<u8> = (0..4u8)
+            .flat_map(|lun| {
+                let mut read = Pdu::read(2 + u32::from(lun), sn(u32::from(lun)), 512);
+                read.header[9] = lun;
+                read.bytes(digests)
+            })
+            .collect();
+        let write = Pdu::write(9, sn(4), 512).data(&[1; 512]).bytes(digests);
+        let last = Pdu::read(10, sn(5), 512).bytes(digests);
+        let received = [&reads[..], &write, &last].concat();
+        let seen = |bytes: &[u8]| {
+            let fields = shell.receiver.fields_ahead(bytes);
+            fields.map(|field| u32::from(field.0[1])).collect::<Vec<_>>()
+        };
+        let each = reads.len() / 4;
+        assert_eq!(seen(&received), [0, 1, 2, 3], "one that brings data ends the view");
+        assert_eq!(seen(&reads[..4 * each - 1]), [0, 1, 2], "a header that is not whole");
+        assert_eq!(seen(&reads[..each - 1]), [0; 0]);
+        assert_eq!(seen(&received[4 * each..]), [0; 0]);
+        shell.feed(&reads, usize::MAX);
+        assert_eq!(shell.log.len(), 4, "they were only looked at: {:?}", shell.log);
+    }
+}
+
+#[test]
 fn nothing_is_taken_in_one_step_while_a_command_is_dealt_with() {
     let mut shell = Shell::new(parameters());
     shell.send(&[Pdu::read(2, sn(1), 512)]);
