@@ -94,7 +94,8 @@
 //! act: [`server::LOGIN_LIMIT`], [`server::sessions::SESSION_LIMIT`], [`server::pool::STUCK_AFTER`],
 //! [`server::outbox::HIGH_WATER_BYTES`], [`backstore::buffer::LARGEST`], [`backstore::lent::PIPES`],
 //! [`backstore::ram::MAX_BYTES`],
-//! [`backstore::declared::ROW_LIMIT`], [`scsi::lun::MAX_LUN`], [`scsi::reservation::REGISTRATION_LIMIT`],
+//! [`backstore::declared::ROW_LIMIT`], [`scsi::lun::MAX_LUN`], [`scsi::nexus::AHEAD`],
+//! [`scsi::reservation::REGISTRATION_LIMIT`],
 //! [`scsi::unit_attention::LIMIT`], [`model::OBJECT_LIMIT`], [`model::NAME_LIMIT`],
 //! [`mgmt::conf::FILE_LIMIT`], [`mgmt::control::CONNECTION_LIMIT`], [`mgmt::control::LINE_LIMIT`]. The memory
 //! for command data is one pool with one budget, [`server::ServerOptions::buffer_budget`]; answers of up to

@@ -184,7 +184,7 @@ pub trait Dispatch: Send + Sync {
 /// A logical unit.
 ///
 /// What every command looks at comes first, so that it shares lines of the processor's cache: with thousands
-/// of units each line is fetched anew. A read needs three of 64 bytes.
+/// of units each line is fetched anew. What a read needs is what `fetch` names.
 #[repr(C, align(64))]
 pub struct Device {
     /// Tasks that have left the task set, and those of them that are answered: equal when nobody is between

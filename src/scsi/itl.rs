@@ -28,7 +28,7 @@ pub(crate) enum MediaEvent {
 /// An I_T_L nexus: one initiator port, one target port, one logical unit.
 ///
 /// What every command looks at comes first, so that it shares lines of the processor's cache: with thousands
-/// of units each line is fetched anew. What a read needs is 64 bytes with the counts of references before it.
+/// of units each line is fetched anew. What a read needs is `FETCHED` bytes, as many as a line has.
 #[repr(C)]
 pub struct Itl {
     /// The nexus.
