@@ -3,7 +3,7 @@
 //! It never blocks: a chunk's lock is held for a copy only. What survives a restart is `file`'s business.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock};
 
 use crate::backstore::{Backstore, BlockError, Capabilities, Geometry, Provisioning, piece};
 
@@ -23,12 +23,15 @@ pub struct RamStore {
     block_size: u32,
     bytes: AtomicU64,
     groups: RwLock<Vec<std::sync::OnceLock<Group>>>,
+    /// One change of the size at a time.
+    resizing: Mutex<()>,
 }
 
 impl RamStore {
     /// `bytes` must be a multiple of `block_size` and at most [`MAX_BYTES`].
     pub fn new(block_size: u32, bytes: u64) -> Self {
-        let store = RamStore { block_size, bytes: AtomicU64::new(bytes), groups: RwLock::default() };
+        let (groups, resizing) = (RwLock::default(), Mutex::default());
+        let store = RamStore { block_size, bytes: AtomicU64::new(bytes), groups, resizing };
         store.grow(bytes);
         store
     }
@@ -41,7 +44,8 @@ impl RamStore {
         }
     }
 
-    /// Calls `visit` with every chunk of a range: the chunk, where the range begins in it, and its length.
+    /// Calls `visit` with every chunk of a range: the chunk, where the range begins in it, its length; or
+    /// once with all of a group that was never used.
     fn visit(
         &self,
         offset: u64,
@@ -54,12 +58,13 @@ impl RamStore {
         while at < end {
             let number = at / CHUNK as u64;
             let start = usize::try_from(at % CHUNK as u64).unwrap_or(0);
-            let part = usize::try_from(end - at).unwrap_or(usize::MAX).min(CHUNK - start);
             let place = usize::try_from(number / GROUP as u64).unwrap_or(usize::MAX);
             let index = usize::try_from(number % GROUP as u64).unwrap_or(0);
             let group = table
                 .get(place)
                 .and_then(|group| if create { Some(group.get_or_init(new_group)) } else { group.get() });
+            let most = if group.is_some() { CHUNK } else { (GROUP - index) * CHUNK };
+            let part = usize::try_from(end - at).unwrap_or(usize::MAX).min(most - start);
             visit(group.map(|chunks| &chunks[index]), start, part);
             at += part as u64;
         }
@@ -225,12 +230,61 @@ impl Backstore for RamStore {
         if bytes > MAX_BYTES {
             return Err(BlockError::NoSpace);
         }
+        let _one = self.resizing.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.bytes.load(Ordering::Acquire);
         self.grow(bytes);
+        // A write that was let through just before the disk shrank may have come behind its end since.
+        self.clear(before, bytes.saturating_sub(before));
         self.bytes.store(bytes, Ordering::Release);
-        if bytes < before {
-            self.clear(bytes, before - bytes);
-        }
+        self.clear(bytes, before.saturating_sub(bytes));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(store: &RamStore, offset: u64, length: usize) -> Vec<u8> {
+        let mut into = vec![0xee; length];
+        store.read(offset, &mut into).unwrap();
+        into
+    }
+
+    #[test]
+    fn what_comes_behind_the_end_of_a_disk_that_shrank_is_gone_when_it_grows() {
+        let store = RamStore::new(512, 4 << 20);
+        store.write(2 << 20, &[7; 4096], false).unwrap();
+        store.resize(1 << 20).unwrap();
+        // As a command does that had passed the check of its blocks.
+        store.write(3 << 20, &[9; 4096], false).unwrap();
+        store.write((1 << 20) - 512, &[5; 512], false).unwrap();
+        store.resize(8 << 20).unwrap();
+        assert!(read(&store, 1 << 20, 7 << 20).iter().all(|byte| *byte == 0));
+        assert!(read(&store, (1 << 20) - 512, 512).iter().all(|byte| *byte == 5));
+    }
+
+    #[test]
+    fn groups_that_were_never_used_read_as_zeros_on_both_sides_of_one_that_was() {
+        let group = (CHUNK * GROUP) as u64;
+        let store = RamStore::new(512, 4 * group);
+        store.write(group + 512, &[3; 512], false).unwrap();
+        let bytes = read(&store, group - CHUNK as u64 - 512, 2 * CHUNK + 2048);
+        let expected = CHUNK + 1024..CHUNK + 1536;
+        for (at, byte) in bytes.iter().enumerate() {
+            assert_eq!(*byte, if expected.contains(&at) { 3 } else { 0 }, "at {at}");
+        }
+        store.unmap(0, 4 * group).unwrap();
+        assert!(read(&store, group, CHUNK).iter().all(|byte| *byte == 0));
+        assert_eq!(store.provisioning(0, group).unwrap(), (Provisioning::Deallocated, group));
+    }
+
+    #[test]
+    fn the_largest_disk_grows_and_shrinks_without_looking_at_every_chunk() {
+        let store = RamStore::new(4096, 1 << 20);
+        store.resize(MAX_BYTES).unwrap();
+        store.resize(1 << 20).unwrap();
+        assert_eq!(store.resize(MAX_BYTES + 4096), Err(BlockError::NoSpace));
+        assert_eq!(store.geometry().blocks, 256);
     }
 }
