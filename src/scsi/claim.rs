@@ -4,6 +4,7 @@
 //! several units are taken in one order, that of the units' addresses, so that two copies never wait for
 //! each other.
 
+use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -71,17 +72,44 @@ impl Signal {
     }
 }
 
-/// Claimed blocks of one unit; dropping it gives them back.
-pub(crate) struct Claim {
+/// Blocks in the task set of a unit that no task has; dropping it gives them back, and lets go on what waited
+/// for them. Not to be dropped with a lock held that answering takes.
+pub(crate) struct Blocks {
     device: Arc<Device>,
     id: TaskId,
+}
+
+impl Blocks {
+    /// Takes charge of an entry of the device's task set.
+    pub(crate) fn new(device: &Arc<Device>, id: TaskId) -> Self {
+        Blocks { device: Arc::clone(device), id }
+    }
+}
+
+impl fmt::Debug for Blocks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Blocks({}, {:?})", self.device.name(), self.id)
+    }
+}
+
+impl Drop for Blocks {
+    fn drop(&mut self) {
+        let mut enabled = Vec::new();
+        self.device.state().tasks.remove(self.id, &mut enabled);
+        execute::dispatch(&self.device, enabled);
+    }
+}
+
+/// Claimed blocks of one unit.
+pub(crate) struct Claim {
+    blocks: Blocks,
     signal: Arc<Signal>,
 }
 
 impl Claim {
     /// Takes charge of a claim that was put into the device's task set.
     pub(crate) fn new(device: &Arc<Device>, id: TaskId, signal: Arc<Signal>) -> Self {
-        Claim { device: Arc::clone(device), id, signal }
+        Claim { blocks: Blocks::new(device, id), signal }
     }
 
     /// As [`Signal::wait`].
@@ -91,15 +119,8 @@ impl Claim {
 
     /// Whether no abort has hit it.
     pub(crate) fn stands(&self) -> bool {
-        self.device.state().tasks.is_wanted(self.id)
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        let mut enabled = Vec::new();
-        self.device.state().tasks.remove(self.id, &mut enabled);
-        execute::dispatch(&self.device, enabled);
+        let Blocks { device, id } = &self.blocks;
+        device.state().tasks.is_wanted(*id)
     }
 }
 

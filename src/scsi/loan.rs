@@ -9,42 +9,24 @@
 //! the first has out, the end of its session, or a limit in time ([`crate::server`]): what is written then,
 //! the first may find in what it has not received.
 
-use std::fmt;
 use std::sync::Arc;
 
 use crate::backstore::Capabilities;
 use crate::backstore::gate::Gate;
 use crate::backstore::lent::{LARGEST, SMALLEST};
+use crate::scsi::claim::Blocks;
 use crate::scsi::device::Device;
-use crate::scsi::execute;
 use crate::scsi::task::Task;
 use crate::scsi::task_set::TaskId;
 
-/// Blocks of a unit that are lent; dropping it gives them back, and lets go on what waited for them. Not to
-/// be dropped with a lock held that answering takes.
-pub struct Loan {
-    device: Arc<Device>,
-    id: TaskId,
-}
+/// Blocks of a unit that are lent, until it is dropped: not with a lock held that answering takes.
+#[derive(Debug)]
+pub struct Loan(#[expect(dead_code, reason = "held, never looked at")] Blocks);
 
 impl Loan {
     /// Takes charge of a task that [`crate::scsi::task_set::TaskSet::lend`] has kept.
     pub(crate) fn new(device: &Arc<Device>, id: TaskId) -> Self {
-        Loan { device: Arc::clone(device), id }
-    }
-}
-
-impl fmt::Debug for Loan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Loan({}, {:?})", self.device.name(), self.id)
-    }
-}
-
-impl Drop for Loan {
-    fn drop(&mut self) {
-        let mut enabled = Vec::new();
-        self.device.state().tasks.remove(self.id, &mut enabled);
-        execute::dispatch(&self.device, enabled);
+        Loan(Blocks::new(device, id))
     }
 }
 

@@ -5,7 +5,7 @@
  *
  * With the argument "raise" the library is made to forget that it wants no SIGPIPE, which must end this program.
  */
-#include "initiator.h"
+#include "keep.h"
 
 #include <dlfcn.h>
 #include <locale.h>
@@ -69,34 +69,6 @@ ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
     return next(fd, message, forgets ? flags & ~MSG_NOSIGNAL : flags);
 }
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
-static uint64_t tokens[2];
-static int count, is_over;
-
-static int async_open(void *context, const struct scstu_open *open, struct scstu_disk *disk)
-{
-    disk->flags = SCSTU_DISK_CONCURRENT;
-    return plain_open(context, open, disk);
-}
-
-/* Keeps two reads. The second keeps the connection's thread too, so that it cannot see that the peer is gone. */
-static int keep(void *device, const struct scstu_request *request)
-{
-    (void)device;
-    if (request->operation != SCSTU_READ) {
-        GOOD(scstu_complete(request->token, 0));
-        return 0;
-    }
-    pthread_mutex_lock(&lock);
-    tokens[count++] = request->token;
-    pthread_cond_broadcast(&changed);
-    while (count == 2 && !is_over)
-        pthread_cond_wait(&changed, &lock);
-    pthread_mutex_unlock(&lock);
-    return 0;
-}
-
 /* Two ends of a TCP connection. */
 static void pair(int ends[2])
 {
@@ -141,21 +113,13 @@ static void answer_to_nobody(struct scstu *handle)
     ready(&initiator);
     read16(&initiator, 0, 2048);
     read16(&initiator, 0, 2048);
-    pthread_mutex_lock(&lock);
-    while (count < 2)
-        pthread_cond_wait(&changed, &lock);
-    pthread_mutex_unlock(&lock);
+    await_both();
     setsockopt(ends[0], SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
     close(ends[0]);
     while (!(look.revents & POLLHUP))
         TRUE(poll(&look, 1, -1) == 1);
     TRUE(!getsockopt(look.fd, SOL_SOCKET, SO_ERROR, &error, &length) && error == ECONNRESET);
-    GOOD(scstu_complete(tokens[0], 0));
-    pthread_mutex_lock(&lock);
-    is_over = 1;
-    pthread_cond_broadcast(&changed);
-    pthread_mutex_unlock(&lock);
-    GOOD(scstu_complete(tokens[1], 0));
+    let_go();
     close(look.fd);
     while (sessions(handle))
         usleep(1000);
@@ -163,7 +127,7 @@ static void answer_to_nobody(struct scstu *handle)
 
 int main(int argc, char **argv)
 {
-    struct scstu_backstore_ops ops = plain();
+    struct scstu_backstore_ops ops = keeping();
     struct sigaction action;
     struct state before, after;
     struct scstu *handle;
@@ -177,10 +141,6 @@ int main(int argc, char **argv)
     setlocale(LC_ALL, "C.UTF-8");
     look(&before);
     handle = started();
-    ops.open = async_open;
-    ops.read = NULL;
-    ops.write = NULL;
-    ops.submit = keep;
     GOOD(scstu_backstore_register(handle, &ops));
     GOOD(scstu_add_device(handle, "plain", "disk", NULL));
     GOOD(scstu_add_target(handle, TARGET));

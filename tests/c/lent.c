@@ -5,7 +5,7 @@
  *
  * Its argument is a file of 1 MiB.
  */
-#include "initiator.h"
+#include "keep.h"
 
 #include <dlfcn.h>
 #include <signal.h>
@@ -14,10 +14,7 @@
 #define LONG 2048
 #define SHORT 128
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
-static uint64_t tokens[2];
-static int count, is_over, filled, sent;
+static int filled, sent;
 
 /* The library's calls come here. Pages come from the file when the connection's thread is kept elsewhere. */
 ssize_t splice(int from, off64_t *at, int to, off64_t *there, size_t length, unsigned int flags)
@@ -45,29 +42,6 @@ ssize_t splice(int from, off64_t *at, int to, off64_t *there, size_t length, uns
     filled += !S_ISSOCK(status.st_mode);
     pthread_mutex_unlock(&lock);
     return moved;
-}
-
-static int async_open(void *context, const struct scstu_open *open, struct scstu_disk *disk)
-{
-    disk->flags = SCSTU_DISK_CONCURRENT;
-    return plain_open(context, open, disk);
-}
-
-/* Keeps two reads. The second keeps the connection's thread too, so that others send. */
-static int keep(void *device, const struct scstu_request *request)
-{
-    (void)device;
-    if (request->operation != SCSTU_READ) {
-        GOOD(scstu_complete(request->token, 0));
-        return 0;
-    }
-    pthread_mutex_lock(&lock);
-    tokens[count++] = request->token;
-    pthread_cond_broadcast(&changed);
-    while (count == 2 && !is_over)
-        pthread_cond_wait(&changed, &lock);
-    pthread_mutex_unlock(&lock);
-    return 0;
 }
 
 /* READ (16) of LUN `lun`, put at `at`. */
@@ -107,9 +81,8 @@ static void answer_behind_pages(const char *portal)
     at = read_of(&initiator, at, 1, LONG);
     at = read_of(&initiator, at, 1, 1);
     send_all(&initiator, requests, sizeof requests, 0);
+    await_both();
     pthread_mutex_lock(&lock);
-    while (count < 2)
-        pthread_cond_wait(&changed, &lock);
     while (!filled) {
         pthread_mutex_unlock(&lock);
         usleep(1000);
@@ -118,12 +91,7 @@ static void answer_behind_pages(const char *portal)
     pthread_mutex_unlock(&lock);
     /* Until the pages are in the queue, most likely. */
     usleep(200000);
-    GOOD(scstu_complete(tokens[0], 0));
-    pthread_mutex_lock(&lock);
-    is_over = 1;
-    pthread_cond_broadcast(&changed);
-    pthread_mutex_unlock(&lock);
-    GOOD(scstu_complete(tokens[1], 0));
+    let_go();
     for (int i = 0; i < 3; i++)
         TRUE(status_of(&initiator) == 0);
     TRUE(sent);
@@ -150,7 +118,7 @@ static void go_away(const char *portal, int round)
 
 int main(int argc, char **argv)
 {
-    struct scstu_backstore_ops ops = plain();
+    struct scstu_backstore_ops ops = keeping();
     char portal[64] = "", parameters[4200];
     struct sigaction action;
     struct scstu *handle;
@@ -159,10 +127,6 @@ int main(int argc, char **argv)
     snprintf(parameters, sizeof parameters, "filename=%s", argv[1]);
     TRUE(!sigaction(SIGPIPE, NULL, &action) && action.sa_handler == SIG_DFL);
     handle = started();
-    ops.open = async_open;
-    ops.read = NULL;
-    ops.write = NULL;
-    ops.submit = keep;
     GOOD(scstu_backstore_register(handle, &ops));
     GOOD(scstu_add_device(handle, "plain", "disk", NULL));
     GOOD(scstu_add_device(handle, "vdisk_fileio", "file", parameters));
