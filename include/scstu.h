@@ -87,7 +87,8 @@
 
 /**
  * scstu_disk.flags: no function ever waits: they run on the thread that has received the command, which
- * saves two changes of threads. Not together with submit. @since 0.1
+ * saves two changes of threads. Data to be written may then begin at any address. Not together with submit.
+ * @since 0.1
  */
 #define SCSTU_DISK_NEVER_BLOCKS (1 << 2)
 

@@ -51,11 +51,12 @@
 //!    sleeps it looks for more, while that costs about no more than sleeping ([`server::spin`]).
 //! 2. [`iscsi::receive::Receiver`] cuts them into PDUs (`want`, `got`), checks digests and the order of
 //!    CmdSN, and has the command ([`iscsi::receive::Receiver::command`]); one that is nothing but a header it
-//!    takes in one step ([`iscsi::receive::Receiver::plain_command`]). What admission looks at of the units
-//!    of those behind it comes into the processor's cache meanwhile ([`scsi::nexus::Nexus::look_ahead`]).
+//!    takes in one step ([`iscsi::receive::Receiver::plain_command`], `server::front`). What admission looks
+//!    at of the units of those behind it comes into the processor's cache meanwhile
+//!    ([`scsi::nexus::Nexus::look_ahead`]).
 //! 3. [`scsi::entrance`], which makes a task that is over the next command's, has [`scsi::target`] find the
 //!    row in `scsi::ops`, check the CDB's bits, reservations, unit attentions, readiness and the range of
-//!    blocks, and put a [`scsi::task::Task`] into the unit's task set, where one that needs no data and no
+//!    blocks, and put a [`scsi::task::Task`] into the unit's task set, where one that awaits no data and no
 //!    other thread begins at once. A short read from memory ends there (`scsi::target::at_once`): what
 //!    follows of 4 to 6 is done for it under the lock that admits it.
 //! 4. [`scsi::execute::start`]: an older task in its way makes it wait there. Otherwise it runs at once if
@@ -79,7 +80,9 @@
 //!
 //! A WRITE differs in 3: the receiver fetches its data (immediate, unsolicited, by R2T) into its buffer
 //! first, after everything that can be refused was; [`iscsi::action::Action::Execute`] follows the last
-//! byte.
+//! byte. A short one, all of which is in the receive buffer, is taken in one step as well
+//! ([`iscsi::receive::Receiver::whole_command`]): if its store never blocks and nothing older is in
+//! its way, it is mostly carried out from there; otherwise its data moves to a buffer first.
 //!
 //! # Names
 //! The standards' nouns, in full. Short forms that are used: lba, lun, cdb, pdu, bhs, ahs, isid, tsih, cid,

@@ -183,14 +183,14 @@ impl Path {
     fn sends(&mut self, command: &Command, ends_here: bool) -> Fate {
         self.tag += 1;
         let command = Command { tag: self.tag, cdb: command.cdb, ..*command };
-        let entered = self.entrance.admit(&self.nexus, &command, &self.reply, ends_here);
+        let entered = self.entrance.admit(&self.nexus, &command, &self.reply, (ends_here, false));
         let has_ended = matches!(entered, Ok(Entered::Ended));
         match entered {
             Ok(Entered::Ended) => {}
             Err(mut refused) => self.reply.task_done(&mut refused.0),
             Ok(Entered::Task) => {
                 let task = self.entrance.task().unwrap();
-                if execute::starts(task) && execute::execute_here(task, true) == Here::Done {
+                if execute::starts(task) && execute::execute_here(task, true, &[]) == Here::Done {
                     self.entrance.clear();
                 } else if let Started::Run(task) = execute::start(self.entrance.take().unwrap()) {
                     assert!(execute::execute(task, true).is_none());

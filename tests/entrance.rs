@@ -172,7 +172,7 @@ impl World {
     fn run(&mut self, lun: u8, cdb: &[u8], data: &[u8], in_place: bool) -> (Status, Vec<u8>) {
         self.tag += 1;
         let command = self.command(lun, cdb, u32::try_from(data.len()).unwrap());
-        match self.entrance.admit(&self.nexus, &command, &self.reply, in_place) {
+        match self.entrance.admit(&self.nexus, &command, &self.reply, (in_place, false)) {
             Err(mut refused) => self.reply.task_done(&mut refused.0),
             Ok(Entered::Task) => self.carry_out(data, in_place),
             Ok(Entered::Ended) => self.ended += 1,
@@ -206,7 +206,7 @@ impl World {
     fn carry_out(&mut self, data: &[u8], in_place: bool) {
         if data.is_empty() && in_place {
             let task = self.entrance.task().unwrap();
-            if execute::starts(task) && execute::execute_here(task, true) == Here::Done {
+            if execute::starts(task) && execute::execute_here(task, true, &[]) == Here::Done {
                 return self.entrance.clear();
             }
         }
@@ -216,7 +216,7 @@ impl World {
             buffer.copy_from_slice(data);
             task.set_data_out(buffer, data.len());
         }
-        if in_place && execute::starts(&task) && execute::execute_here(&mut task, true) == Here::Done {
+        if in_place && execute::starts(&task) && execute::execute_here(&mut task, true, &[]) == Here::Done {
             return self.entrance.keep(task);
         }
         let Started::Run(task) = execute::start(task) else { panic!("it waits") };
@@ -363,7 +363,7 @@ impl World {
         self.tag += 1;
         let command = self.command(0, &[0x28, 0, 0, 0, 0, lba, 0, 0, 1, 0], 0);
         let command = Command { attribute, ..command };
-        let entered = self.entrance.admit(&self.nexus, &command, &self.reply, true).ok().unwrap();
+        let entered = self.entrance.admit(&self.nexus, &command, &self.reply, (true, false)).ok().unwrap();
         let has_answer = self.answers.0.lock().unwrap().last().is_some_and(|answer| answer.0 == self.tag);
         assert_eq!(has_answer, entered == Entered::Ended);
         has_answer

@@ -1,4 +1,4 @@
-//! The one way to a backstore: checks range and alignment, counts.
+//! The one way to a backstore: checks the range, counts.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

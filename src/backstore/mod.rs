@@ -1,7 +1,7 @@
 //! Where the blocks are: one blocking trait, one file per kind of backstore.
 //!
-//! A backstore knows bytes, not SCSI. It is called only through [`gate::Gate`], which has checked range and
-//! alignment, and only on a thread that may block (a worker), except for [`Backstore::try_read`] and for
+//! A backstore knows bytes, not SCSI. It is called only through [`gate::Gate`], which has checked the
+//! range, and only on a thread that may block (a worker), except for [`Backstore::try_read`] and for
 //! stores that declare [`Capabilities::NEVER_BLOCKS`]; with the unit's state locked only where it declares
 //! [`Capabilities::AT_HAND`]. Calls come from several threads at once. A store that
 //! declares [`Capabilities::ASYNCHRONOUS`] is given reads, writes, flushes and frees through

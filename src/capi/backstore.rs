@@ -27,7 +27,8 @@ pub const SCSTU_DISK_UNMAP: u32 = 1;
 /// scstu_disk.flags: unmapped blocks read as zeros, always. @since 0.1
 pub const SCSTU_DISK_UNMAP_READS_ZERO: u32 = 1 << 1;
 /// scstu_disk.flags: no function ever waits: they run on the thread that has received the command, which
-/// saves two changes of threads. Not together with submit. @since 0.1
+/// saves two changes of threads. Data to be written may then begin at any address. Not together with submit.
+/// @since 0.1
 pub const SCSTU_DISK_NEVER_BLOCKS: u32 = 1 << 2;
 /// scstu_disk.flags: every write fails; write may be NULL. The attribute read_only of the device goes on to
 /// tell what the administrator has asked for. @since 0.1

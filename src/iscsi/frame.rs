@@ -87,6 +87,24 @@ impl Frame {
         (is_next && (!self.digests.header || is_intact())).then_some(bhs)
     }
 
+    /// Bytes of a PDU without additional header segments and with `data_length` bytes of data, not 0.
+    #[inline]
+    pub fn whole_length(&self, data_length: usize) -> usize {
+        let digest = if self.digests.data { digest::LENGTH } else { 0 };
+        self.plain_length() + data_length + padding(data_length) + digest
+    }
+
+    /// Whether the data digest of such a PDU is right, or there is none.
+    #[inline]
+    pub fn is_whole_intact(&self, pdu: &[u8], data_length: usize) -> bool {
+        if !self.digests.data {
+            return true;
+        }
+        let data = pdu.get(self.plain_length()..).unwrap_or_default();
+        let covered = data_length + padding(data_length);
+        data.split_at_checked(covered).is_some_and(|(data, rest)| rest.starts_with(&digest::digest(&[data])))
+    }
+
     /// The basic header segment of the PDU in progress or, between PDUs, of the last one.
     pub fn bhs(&self) -> Bhs {
         let mut bytes = [0; bhs::LENGTH];

@@ -10,10 +10,11 @@
 //! ```
 //! A SCSI command is there ([`Receiver::command`]) with its header, when its turn has come: the shell answers
 //! with [`Receiver::accept`] before it asks for more, so that immediate data lands where it belongs. One that
-//! is nothing but a header is taken at once ([`Receiver::plain_command`]).
+//! is nothing but a header is taken at once ([`Receiver::plain_command`]), and so is one that is all in the
+//! shell's receive buffer with its data ([`Receiver::whole_command`]).
 //! PDUs that come before their turn (CmdSN) are kept whole and taken up by [`Receiver::replay`].
 //!
-//! Invariant: the actions do not depend on how the bytes were cut.
+//! Invariant: the actions do not depend on how the bytes that [`Receiver::got`] is given were cut.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -580,3 +581,4 @@ mod deadlines;
 mod plain;
 #[cfg(test)]
 mod tests;
+pub mod whole;

@@ -90,6 +90,11 @@ pub struct Sender {
 }
 
 impl Sender {
+    /// StatSN of the next answer.
+    pub fn stat_sn(&self) -> u32 {
+        self.stat_sn
+    }
+
     /// A sender whose first status gets `stat_sn`.
     pub fn new(parameters: &Parameters, window: Arc<CommandWindow>, stat_sn: u32) -> Self {
         Sender {

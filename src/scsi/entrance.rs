@@ -36,13 +36,14 @@ pub struct Entrance {
 
 impl Entrance {
     /// As [`target::admit`]. Where the command has a task, [`Entrance::task`] is it, until it is taken away;
-    /// one that ends here stays. `ends_here` lets a command end here that is no more than a copy.
+    /// one that ends here stays. `ends_here` lets a command end here that is no more than a copy; with
+    /// `has_data` its Data-Out is here already.
     pub fn admit(
         &mut self,
         nexus: &Arc<Nexus>,
         command: &Command,
         reply: &Arc<dyn Reply>,
-        ends_here: bool,
+        (ends_here, has_data): (bool, bool),
     ) -> Result<Entered, Refused> {
         // Read before the map is: a change meanwhile makes the next command look again.
         let changes = nexus.view_changes();
@@ -59,7 +60,7 @@ impl Entrance {
                 task.itl = itl;
             }
             let memory = ends_here.then_some(&mut task.data_in);
-            return match target::check(nexus, &task.itl, (&mut task.gate, memory), command) {
+            return match target::check(nexus, &task.itl, (&mut task.gate, memory), (command, has_data)) {
                 Ok(admitted) => {
                     let is_read = admitted.is_read;
                     target::renew(task, command, admitted);
@@ -74,7 +75,7 @@ impl Entrance {
         }
         let itl = known.or_else(|| self.itl.upgrade()).unwrap_or_else(|| nexus.itl(command.lun));
         let mut gate = None;
-        match target::check(nexus, &itl, (&mut gate, None), command) {
+        match target::check(nexus, &itl, (&mut gate, None), (command, has_data)) {
             Ok(admitted) => {
                 self.task = Some(target::task((nexus, itl, gate, reply), command, admitted));
                 Ok(Entered::Task)

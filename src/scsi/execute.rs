@@ -141,7 +141,7 @@ fn carry_out(mut task: Task, may_block: bool) -> Option<Task> {
         return None;
     }
     if let Some(next) = task.row.submit.filter(|_| is_submitted(&task)) {
-        match guarded(&mut task, may_block, next) {
+        match guarded(&mut task, (may_block, &[]), next) {
             Ok(Step::Ask(request)) => {
                 submit(task, request);
                 return None;
@@ -158,7 +158,7 @@ fn carry_out(mut task: Task, may_block: bool) -> Option<Task> {
             }
         }
     }
-    match carry_out_here(&mut task, may_block) {
+    match carry_out_here(&mut task, (may_block, &[])) {
         Carried::Out => {}
         Carried::Back => return Some(task),
         Carried::Waits => await_aborted(task),
@@ -177,9 +177,10 @@ enum Carried {
     Waits,
 }
 
-fn carry_out_here(task: &mut Task, may_block: bool) -> Carried {
+/// `sent` is Data-Out that is not in the task, or empty.
+fn carry_out_here(task: &mut Task, (may_block, sent): (bool, &[u8])) -> Carried {
     let run = task.row.execute;
-    let outcome = guarded(task, may_block, run);
+    let outcome = guarded(task, (may_block, sent), run);
     if outcome == Err(Failure::WouldBlock) && !may_block {
         return Carried::Back;
     }
@@ -203,14 +204,23 @@ pub enum Here {
 
 /// As [`execute`] for a plain task of the thread that received it, where it lies: a task is large, and is not
 /// moved where it need not be.
+///
+/// `sent` is the task's Data-Out, unless the task has that itself: it is used where it lies, and not after
+/// the call. A task that is not done is to be given it ([`Task::set_data_out`]).
 #[inline]
-pub fn execute_here(task: &mut Task, may_block: bool) -> Here {
+pub fn execute_here(task: &mut Task, may_block: bool, sent: &[u8]) -> Here {
     let is_plain = !task.is_queued && task.row.run == Run::Worker && !is_submitted(task);
+    // What was received lies anywhere.
+    let is_usable = sent.is_empty()
+        || task.gate.as_ref().is_none_or(|gate| !gate.capabilities().contains(Capabilities::ALIGNED));
     // What aborts others (PERSISTENT RESERVE OUT) may have to wait for them.
-    if !is_plain || task.is_carried_out || task.row.order == Order::Exclusive {
+    if !is_plain || !is_usable || task.is_carried_out || task.row.order == Order::Exclusive {
         return Here::Elsewhere;
     }
-    match carry_out_here(task, may_block) {
+    if !sent.is_empty() {
+        task.data_out_length = sent.len();
+    }
+    match carry_out_here(task, (may_block, sent)) {
         Carried::Back => Here::Undone,
         Carried::Out | Carried::Waits => Here::Done,
     }
@@ -231,10 +241,10 @@ fn await_aborted(mut task: Task) {
 /// Runs `work` on the task; a panic is INTERNAL TARGET FAILURE.
 fn guarded<T>(
     task: &mut Task,
-    may_block: bool,
+    (may_block, sent): (bool, &[u8]),
     work: fn(&mut Context<'_>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let mut context = Context { task, may_block };
+    let mut context = Context { task, may_block, sent };
     let outcome = catch_unwind(AssertUnwindSafe(|| work(&mut context)));
     outcome.unwrap_or_else(|_| {
         task.itl.device.faulted.store(true, Ordering::Relaxed);

@@ -33,7 +33,7 @@ pub struct Refused(pub Completion);
 pub fn admit(nexus: &Arc<Nexus>, command: &Command, reply: &Arc<dyn Reply>) -> Result<Task, Refused> {
     let itl = nexus.itl(command.lun);
     let mut gate = None;
-    match check(nexus, &itl, (&mut gate, None), command) {
+    match check(nexus, &itl, (&mut gate, None), (command, false)) {
         Ok(admitted) => Ok(task((nexus, itl, gate, reply), command, admitted)),
         Err(failure) => Err(Refused(refusal(&itl, command, failure))),
     }
@@ -175,13 +175,13 @@ pub(crate) fn refusal(itl: &Itl, command: &Command, failure: Failure) -> Complet
 /// the task set.
 ///
 /// `gate` becomes that of the unit, whatever it was. With `memory`, a read that is no more than a copy into
-/// it is carried out; then `gate` becomes that of the unit or none.
+/// it is carried out; then `gate` becomes that of the unit or none. With `has_data` no Data-Out is to come.
 #[inline]
 pub(crate) fn check(
     nexus: &Nexus,
     itl: &Itl,
     (gate, memory): (&mut Option<Arc<Gate>>, Option<&mut Buffer>),
-    command: &Command,
+    (command, has_data): (&Command, bool),
 ) -> Result<Admitted, Failure> {
     let device = &itl.device;
     let row = row_of(device, command)?;
@@ -237,8 +237,9 @@ pub(crate) fn check(
     if !is_same(gate, &state.gate) {
         gate.clone_from(&state.gate);
     }
-    // What needs no data and no other thread is begun at once: the next lock would find nothing else.
-    let here = bytes == 0 && execute::place(row, gate.as_deref(), transfer.data_in) != Inline::No;
+    // What awaits no data and no other thread is begun at once: the next lock would find nothing else.
+    let here =
+        (bytes == 0 || has_data) && execute::place(row, gate.as_deref(), transfer.data_in) != Inline::No;
     if !matches!(device.device_type(), DeviceType::Absent | DeviceType::WellKnown) {
         let (id, has_begun) = state.tasks.put(entry, here);
         (admitted.id, admitted.has_begun) = (Some(id), has_begun);

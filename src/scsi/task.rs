@@ -223,6 +223,11 @@ impl Task {
         self.data_out = buffer;
     }
 
+    /// Memory for `length` bytes of its data, of unspecified content; `None` when there is none now.
+    pub fn memory(&self, length: usize) -> Option<Buffer> {
+        self.nexus.buffers.get(length)
+    }
+
     /// Whether a task management function has ended the task before its data had come.
     pub fn is_aborted(&self) -> bool {
         self.id.is_some_and(|id| !self.itl.device.state().tasks.holds(id))
@@ -281,6 +286,8 @@ impl Drop for Task {
 pub struct Context<'a> {
     pub(crate) task: &'a mut Task,
     pub(crate) may_block: bool,
+    /// Data-Out that lies elsewhere than in the task; empty if none does.
+    pub(crate) sent: &'a [u8],
 }
 
 impl Context<'_> {
@@ -353,7 +360,8 @@ impl Context<'_> {
     /// Data-Out received. Shorter than the CDB says when the initiator announced less.
     #[inline]
     pub fn data_out(&self) -> &[u8] {
-        &self.task.data_out[..self.task.data_out_length]
+        let own = &self.task.data_out;
+        if own.is_empty() { self.sent } else { &own[..self.task.data_out_length] }
     }
 
     /// Bytes that the initiator announced.
@@ -428,14 +436,15 @@ impl Context<'_> {
         &self.task.data_in
     }
 
-    /// Data-Out received, and the memory of [`Context::keep`] to be written.
+    /// [`Context::data_out`], and the memory of [`Context::keep`] or [`Context::data_in`] to be written.
     pub(crate) fn out_and_kept(&mut self) -> (&[u8], &mut [u8]) {
-        (&self.task.data_out[..self.task.data_out_length], &mut self.task.data_in)
+        let Task { data_out: own, data_out_length, data_in, .. } = &mut *self.task;
+        (if own.is_empty() { self.sent } else { &own[..*data_out_length] }, data_in)
     }
 
     /// A buffer of the command's own.
     pub fn scratch(&self, length: usize) -> Result<Buffer, Failure> {
-        self.task.nexus.buffers.get(length).ok_or(Failure::Status(Status::BUSY))
+        self.task.memory(length).ok_or(Failure::Status(Status::BUSY))
     }
 }
 

@@ -30,6 +30,7 @@ use crate::wire::response::AsyncMessage;
 
 pub mod connection;
 pub mod dump;
+mod front;
 pub mod input;
 mod lane;
 mod login;

@@ -2,11 +2,12 @@
 //! waits for the initiator.
 //!
 //! Many answers leave in one system call, without a timer: while the connection's thread still has requests
-//! in its buffer it corks the outbox and sends when the buffer is empty; a worker that has more quick tasks
-//! of a unit holds it for a moment; and one that finishes while another thread is sending only appends, and
-//! the sender takes what has come meanwhile. What the socket does
-//! not take is left to the connection's thread, which is woken, so that a stalled initiator holds no worker.
-//! The lock covers encoding, never a system call.
+//! in its buffer it corks the outbox, and sends when the buffer is empty, or, while it can be filled again at
+//! once, when half of what the initiator keeps out is answered ([`Outbox::gathers_on`]); a worker that has
+//! more quick tasks of a unit holds it for a moment; and one that finishes while another thread is sending
+//! only appends, and the sender takes what has come meanwhile. What the socket does not take is left to the
+//! connection's thread, which is woken, so that a stalled initiator holds no worker. The lock covers
+//! encoding, never a system call.
 
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, TcpStream};
@@ -36,6 +37,8 @@ struct State {
     /// Taken out of `queue` to be sent; whoever set `is_sending` has it.
     batch: Queue,
     is_sending: bool,
+    /// StatSN of the first answer that has not been taken out of `queue`.
+    gathered_from: u32,
     is_corked: bool,
     /// The socket took not everything, or this was no thread to send pages: the connection's goes on when the
     /// socket is writable.
@@ -72,6 +75,7 @@ impl Outbox {
     /// answer in a send call of its own after that.
     pub fn new(socket: Arc<TcpStream>, sender: Sender, coalesces: bool) -> io::Result<Self> {
         let state = State {
+            gathered_from: sender.stat_sn(),
             sender,
             queue: Queue::new(),
             batch: Queue::new(),
@@ -123,6 +127,19 @@ impl Outbox {
     #[cold]
     pub fn acknowledge(&self, exp_stat_sn: u32) {
         self.end_loans(|oldest| matches!(exp_stat_sn.wrapping_sub(oldest), 1..0x8000_0000));
+    }
+
+    /// Whether fewer answers have gathered than half of those that the initiator had not received when it
+    /// sent this ExpStatSN, and nothing keeps them from leaving.
+    pub fn gathers_on(&self, exp_stat_sn: u32) -> bool {
+        let state = self.lock();
+        let next = state.sender.stat_sn();
+        let out = match next.wrapping_sub(exp_stat_sn) {
+            // No answer has such a number yet.
+            0x8000_0000.. => 0,
+            out => out,
+        };
+        self.coalesces && state.is_free() && next.wrapping_sub(state.gathered_from) < out / 2
     }
 
     /// The initiator has been waited for long enough: ends the loans up to this StatSN.
@@ -284,6 +301,7 @@ impl Outbox {
                     break;
                 }
                 std::mem::swap(&mut state.queue, &mut batch);
+                state.gathered_from = state.sender.stat_sn();
             }
             drop(state);
             let sent = self.send(&mut batch);

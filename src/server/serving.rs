@@ -29,6 +29,7 @@ use crate::scsi::task::{Command, Failure, Reply, Task};
 use crate::scsi::{Status, execute, target};
 use crate::server::Shared;
 use crate::server::connection::Connection;
+use crate::server::front::Taken;
 use crate::server::input::Input;
 use crate::server::nagle::Nagle;
 use crate::server::sessions::{CloseReason, Closer, Session};
@@ -39,10 +40,6 @@ use crate::wire::response::TextResponse;
 /// How long a task management function may wait for writes that cannot be cancelled before it is answered
 /// with FUNCTION REJECTED. Initiators give up after 15 seconds and more.
 pub const FUNCTION_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// While the thread looks for input instead of sleeping, answers leave when those of so many commands have
-/// gathered, though more requests are here: the initiator works on them meanwhile, and need not be woken.
-const AT_ONCE: u32 = 16;
 
 /// Why a connection ended.
 #[derive(Debug)]
@@ -121,12 +118,14 @@ pub(super) struct Serving<'a> {
     /// Pages that the initiator has not acknowledged.
     pub(super) overdue: Option<Overdue>,
     pub(super) entrance: Entrance,
+    /// Since when part of the command at the front of the receive buffer is there.
+    pub(super) part_since: Option<Instant>,
     /// Requests come seldom.
     pub(super) is_quiet: bool,
-    /// Plain commands since answers have last left.
+    /// Commands taken in one step since the thread has last let all answers leave.
     pub(super) gathered: u32,
     /// Plain commands until the units of those that follow are looked at again.
-    ahead: usize,
+    pub(super) ahead: usize,
     is_over: bool,
 }
 
@@ -162,6 +161,7 @@ impl<'a> Serving<'a> {
             blocked_since: None,
             overdue: None,
             entrance: Entrance::default(),
+            part_since: None,
             is_quiet: false,
             gathered: 0,
             ahead: 0,
@@ -185,11 +185,11 @@ impl<'a> Serving<'a> {
     fn serve(&mut self) -> Result<(), End> {
         while !self.is_over {
             while !self.input.is_empty() && !self.is_over {
-                if self.take_plain_command()? {
-                    continue;
+                match self.take_front()? {
+                    Taken::Command => {}
+                    Taken::Part => break,
+                    Taken::Other => self.take_piece()?,
                 }
-                let count = self.input.take(self.receiver.want());
-                self.got(count)?;
             }
             if !self.is_over {
                 self.await_input()?;
@@ -199,53 +199,10 @@ impl<'a> Serving<'a> {
         Ok(())
     }
 
-    /// Takes a command that is nothing but a header, if that is what comes next.
-    #[inline]
-    fn take_plain_command(&mut self) -> Result<bool, End> {
-        // Adaptive Nagle counts requests.
-        if self.nagle.is_some() {
-            return Ok(false);
-        }
-        let received = self.input.front();
-        let Some(command) = self.receiver.plain_command(received, self.now, &mut self.actions) else {
-            return Ok(false);
-        };
-        self.look_ahead();
-        self.acknowledge();
-        self.input.skip(self.receiver.plain_length());
-        // Nothing waits for its turn: there is no more to do than what the receiver has said.
-        if !self.actions.is_empty() {
-            self.perform_all()?;
-        }
-        self.command(&command)?;
-        self.gathered += 1;
-        if self.gathered >= AT_ONCE && self.spin.is_trusted() {
-            self.gathered = 0;
-            if let Some(full) = self.connection.full() {
-                full.outbox.flush();
-            }
-        }
-        Ok(true)
-    }
-
-    /// Before a plain command is admitted: the units of those behind it come nearer meanwhile.
-    #[inline]
-    fn look_ahead(&mut self) {
-        if self.ahead > 0 {
-            self.ahead -= 1;
-            return;
-        }
-        let Some(nexus) = self.established.as_ref().and_then(|e| e.nexus.as_ref()) else { return };
-        let fields = self.receiver.fields_ahead(self.input.front());
-        self.ahead = nexus.look_ahead(fields).saturating_sub(1);
-    }
-
-    /// Before a command is admitted: what its initiator has received is no longer in its way.
-    #[inline]
-    fn acknowledge(&self) {
-        if let Some(full) = self.connection.full().filter(|full| full.outbox.has_loans()) {
-            full.outbox.acknowledge(self.receiver.exp_stat_sn());
-        }
+    /// Gives the receiver what it wants of what is here.
+    pub(super) fn take_piece(&mut self) -> Result<(), End> {
+        let count = self.input.take(self.receiver.want());
+        self.got(count)
     }
 
     pub(super) fn got(&mut self, count: usize) -> Result<(), End> {
@@ -320,43 +277,19 @@ impl<'a> Serving<'a> {
 
     /// Admits a SCSI command and tells the receiver what becomes of its data.
     #[inline(always)]
-    fn command(&mut self, command: &Command) -> Result<(), End> {
-        let nexus = self.established.as_ref().and_then(|e| e.nexus.as_ref());
-        let Some(nexus) = nexus else { return Err(End::Protocol(ProtocolError::LoginAgain)) };
-        let swallows = match nexus.black_hole() {
-            0 => false,
-            1 | 2 => true,
-            _ => command.expected_in > 0 || command.expected_out > 0,
-        };
-        if swallows {
-            self.reply.task_dropped(command.tag, command.is_immediate);
+    pub(super) fn command(&mut self, command: &Command) -> Result<(), End> {
+        if !self.admit(command, false)? {
             self.discard_data();
             return Ok(());
         }
-        let is_measured = self.shared.totals.measures(self.now) || nexus.is_measured();
-        match self.entrance.admit(nexus, command, &self.reply, !is_measured) {
-            Ok(Entered::Task) => {}
-            Ok(Entered::Ended) => {
-                self.discard_data();
-                return Ok(());
-            }
-            Err(mut refused) => {
-                self.reply.task_done(&mut refused.0);
-                self.discard_data();
-                return Ok(());
-            }
-        }
         let Some(task) = self.entrance.task() else { return Ok(()) };
-        if is_measured {
-            task.set_received(self.now);
-        }
         let length = task.data_out_length();
         if length == 0 {
             self.discard_data();
             self.start_admitted();
             return Ok(());
         }
-        let buffer = nexus.buffers.get(length);
+        let buffer = task.memory(length);
         let Some(token) = self.entrance.take() else { return Ok(()) };
         match buffer {
             Some(buffer) => {
@@ -371,6 +304,36 @@ impl<'a> Serving<'a> {
         Ok(())
     }
 
+    /// Admits a SCSI command; `true` when it has a task, which is at the entrance. With `has_data`
+    /// its Data-Out is here.
+    #[inline(always)]
+    pub(super) fn admit(&mut self, command: &Command, has_data: bool) -> Result<bool, End> {
+        let nexus = self.established.as_ref().and_then(|e| e.nexus.as_ref());
+        let Some(nexus) = nexus else { return Err(End::Protocol(ProtocolError::LoginAgain)) };
+        let swallows = match nexus.black_hole() {
+            0 => false,
+            1 | 2 => true,
+            _ => command.expected_in > 0 || command.expected_out > 0,
+        };
+        if swallows {
+            self.reply.task_dropped(command.tag, command.is_immediate);
+            return Ok(false);
+        }
+        let is_measured = self.shared.totals.measures(self.now) || nexus.is_measured();
+        match self.entrance.admit(nexus, command, &self.reply, (!is_measured, has_data)) {
+            Ok(Entered::Task) => {}
+            Ok(Entered::Ended) => return Ok(false),
+            Err(mut refused) => {
+                self.reply.task_done(&mut refused.0);
+                return Ok(false);
+            }
+        }
+        if let Some(task) = self.entrance.task().filter(|_| is_measured) {
+            task.set_received(self.now);
+        }
+        Ok(true)
+    }
+
     /// No data of the command is wanted. A plain one has none, and is not asked about.
     #[inline]
     fn discard_data(&mut self) {
@@ -383,7 +346,7 @@ impl<'a> Serving<'a> {
     #[inline(always)]
     fn start_admitted(&mut self) {
         let Some(task) = self.entrance.task() else { return };
-        let ran = run_here(task, &mut self.now);
+        let ran = run_here(task, &mut self.now, &[]);
         if ran == Ran::Done {
             return self.entrance.clear();
         }
@@ -395,7 +358,7 @@ impl<'a> Serving<'a> {
     /// Runs a task here when that cannot block.
     #[inline(always)]
     fn start(&mut self, mut task: Task) {
-        match run_here(&mut task, &mut self.now) {
+        match run_here(&mut task, &mut self.now, &[]) {
             Ran::Done => self.entrance.keep(task),
             ran => self.go_on(task, ran),
         }
@@ -403,7 +366,7 @@ impl<'a> Serving<'a> {
 
     /// What [`run_here`] has left to do; what may block goes to the workers.
     #[inline(never)]
-    fn go_on(&mut self, task: Task, ran: Ran) {
+    pub(super) fn go_on(&mut self, task: Task, ran: Ran) {
         let (task, inline) = match ran {
             Ran::Done => return,
             Ran::Undone => return self.shared.pool.submit(task),
@@ -542,7 +505,7 @@ pub(super) struct Overdue {
 
 /// How far a task came on the connection's thread.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Ran {
+pub(super) enum Ran {
     /// It has ended.
     Done,
     /// It would have to wait for the medium.
@@ -554,8 +517,9 @@ enum Ran {
 }
 
 /// Runs a task in its place, if that cannot block. A task is large, and is not moved where it need not be.
+/// `sent` as in [`execute::execute_here`].
 #[inline(always)]
-fn run_here(task: &mut Task, now: &mut Instant) -> Ran {
+pub(super) fn run_here(task: &mut Task, now: &mut Instant, sent: &[u8]) -> Ran {
     let inline = execute::inline(task);
     if inline == Inline::No || !execute::starts(task) {
         return Ran::Not(inline);
@@ -564,7 +528,7 @@ fn run_here(task: &mut Task, now: &mut Instant) -> Ran {
         *now = Instant::now();
         task.set_started(*now);
     }
-    match execute::execute_here(task, inline == Inline::Freely) {
+    match execute::execute_here(task, inline == Inline::Freely, sent) {
         Here::Done => Ran::Done,
         Here::Undone => Ran::Undone,
         Here::Elsewhere => Ran::Elsewhere(inline),

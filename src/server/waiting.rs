@@ -18,9 +18,8 @@ use crate::sys::{socket, thread};
 
 /// How long what is queued may take to leave after a logout.
 const LINGER: Duration = Duration::from_secs(5);
-/// While data segments are large, so that one receive call brings little more than one command: bytes
-/// received until the answers leave, if the next call would bring something at once. An answer that leaves by
-/// itself wakes the initiator, which costs more than to look.
+/// While the next receive call is likely to bring something at once: bytes received until the answers leave.
+/// An answer that leaves by itself wakes the initiator, which costs more than to look.
 const GATHER_BYTES: usize = 512 * 1024;
 /// A connection whose thread has slept for so long between two requests gives its memory back before it
 /// sleeps again: it may be one that only asks now and then whether the target is still there.
@@ -31,6 +30,11 @@ const LOAN: Duration = Duration::from_millis(10);
 const LOAN_LIMIT: Duration = Duration::from_secs(5);
 /// How often a thread that waits for commands to end looks whether they were answered with pages.
 const LOOK_FOR_LOANS: Duration = Duration::from_millis(100);
+/// How long part of a command with its data lies where it was received at most. The rest of it follows within
+/// a millisecond, or the initiator has stopped, or its link is slow.
+const REST: Duration = Duration::from_millis(100);
+/// Shortest wait: what is due within it is due.
+pub(super) const TICK: Duration = Duration::from_millis(1);
 /// Time-outs of the socket are set again only when they move by more than this.
 const TIMEOUT_SLACK: Duration = Duration::from_millis(500);
 
@@ -39,7 +43,7 @@ impl Serving<'_> {
     pub(super) fn await_input(&mut self) -> Result<(), End> {
         let connection = Arc::clone(&self.connection);
         let Some(full) = connection.full() else { return self.await_login_input() };
-        if self.input.is_bulk() && self.input.since() < GATHER_BYTES && self.receive(false)? {
+        if self.gathers_on(full) && self.receive(false)? {
             return Ok(());
         }
         self.input.count_anew();
@@ -54,6 +58,18 @@ impl Serving<'_> {
         }
         full.outbox.cork();
         Ok(())
+    }
+
+    /// Whether to look for more before the answers leave. Where commands are short, half of those that the
+    /// initiator keeps out are answered together: it sends more while the others are carried out. One that is
+    /// asked for data is to hear of it.
+    fn gathers_on(&self, full: &FullFeature) -> bool {
+        let is_short = || {
+            self.input.has_more()
+                && self.receiver.arriving() == 0
+                && full.outbox.gathers_on(self.receiver.exp_stat_sn())
+        };
+        self.input.since() < GATHER_BYTES && (self.input.is_bulk() || is_short())
     }
 
     /// What the administrator has changed since the login and is not negotiated.
@@ -158,7 +174,8 @@ impl Serving<'_> {
     }
 
     fn wait_for_input(&mut self, connection: &Connection, full: &FullFeature) -> Result<(), End> {
-        let (mut tried, mut waited) = (false, false);
+        // Behind part of a command there is mostly nothing yet.
+        let (mut tried, mut waited) = (!self.input.is_empty(), false);
         loop {
             if let Some(reason) = connection.close_reason() {
                 return Err(End::Closed(reason));
@@ -166,7 +183,9 @@ impl Serving<'_> {
             self.take_over_values();
             self.look_at_functions();
             // Nothing is out that could leave output behind: the socket is all there is to wait for.
-            let is_settled = self.functions.is_empty() && full.is_settled(self.receiver.arriving());
+            let is_settled = self.input.is_empty()
+                && self.functions.is_empty()
+                && full.is_settled(self.receiver.arriving());
             let is_alone = is_settled && !full.outbox.never_blocks();
             let blocked = !is_settled && full.outbox.is_blocked();
             self.check_blocked(blocked)?;
@@ -183,7 +202,7 @@ impl Serving<'_> {
                 break;
             }
             let patience = self.patience(full);
-            let timeout = self.poll_timeout().into_iter().chain(patience).min();
+            let timeout = self.poll_timeout().into_iter().chain(patience).chain(self.rest()).min();
             let socket = Arc::clone(&connection.socket);
             let ready = socket::wait(socket.as_fd(), full.outbox.wake(), !is_full, blocked, timeout)?;
             self.now = Instant::now();
@@ -195,6 +214,9 @@ impl Serving<'_> {
                 full.outbox.resume();
             }
             tried = !ready.readable;
+            if tried && self.rest().is_some_and(|left| left <= TICK) {
+                self.take_pieces()?;
+            }
             if ready == socket::Ready::default() {
                 self.look_at_loans(full);
                 self.expired()?;
@@ -304,10 +326,7 @@ impl Serving<'_> {
 
     /// Sets the receive time-out to the next deadline, unless it is about that already.
     fn arm(&mut self) -> Result<(), End> {
-        let wanted = self
-            .receiver
-            .deadline()
-            .map(|at| at.saturating_duration_since(self.now).max(Duration::from_millis(1)));
+        let wanted = self.receiver.deadline().map(|at| at.saturating_duration_since(self.now).max(TICK));
         let is_near = match (wanted, self.timeout) {
             (Some(wanted), Some(set)) => wanted.abs_diff(set) <= TIMEOUT_SLACK,
             (None, None) => true,
@@ -320,6 +339,22 @@ impl Serving<'_> {
         Ok(())
     }
 
+    /// How much longer part of a command may lie where it was received, if some does; at least [`TICK`].
+    pub(super) fn rest(&self) -> Option<Duration> {
+        let since = self.part_since.filter(|_| !self.input.is_empty())?;
+        Some(REST.saturating_sub(self.now.saturating_duration_since(since)).max(TICK))
+    }
+
+    /// The initiator is slow in the middle of a command: the receiver is given what is here, and its
+    /// deadlines for data begin.
+    fn take_pieces(&mut self) -> Result<(), End> {
+        self.part_since = None;
+        while !self.input.is_empty() {
+            self.take_piece()?;
+        }
+        Ok(())
+    }
+
     fn poll_timeout(&self) -> Option<Duration> {
         let functions = self.functions.iter().map(|(at, _)| *at).min();
         let blocked =
@@ -328,7 +363,7 @@ impl Serving<'_> {
             .into_iter()
             .flatten()
             .min()
-            .map(|at| at.saturating_duration_since(self.now).max(Duration::from_millis(1)))
+            .map(|at| at.saturating_duration_since(self.now).max(TICK))
     }
 
     fn look_at_functions(&mut self) {

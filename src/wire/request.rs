@@ -250,6 +250,19 @@ impl ScsiCommand {
         let command = ScsiCommand::basic(bhs);
         (command.is_final && !command.is_write).then_some(command)
     }
+
+    /// The command of a PDU that is its basic header segment and a data segment with all the data that it
+    /// announces, and is numbered. `None` for any other PDU.
+    #[inline]
+    pub fn whole(bhs: &Bhs) -> Option<Self> {
+        let has_other = bhs.is_immediate() || bhs.ahs_length() > 0 || bhs.data_length() == 0;
+        if bhs.opcode() != PduOpcode::SCSI_COMMAND || has_other {
+            return None;
+        }
+        let command = ScsiCommand::basic(bhs);
+        let is_all = command.expected_data_transfer_length as usize == bhs.data_length();
+        (command.is_final && command.is_write && !command.is_read && is_all).then_some(command)
+    }
 }
 
 #[inline]

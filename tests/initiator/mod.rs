@@ -1,7 +1,7 @@
 //! A small iSCSI initiator over a blocking socket, written from RFC 7143: it shares no code with the target.
 #![allow(dead_code, clippy::unwrap_used, clippy::cast_possible_truncation)] // Each test uses a part.
 
-mod pdu;
+pub mod pdu;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};

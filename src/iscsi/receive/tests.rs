@@ -4,6 +4,7 @@ mod data;
 mod hostile;
 mod order;
 mod plain;
+mod whole;
 
 use super::*;
 use crate::backstore::buffer::BufferPool;

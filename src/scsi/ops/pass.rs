@@ -2,7 +2,6 @@
 //! are about the nexus and not about the medium. The store says so with
 //! [`crate::backstore::Capabilities::PASSES_COMMANDS`].
 
-use crate::backstore::buffer::Buffer;
 use crate::backstore::gate::Gate;
 use crate::backstore::{BlockError, Pass};
 use crate::scsi::cdb::{Cdb, Field, MAX_LENGTH, field};
@@ -87,11 +86,12 @@ fn pass(context: &mut Context<'_>) -> Result<(), Failure> {
         return Err(Sense::INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT.into());
     }
     let length = usize::try_from(inward).unwrap_or(usize::MAX);
-    let data_out = std::mem::replace(&mut context.task.data_out, Buffer::empty());
-    let sent = context.task.data_out_length;
-    let data_in = if length > 0 { context.data_in(length)? } else { &mut [] };
-    data_in.fill(0);
-    let used = gate.command(&mut Pass { cdb: cdb.bytes(), data_out: &data_out[..sent], data_in })?;
+    if length > 0 {
+        context.data_in(length)?.fill(0);
+    }
+    let (data_out, data_in) = context.out_and_kept();
+    let data_in = if length > 0 { data_in } else { &mut [] };
+    let used = gate.command(&mut Pass { cdb: cdb.bytes(), data_out, data_in })?;
     if length > 0 {
         let used = used.min(length);
         context.task.transfer.data_in = used as u64;

@@ -160,9 +160,9 @@ pub(super) fn is_durable(context: &Context<'_>, gate: &Gate) -> bool {
 }
 
 /// Writes what came at the place named; a last block of which only a part came keeps its rest.
-fn store(context: &mut Context<'_>) -> Result<(), Failure> {
-    let (gate, offset) = (context.gate()?, context.offset());
-    let durable = is_durable(context, &gate);
+fn store(context: &Context<'_>) -> Result<(), Failure> {
+    let (gate, offset) = (context.open_gate()?, context.offset());
+    let durable = is_durable(context, gate);
     let data = context.data_out();
     let block = context.block_size() as usize;
     let whole = data.len() - data.len() % block;
@@ -176,7 +176,7 @@ fn store(context: &mut Context<'_>) -> Result<(), Failure> {
         last[..data.len() - whole].copy_from_slice(&data[whole..]);
         gate.write(at, &last, durable)?;
     }
-    threshold::tell(context.device(), &gate);
+    threshold::tell(context.device(), gate);
     Ok(())
 }
 

@@ -5,29 +5,29 @@ use std::collections::BTreeMap;
 use super::*;
 
 /// Tags in use; the last five find room in one set of the table with the first.
-const TAGS: [u32; 12] = [7, 1, 2, 3, 4, RESERVED_TAG, 0x3fff, 39, 71, 103, 135, 167];
+pub(super) const TAGS: [u32; 12] = [7, 1, 2, 3, 4, RESERVED_TAG, 0x3fff, 39, 71, 103, 135, 167];
 /// Bytes are fed in pieces of any size, but not the plain way.
-const NOT_PLAIN: usize = usize::MAX - 1;
+pub(super) const NOT_PLAIN: usize = usize::MAX - 1;
 
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn below(&mut self, limit: usize) -> usize {
+    pub(super) fn below(&mut self, limit: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(self.0 >> 33).unwrap() % limit
     }
 
-    fn number(&mut self, limit: u32) -> u32 {
+    pub(super) fn number(&mut self, limit: u32) -> u32 {
         u32::try_from(self.below(limit as usize)).unwrap()
     }
 
-    fn one_in(&mut self, count: usize) -> bool {
+    pub(super) fn one_in(&mut self, count: usize) -> bool {
         self.below(count) == 0
     }
 }
 
 /// Data that an R2T or a write without its F bit has announced.
-struct Owed {
+pub(super) struct Owed {
     itt: u32,
     ttt: u32,
     offset: u32,
@@ -35,16 +35,16 @@ struct Owed {
 }
 
 /// An initiator that keeps to the standard most of the time.
-struct Initiator {
-    random: Random,
-    next: u32,
+pub(super) struct Initiator {
+    pub(super) random: Random,
+    pub(super) next: u32,
     /// Numbers passed over.
-    gaps: Vec<u32>,
-    owed: Vec<Owed>,
+    pub(super) gaps: Vec<u32>,
+    pub(super) owed: Vec<Owed>,
 }
 
 impl Initiator {
-    fn cmd_sn(&mut self, expected: u32) -> u32 {
+    pub(super) fn cmd_sn(&mut self, expected: u32) -> u32 {
         match self.random.below(20) {
             0 => {
                 self.gaps.push(self.next);
@@ -60,15 +60,15 @@ impl Initiator {
         }
     }
 
-    fn tag(&mut self) -> u32 {
+    pub(super) fn tag(&mut self) -> u32 {
         TAGS[self.random.below(TAGS.len())]
     }
 
-    fn bytes(&mut self, length: u32) -> Vec<u8> {
+    pub(super) fn bytes(&mut self, length: u32) -> Vec<u8> {
         (0..length).map(|_| u8::try_from(self.random.below(251)).unwrap()).collect()
     }
 
-    fn pdu(&mut self, expected: u32) -> Pdu {
+    pub(super) fn pdu(&mut self, expected: u32) -> Pdu {
         let itt = self.tag();
         let mut pdu = match self.random.below(16) {
             0..=5 => {
@@ -145,7 +145,7 @@ impl Initiator {
     }
 
     /// Bits and segments that any PDU may have.
-    fn disturb(&mut self, pdu: &mut Pdu) {
+    pub(super) fn disturb(&mut self, pdu: &mut Pdu) {
         match self.random.below(40) {
             0..=2 => pdu.header[0] |= 0x40,
             3 => pdu.header[1] &= 0x7f,
@@ -159,13 +159,13 @@ impl Initiator {
     }
 }
 
-fn world(random: &mut Random) -> [Shell; 2] {
+pub(super) fn world(random: &mut Random, base: Parameters) -> [Shell; 2] {
     let parameters = Parameters {
         header_digest: random.one_in(4),
         data_digest: random.one_in(3),
         is_discovery: random.one_in(12),
         nop_in_interval: 30,
-        ..parameters()
+        ..base
     };
     let refused = vec![TAGS[random.below(TAGS.len())]];
     let most = if random.one_in(3) { 1000 } else { usize::MAX };
@@ -183,12 +183,12 @@ fn world(random: &mut Random) -> [Shell; 2] {
 }
 
 /// All that can be seen of a receiver.
-fn state(shell: &Shell) -> String {
+pub(super) fn state(shell: &Shell) -> String {
     let (window, tags, receiver) = (&shell.window, &shell.tags, &shell.receiver);
     let live: Vec<u32> = TAGS.into_iter().filter(|tag| tags.contains(*tag)).collect();
     let turn = (receiver.turns.is_empty(), receiver.turns.bytes(), receiver.turns.deadline());
     format!(
-        "{:?} {:?} {:?} {live:?} {} {:?} {:?} {} {} {turn:?}",
+        "{:?} {:?} {:?} {live:?} {} {:?} {:?} {} {} {} {turn:?}",
         window.exp_cmd_sn(),
         window.max_cmd_sn(),
         window.owes_update(),
@@ -196,12 +196,13 @@ fn state(shell: &Shell) -> String {
         tags.oldest(),
         receiver.deadline(),
         receiver.pdus(),
+        receiver.exp_stat_sn(),
         receiver.arriving(),
     )
 }
 
 /// What happens beside the bytes: answers, aborts, another window, time.
-fn happen(random: &mut Random, shells: &mut [Shell; 2]) {
+pub(super) fn happen(random: &mut Random, shells: &mut [Shell; 2]) {
     let tag = TAGS[random.below(TAGS.len())];
     let (is_over, is_told) = (random.below(5) < 4, random.one_in(2));
     let depth = random.one_in(25).then(|| random.number(7) + 2);
@@ -222,7 +223,7 @@ fn happen(random: &mut Random, shells: &mut [Shell; 2]) {
 }
 
 /// The R2Ts among what a shell was told.
-fn asked(told: &[String], count: &mut u32, owed: &mut Vec<Owed>) {
+pub(super) fn asked(told: &[String], count: &mut u32, owed: &mut Vec<Owed>) {
     for line in told {
         let words: Vec<&str> = line.split([' ', '+']).collect();
         if words[0] == "r2t" {
@@ -241,7 +242,7 @@ fn asked(told: &[String], count: &mut u32, owed: &mut Vec<Owed>) {
 /// One connection; how often each thing was told, and how many commands were taken in one step.
 fn play(seed: u64, told: &mut BTreeMap<String, usize>) -> usize {
     let mut random = Random(seed);
-    let mut shells = world(&mut random);
+    let mut shells = world(&mut random, parameters());
     let (mut bytes, mut r2ts) = (Vec::new(), 0);
     let mut initiator = Initiator { random: Random(!seed), next: sn(0), gaps: Vec::new(), owed: Vec::new() };
     for step in 0..150 {
@@ -349,8 +350,8 @@ fn nothing_is_taken_in_one_step_while_a_command_is_dealt_with() {
     assert_eq!(shell.send(&[Pdu::read(3, sn(2), 512)]), ["command 2", "command 3"]);
 }
 
-/// A write of which the bytes from `at` on are a read, should they be taken for the beginning of a PDU.
-fn trap(at: usize, inner: &Pdu) -> Pdu {
+/// A write of which the bytes from `at` on are another command, should they be taken for a PDU.
+pub(super) fn trap(at: usize, inner: &Pdu) -> Pdu {
     let bytes = inner.bytes(Digests::default());
     let (front, rest) = bytes.split_at(LENGTH - at);
     let mut pdu = Pdu::write(1, sn(0), u32::try_from(rest.len()).unwrap()).data(rest);

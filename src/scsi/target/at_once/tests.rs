@@ -252,13 +252,13 @@ type Ends<'a> = (&'a Arc<Nexus>, &'a Log, &'a Arc<dyn Reply>);
 /// One read, as the thread of a connection has it; whether it ended where it was admitted.
 fn read(entrance: &mut Entrance, (nexus, log, reply): Ends<'_>, tag: u32) -> bool {
     *log.tag.lock().unwrap() = tag;
-    match entrance.admit(nexus, &command(tag, READ), reply, true) {
+    match entrance.admit(nexus, &command(tag, READ), reply, (true, false)) {
         Ok(Entered::Ended) => return true,
         Err(mut refused) => reply.task_done(&mut refused.0),
         Ok(Entered::Task) => {
             log.push(Event::Admitted(tag));
             let task = entrance.task().unwrap();
-            if execute::starts(task) && execute::execute_here(task, true) == Here::Done {
+            if execute::starts(task) && execute::execute_here(task, true, &[]) == Here::Done {
                 entrance.clear();
             } else if let Started::Run(task) = execute::start(entrance.take().unwrap()) {
                 assert!(execute::execute(task, true).is_none());
