@@ -399,7 +399,9 @@ impl Serving<'_> {
         let Some(full) = self.connection.full() else { return };
         let until = Instant::now() + LINGER;
         full.outbox.uncork();
-        while full.outbox.bytes() > 0 && Instant::now() < until {
+        // What another thread is sending is in nobody's queue.
+        while !full.outbox.is_settled() && Instant::now() < until {
+            std::thread::yield_now();
             let left = until.saturating_duration_since(Instant::now());
             let socket = Arc::clone(&self.connection.socket);
             match socket::wait(socket.as_fd(), full.outbox.wake(), false, true, Some(left)) {
