@@ -50,23 +50,15 @@ impl Serving<'_> {
     fn take_whole_command(&mut self) -> Result<Taken, End> {
         let received = self.input.front();
         let front = self.receiver.whole_command(received, self.now, &mut self.actions);
-        let (command, data, length) = match front {
-            Front::Whole { command, data, length } => (command, data, length),
-            Front::Part { length } => {
-                self.part_since.get_or_insert(self.now);
-                let is_in_time = self.rest().is_some_and(|left| left > TICK);
-                if self.input.awaits(length) && is_in_time {
-                    return Ok(Taken::Part);
-                }
-                self.part_since = None;
-                return Ok(Taken::Other);
+        if let Front::Part { length } = front {
+            self.part_since.get_or_insert(self.now);
+            let is_in_time = self.rest().is_some_and(|left| left > TICK);
+            if self.input.awaits(length) && is_in_time {
+                return Ok(Taken::Part);
             }
-            Front::Other => {
-                self.part_since = None;
-                return Ok(Taken::Other);
-            }
-        };
+        }
         self.part_since = None;
+        let Front::Whole { command, data, length } = front else { return Ok(Taken::Other) };
         self.acknowledge();
         if !self.actions.is_empty() {
             self.perform_all()?;
@@ -95,18 +87,18 @@ impl Serving<'_> {
     /// there, any other gets memory of its own.
     fn start_with(&mut self, data: std::ops::Range<usize>) {
         let Some(task) = self.entrance.task() else { return };
-        let length = task.data_out_length();
         let sent = self.input.front().get(data).unwrap_or_default();
-        let sent = &sent[..length.min(sent.len())];
+        // As long as the command announces, which is no less than what is wanted.
+        let sent = &sent[..task.data_out_length().min(sent.len())];
         let ran = run_here(task, &mut self.now, sent);
         if ran == Ran::Done {
             return self.entrance.clear();
         }
-        let buffer = task.memory(length);
+        let buffer = task.memory(sent.len());
         let Some(mut task) = self.entrance.take() else { return };
         let Some(mut buffer) = buffer else { return target::fail(task, Failure::Status(Status::BUSY)) };
         buffer.copy_from_slice(sent);
-        task.set_data_out(buffer, length);
+        task.set_data_out(buffer, sent.len());
         self.go_on(task, ran);
     }
 
