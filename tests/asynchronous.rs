@@ -11,8 +11,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use initiator::{Answer, Initiator, Options, READ, SYNCHRONIZE_CACHE, WRITE, rw16};
-use scstu::backstore::io::{Io, Operation};
+use initiator::{Answer, Initiator, Options, READ, SYNCHRONIZE_CACHE, WRITE, rw16, unmap_list};
+use scstu::backstore::io::Io;
 use scstu::backstore::{Backstore, BlockError, Capabilities, Geometry};
 use scstu::server::ServerOptions;
 use support::{Memory, TARGET, serve};
@@ -68,19 +68,8 @@ impl Store {
             }
             let io = waiting.out.swap_remove(0);
             drop(waiting);
-            self.carry_out(io);
+            self.memory.carry_out(io);
         }
-    }
-
-    fn carry_out(&self, mut io: Io) {
-        let (offset, length) = (io.offset(), io.length());
-        let result = match io.operation() {
-            Operation::Read => self.memory.read(offset, io.data()),
-            Operation::Write { durable } => self.memory.write(offset, io.data(), durable),
-            Operation::Flush => self.memory.flush(),
-            Operation::Unmap => self.memory.unmap(offset, length),
-        };
-        io.complete(result);
     }
 
     fn hold(&self, is_held: bool) {
@@ -174,15 +163,7 @@ fn compare_and_write(lba: u64, blocks: u8) -> [u8; 16] {
 }
 
 fn unmap(ranges: &[(u64, u32)]) -> (Vec<u8>, Vec<u8>) {
-    let length = 16 * ranges.len();
-    let mut list = vec![0; 8];
-    list[..2].copy_from_slice(&(length as u16 + 6).to_be_bytes());
-    list[2..4].copy_from_slice(&(length as u16).to_be_bytes());
-    for (lba, blocks) in ranges {
-        list.extend(lba.to_be_bytes());
-        list.extend(blocks.to_be_bytes());
-        list.extend([0; 4]);
-    }
+    let list = unmap_list(ranges);
     let mut cdb = vec![0x42, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     cdb[7..9].copy_from_slice(&(list.len() as u16).to_be_bytes());
     (cdb, list)

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use initiator::unmap_list;
 use raw::units::{BLOCK, BLOCKS, PROTECTED, READ, UNITS, WRITE, cdb, filled, good, holds, serve, whole};
 use raw::{Keys, Raw, WHOLE, rw16};
 use scstu::backstore::Backstore;
@@ -303,15 +304,7 @@ fn compare_and_write(lba: u64, count: u8) -> Vec<u8> {
 }
 
 fn unmap(ranges: &[(u64, u32)]) -> Try {
-    let length = 16 * ranges.len();
-    let mut list = vec![0; 8];
-    list[..2].copy_from_slice(&(length as u16 + 6).to_be_bytes());
-    list[2..4].copy_from_slice(&(length as u16).to_be_bytes());
-    for (lba, blocks) in ranges {
-        list.extend(lba.to_be_bytes());
-        list.extend(blocks.to_be_bytes());
-        list.extend([0; 4]);
-    }
+    let list = unmap_list(ranges);
     let cdb = vec![0x42, 0, 0, 0, 0, 0, 0, 0, list.len() as u8, 0];
     (cdb, list.len(), list)
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use raw::units::{BLOCK, BLOCKS, READ, UNITS, WRITE, cdb, filled, good, holds, serve, whole};
 use raw::{Keys, Raw, WHOLE};
-use scstu::backstore::io::{Io, Operation};
+use scstu::backstore::io::Io;
 use scstu::backstore::{Backstore, BlockError, Capabilities, Geometry};
 use scstu::server::ServerOptions;
 use support::Memory;
@@ -189,20 +189,9 @@ impl Later {
         Arc::new(Later { memory, held: Mutex::new((is_held, Vec::new())) })
     }
 
-    fn carry_out(&self, mut io: Io) {
-        let (offset, length) = (io.offset(), io.length());
-        let result = match io.operation() {
-            Operation::Read => self.memory.read(offset, io.data()),
-            Operation::Write { durable } => self.memory.write(offset, io.data(), durable),
-            Operation::Flush => self.memory.flush(),
-            Operation::Unmap => self.memory.unmap(offset, length),
-        };
-        io.complete(result);
-    }
-
     fn release(&self) {
         let held = std::mem::take(&mut *self.held.lock().unwrap()).1;
-        held.into_iter().rev().for_each(|io| self.carry_out(io));
+        held.into_iter().rev().for_each(|io| self.memory.carry_out(io));
     }
 }
 
@@ -237,7 +226,7 @@ impl Backstore for Later {
             held.1.push(io);
         } else {
             drop(held);
-            self.carry_out(io);
+            self.memory.carry_out(io);
         }
         Some(0)
     }

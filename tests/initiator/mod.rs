@@ -532,6 +532,20 @@ impl Initiator {
     }
 }
 
+/// The parameter list of UNMAP for these blocks.
+pub fn unmap_list(ranges: &[(u64, u32)]) -> Vec<u8> {
+    let length = 16 * ranges.len();
+    let mut list = vec![0; 8];
+    list[..2].copy_from_slice(&(length as u16 + 6).to_be_bytes());
+    list[2..4].copy_from_slice(&(length as u16).to_be_bytes());
+    for (lba, blocks) in ranges {
+        list.extend(lba.to_be_bytes());
+        list.extend(blocks.to_be_bytes());
+        list.extend([0; 4]);
+    }
+    list
+}
+
 /// READ(16) or WRITE(16).
 pub fn rw16(opcode: u8, lba: u64, blocks: u32, fua: bool) -> [u8; 16] {
     let mut cdb = [0; 16];

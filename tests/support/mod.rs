@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use scstu::backstore::gate::Gate;
+use scstu::backstore::io::{Io, Operation};
 use scstu::backstore::{Backstore, BlockError, Capabilities, Geometry};
 use scstu::iscsi::attachment::{Attachment, Host, LiveSession};
 use scstu::iscsi::directory::{Directory, Offer, Query, Refusal, TargetRecord, Wanted};
@@ -30,6 +31,18 @@ pub struct Memory {
 }
 
 impl Memory {
+    /// Does what was handed over to an asynchronous store, and completes it.
+    pub fn carry_out(&self, mut io: Io) {
+        let (offset, length) = (io.offset(), io.length());
+        let result = match io.operation() {
+            Operation::Read => self.read(offset, io.data()),
+            Operation::Write { durable } => self.write(offset, io.data(), durable),
+            Operation::Flush => self.flush(),
+            Operation::Unmap => self.unmap(offset, length),
+        };
+        io.complete(result);
+    }
+
     pub fn new(bytes: usize, block_size: u32, never_blocks: bool) -> Self {
         Memory { blocks: Mutex::new(vec![0; bytes]), block_size, never_blocks }
     }
