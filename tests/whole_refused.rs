@@ -12,7 +12,7 @@ mod world;
 
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use initiator::unmap_list;
 use raw::units::{BLOCK, BLOCKS, PROTECTED, READ, UNITS, WRITE, cdb, filled, good, holds, serve, whole};
@@ -167,6 +167,21 @@ fn an_initiator_that_stops_in_the_middle_of_its_data_is_given_up() {
         raw.ready(lun);
         holds(&mut raw, lun, 0..8, 0, "a write that was never whole");
     }
+}
+
+#[test]
+fn an_initiator_that_owes_data_is_given_up_whatever_else_it_sends() {
+    let (world, _folders) = serve("owes", &[("@/RspTimeout", "2")]);
+    let mut raw = Raw::login(world.address, TARGET, WHOLE);
+    raw.ready(0);
+    raw.ready(1);
+    let start = Instant::now();
+    raw.start_without_data(0, &cdb(WRITE, &(0..8)), &filled(0..8, 1));
+    while raw.try_read(1, &cdb(READ, &(0..1)), BLOCK).is_ok() {
+        assert!(start.elapsed() < LIMIT, "the connection is still open");
+    }
+    assert!(start.elapsed() >= Duration::from_secs(2), "before RspTimeout");
+    until("the session is gone", || world.sessions().is_empty());
 }
 
 #[test]

@@ -59,6 +59,11 @@ impl Input {
         self.is_full || !self.is_empty()
     }
 
+    /// Whether the last call has filled its room, so that more may have been sent before it.
+    pub fn is_full(&self) -> bool {
+        self.is_full
+    }
+
     /// Whether the thread has copied so much that it should let others have their turn; asked once.
     pub fn owes_turn(&mut self) -> bool {
         let owes = self.direct >= PIECE;
@@ -164,7 +169,7 @@ impl Input {
         }
         self.since = self.since.saturating_add(count);
         self.end += count.saturating_sub(direct);
-        self.is_full = !is_direct && self.end == room;
+        self.is_full = self.end == room;
         self.direct += count.min(direct);
         Ok(Some(count.min(direct)))
     }

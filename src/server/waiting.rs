@@ -48,6 +48,7 @@ impl Serving<'_> {
         }
         self.input.count_anew();
         self.gathered = 0;
+        self.hold_to_deadlines()?;
         full.outbox.uncork();
         self.take_over_values();
         if full.outbox.has_loans() {
@@ -313,10 +314,22 @@ impl Serving<'_> {
         }
     }
 
+    /// An initiator that goes on sending keeps its deadlines too. While there may be more that it has sent,
+    /// it may have kept them.
+    fn hold_to_deadlines(&mut self) -> Result<(), End> {
+        let is_due = self.receiver.deadline().is_some_and(|at| self.now >= at);
+        if is_due && !self.input.is_full() { self.look_at_deadlines() } else { Ok(()) }
+    }
+
+    #[cold]
+    fn look_at_deadlines(&mut self) -> Result<(), End> {
+        self.receiver.expired(self.now, &mut self.actions)?;
+        self.perform_all()
+    }
+
     fn expired(&mut self) -> Result<(), End> {
         self.input.rest();
-        self.receiver.expired(self.now, &mut self.actions)?;
-        self.perform_all()?;
+        self.look_at_deadlines()?;
         if let Some(full) = self.connection.full() {
             full.outbox.uncork();
             full.outbox.rest();

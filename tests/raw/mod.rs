@@ -345,6 +345,16 @@ impl Raw {
         ended.data
     }
 
+    /// A command that reads, answered, unless the connection is closed before.
+    pub fn try_read(&mut self, lun: u8, cdb: &[u8], length: usize) -> io::Result<()> {
+        let (itt, bytes) = self.reading(lun, cdb, length);
+        self.stream.write_all(&bytes)?;
+        while self.ended.remove(&itt).is_none() {
+            self.pump()?;
+        }
+        Ok(())
+    }
+
     /// Nothing more is sent.
     pub fn shut(&self) {
         self.stream.shutdown(Shutdown::Write).unwrap();
