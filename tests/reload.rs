@@ -123,6 +123,34 @@ fn a_reload_leaves_the_work_of_others_alone() {
     assert!(done.load(Ordering::Relaxed) > 20);
 }
 
+#[test]
+fn rfc7143_9_2_1_one_secret_for_both_directions_is_taken_with_a_warning() {
+    const OPEN: &str = "iqn.2026-01.test:open";
+    // How many LUNs the other target has tells that a file has been read.
+    let file = |outgoing: &str, luns: usize| {
+        let users = format!(
+            "\t\tIncomingUser \"ann othersecret12\"\n\t\tIncomingUser \"joe sharedsecret12\"\n\
+             \t\tOutgoingUser \"me {outgoing}\"\n"
+        );
+        let luns: String = (0..luns).map(|lun| format!("\t\tLUN {lun} one\n")).collect();
+        let open = format!("\tTARGET {OPEN} {{\n\t\tenabled 1\n{luns}\t}}\n");
+        conf(&["one"], &users).replacen("\tenabled 1\n", &format!("\tenabled 1\n{open}"), 1)
+    };
+    let boxed = Running::start("secrets", &file("sharedsecret12", 1));
+    let warning = format!("iscsi/{TARGET}: IncomingUser joe has the secret of OutgoingUser");
+    let warnings = || boxed.log().matches(&warning).count();
+    assert_eq!(warnings(), 1, "{}", boxed.log());
+    let mut session = Initiator::login(boxed.daemon.address, OPEN, &Options::default()).unwrap();
+    session.good(0, &[0; 6], 0, &[]).unwrap();
+    boxed.reload(&file("thirdsecret12", 2), || luns(&mut session) == 2);
+    boxed.reload(&file("thirdsecret12", 3), || luns(&mut session) == 3);
+    assert_eq!(warnings(), 1, "it is no longer so: {}", boxed.log());
+    boxed.reload(&file("sharedsecret12", 3), || warnings() == 2);
+    boxed.reload(&file("sharedsecret12", 4), || luns(&mut session) == 4);
+    assert_eq!(warnings(), 2, "it was so before: {}", boxed.log());
+    assert!(!boxed.log().contains("secret12"), "no secret is told: {}", boxed.log());
+}
+
 /// Sends a Login Request of a normal session, and answers status and text.
 fn answer_to_login(address: SocketAddr, target: &str) -> (u16, String) {
     let text = format!("InitiatorName=iqn.2026-01.test:host\0TargetName={target}\0SessionType=Normal\0");

@@ -65,6 +65,13 @@ impl Accounts {
     pub fn are_required(&self) -> bool {
         !self.incoming.is_empty()
     }
+
+    /// Who logs in with the secret with which the target proves itself: who knows that of one direction could
+    /// play the other (RFC 7143 9.2.1).
+    pub fn of_both_directions(&self) -> Option<&Account> {
+        let outgoing = self.outgoing.as_ref()?;
+        self.incoming.iter().find(|account| account.secret == outgoing.secret)
+    }
 }
 
 #[cfg(test)]
@@ -80,5 +87,16 @@ mod tests {
         assert_eq!(format!("{:?}", account("joe", "secret")), "Account { name: \"joe\", secret: *** }");
         assert_ne!(Secret::new("abc"), Secret::new("abcd"));
         assert_eq!(account("joe", "a").secret, account("target", "a").secret);
+    }
+
+    #[test]
+    fn rfc7143_9_2_1_a_secret_of_both_directions_is_found() {
+        let mut accounts =
+            Accounts { incoming: vec![account("joe", "a"), account("ann", "b")], outgoing: None };
+        assert_eq!(accounts.of_both_directions(), None);
+        accounts.outgoing = Some(account("target", "c"));
+        assert_eq!(accounts.of_both_directions(), None);
+        accounts.outgoing = Some(account("target", "b"));
+        assert_eq!(accounts.of_both_directions().map(|account| account.name.as_str()), Some("ann"));
     }
 }

@@ -314,19 +314,29 @@ impl<'m> Batch<'m> {
         object: &Object,
         change: impl FnOnce(&mut Values<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        match object {
+        let (numbers, accounts, portals) = match object {
             Object::Iscsi => {
                 let own = &mut self.next.driver;
-                let (numbers, accounts) = (&mut own.numbers, &mut own.accounts);
-                change(&mut Values { numbers, accounts, portals: None })
+                (&mut own.numbers, &mut own.accounts, None)
             }
             Object::Target(name) => {
                 let own = self.target(name)?;
-                let (numbers, accounts) = (&mut own.numbers, &mut own.accounts);
-                change(&mut Values { numbers, accounts, portals: Some(&mut own.allowed_portals) })
+                (&mut own.numbers, &mut own.accounts, Some(&mut own.allowed_portals))
             }
-            _ => Err(Error::invalid(format!("/{} has no such attributes", object.path()))),
+            _ => return Err(Error::invalid(format!("/{} has no such attributes", object.path()))),
+        };
+        let was_shared = accounts.of_both_directions().is_some();
+        change(&mut Values { numbers, accounts, portals })?;
+        // SCST takes it, and so may files that were written for it.
+        if let Some(account) = accounts.of_both_directions().filter(|_| !was_shared) {
+            let warning = format!(
+                "/{}: IncomingUser {} has the secret of OutgoingUser; they should differ (RFC 7143 9.2.1)",
+                object.path(),
+                account.name
+            );
+            self.effects.push(Effect::Warn(warning));
         }
+        Ok(())
     }
 
     fn device(&mut self, name: &str) -> Result<&mut DeviceObject, Error> {

@@ -57,6 +57,8 @@ pub(super) enum Effect {
     },
     /// Which messages are logged.
     Log(log::LevelFilter),
+    /// The administrator is warned.
+    Warn(String),
     /// Times of commands are measured, or no longer.
     Measure(bool),
     /// Times of a session's commands are forgotten.
@@ -174,6 +176,7 @@ impl Effect {
             Effect::Medium { device, gate, absent } => device.set_medium(gate, absent),
             Effect::Settings { device, settings } => device.change_settings(|own| *own = settings),
             Effect::Log(level) => log::set_max_level(level),
+            Effect::Warn(text) => log::warn!("{text}"),
             Effect::Attention { device, sense } => device.attention(sense, None),
             _ => {}
         }
