@@ -4,13 +4,16 @@
 mod one_unit;
 mod support;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
-use one_unit::{Bench, Path};
-use scstu::backstore::Backstore;
+use one_unit::{Answer, Bench, Path};
 use scstu::backstore::gate::Gate;
 use scstu::backstore::registry::{OpenRequest, find};
+use scstu::backstore::{Backstore, BlockError, Capabilities, Geometry};
 use scstu::scsi::device::{DeviceType, MediumState, NewDevice, Settings, StateStore};
+use scstu::scsi::{FunctionResult, TaskManagementFunction};
 
 const READ_10: [u8; 10] = [0x28, 0, 0, 0, 0, 0, 0, 0, 16, 0];
 
@@ -107,6 +110,108 @@ fn spc_mode_parameters_that_cannot_be_saved_change_nothing() {
     assert!(path.run(&[0x15, 0x10, 0, 0, length, 0], &list).is_good(), "unsaved it can be set");
     assert!(path.run(&[0x2a, 0, 0, 0, 0, 0, 0, 0, 1, 0], &[1; 512]).has(7, 0x2700));
     assert!(other.run(&[0; 6], &[]).has(6, 0x2a01));
+}
+
+/// Blocks behind a cache that may lose them: how often it was flushed, and whether that fails.
+#[derive(Default)]
+struct Cached {
+    flushes: AtomicUsize,
+    fails: AtomicBool,
+}
+
+impl Backstore for Cached {
+    fn geometry(&self) -> Geometry {
+        Geometry::plain(512, 64)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::VOLATILE_CACHE
+    }
+
+    fn read(&self, _offset: u64, into: &mut [u8]) -> Result<(), BlockError> {
+        into.fill(0);
+        Ok(())
+    }
+
+    fn write(&self, _offset: u64, _from: &[u8], _durable: bool) -> Result<(), BlockError> {
+        Ok(())
+    }
+
+    fn flush(&self) -> Result<(), BlockError> {
+        self.flushes.fetch_add(1, Ordering::Relaxed);
+        if self.fails.load(Ordering::Relaxed) { Err(BlockError::Io(5)) } else { Ok(()) }
+    }
+}
+
+/// Keeps whatever it is given.
+#[derive(Default)]
+struct Kept(Mutex<HashMap<String, Vec<u8>>>);
+
+impl StateStore for Kept {
+    fn save(&self, _: &str, kind: &str, state: &[u8]) -> Result<(), i32> {
+        self.0.lock().unwrap().insert(kind.to_owned(), state.to_vec());
+        Ok(())
+    }
+
+    fn load(&self, _: &str, kind: &str) -> Result<Option<Vec<u8>>, i32> {
+        Ok(self.0.lock().unwrap().get(kind).cloned())
+    }
+}
+
+fn cached() -> (Arc<Cached>, Bench) {
+    let store = Arc::new(Cached::default());
+    let gate = Some(Arc::new(Gate::new(Arc::clone(&store) as Arc<dyn Backstore>)));
+    let (name, settings) = ("disk".to_owned(), Settings::default());
+    let new =
+        NewDevice { name, device_type: DeviceType::Disk, settings, gate, block_size: 512, task_set_type: 1 };
+    (store, Bench::kept(new, Some(Arc::new(Kept::default()))))
+}
+
+/// MODE SELECT(6) of WCE, saved or not.
+fn set_cache(path: &Path<'_>, is_enabled: bool, is_saved: bool) -> Answer {
+    let page = path.run(&[0x1a, 0x08, 0x08, 0, 255, 0], &[]).data;
+    let mut list = vec![0; 4];
+    list.extend_from_slice(&page[4..]);
+    list[4] &= 0x7f;
+    list[6] = list[6] & !0x04 | u8::from(is_enabled) << 2;
+    path.run(&[0x15, 0x10 | u8::from(is_saved), 0, 0, list.len().try_into().unwrap(), 0], &list)
+}
+
+fn has_cache(path: &Path<'_>) -> bool {
+    path.run(&[0x1a, 0x08, 0x08, 0, 255, 0], &[]).data[6] & 0x04 != 0
+}
+
+#[test]
+fn sbc_6_5_5_a_cache_that_is_turned_off_is_flushed_before_that_is_answered() {
+    let (store, bench) = cached();
+    let path = bench.path("a", 1);
+    let flushes = || store.flushes.load(Ordering::Relaxed);
+    assert!(has_cache(&path));
+    for (is_enabled, expected) in [(true, 0), (false, 1), (false, 1), (true, 1), (false, 2), (true, 2)] {
+        assert!(set_cache(&path, is_enabled, false).is_good());
+        assert_eq!((has_cache(&path), flushes()), (is_enabled, expected));
+    }
+    store.fails.store(true, Ordering::Relaxed);
+    let answer = set_cache(&path, false, false);
+    assert!(!answer.is_good(), "what was in the cache is lost: {answer:?}");
+    assert_eq!(flushes(), 3);
+}
+
+#[test]
+fn sbc_6_5_5_a_reset_that_turns_the_cache_off_waits_for_its_flush() {
+    let (store, bench) = cached();
+    let path = bench.path("a", 1);
+    let flushes = || store.flushes.load(Ordering::Relaxed);
+    assert!(set_cache(&path, false, true).is_good() && set_cache(&path, true, false).is_good());
+    assert_eq!(flushes(), 1);
+    let reset = path.manage(TaskManagementFunction::LogicalUnitReset);
+    assert_eq!((path.function(reset), flushes()), (None, 1), "the flush is to come");
+    bench.run_jobs();
+    assert_eq!((path.function(reset), flushes()), (Some(FunctionResult::Complete), 2));
+    path.run(&[0; 6], &[]);
+    assert!(!has_cache(&path));
+    let reset = path.manage(TaskManagementFunction::LogicalUnitReset);
+    assert_eq!((path.function(reset), flushes()), (Some(FunctionResult::Complete), 2), "there is none");
 }
 
 #[test]

@@ -22,11 +22,12 @@ use crate::mgmt::tree::{Description, Kind};
 use crate::model::Error;
 
 impl Instance {
-    /// The value of an attribute: its first line. ENOENT no such path, EISDIR an object, ELOOP a link.
+    /// The value of an attribute, without the mark and the newlines behind it. ENOENT no such path, EISDIR an
+    /// object, ELOOP a link.
     pub fn get(&self, path: &str) -> Result<String, Error> {
         let text = self.own(|| self.tree.read(path))?;
-        let value = text.strip_suffix("\n[key]\n").or_else(|| text.strip_suffix('\n')).unwrap_or(&text);
-        Ok(value.to_owned())
+        let text = text.trim_end_matches('\n');
+        Ok(text.strip_suffix("\n[key]").unwrap_or(text).to_owned())
     }
 
     /// Sets an attribute. EINVAL a value that it does not take; EIO or EACCES one that cannot be set.
@@ -51,5 +52,47 @@ impl Instance {
     /// What there is to know of an attribute: values, default, help; of `mgmt`, the commands.
     pub fn describe(&self, path: &str) -> Result<Description, Error> {
         self.own(|| self.tree.describe(path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::instance::Options;
+
+    fn values(instance: &Instance, path: &str, found: &mut Vec<(String, String)>) {
+        for (name, kind) in instance.list(path).unwrap() {
+            let path = format!("{path}/{name}");
+            match kind {
+                Kind::Directory => values(instance, &path, found),
+                Kind::File { mode } if mode & 0o400 != 0 => {
+                    found.push((path.clone(), instance.get(&path).unwrap()))
+                }
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn no_value_has_the_mark_of_the_tree() {
+        let instance = Instance::new(Options::default()).unwrap();
+        let target = "targets/iscsi/iqn.2026-01.test:x";
+        instance.command("targets/iscsi", "add_target iqn.2026-01.test:x").unwrap();
+        instance
+            .command("targets/iscsi", "add_target_attribute iqn.2026-01.test:x IncomingUser joe 12charsecret")
+            .unwrap();
+        instance.set(&format!("{target}/MaxBurstLength"), "65536").unwrap();
+        instance.set(&format!("{target}/alias"), "x").unwrap();
+        let mut found = Vec::new();
+        values(&instance, "", &mut found);
+        let is =
+            |name: &str| found.iter().find(|(path, _)| path.ends_with(name)).map(|(_, value)| value.as_str());
+        assert_eq!(
+            [is("x/MaxBurstLength"), is("x/alias"), is("x/IncomingUser")],
+            [Some("65536"), Some("x"), Some("joe 12charsecret")]
+        );
+        for (path, value) in found {
+            assert!(!value.contains("[key]") && !value.ends_with('\n'), "{path}: {value:?}");
+        }
     }
 }

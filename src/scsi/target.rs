@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use crate::backstore::buffer::Buffer;
 use crate::backstore::gate::Gate;
-use crate::notice::Notice;
 use crate::scsi::cdb::Cdb;
 use crate::scsi::device::{Device, DeviceType, MediumState, State};
 use crate::scsi::execute::{self, Inline};
@@ -379,7 +378,7 @@ pub fn manage(
         TaskManagementFunction::ClearAca => pending.answer(FunctionResult::NotSupported),
         TaskManagementFunction::QueryAsynchronousEvent => query_event(nexus, lun, &pending),
         TaskManagementFunction::TargetWarmReset | TaskManagementFunction::TargetColdReset => {
-            reset_target(nexus, &pending);
+            reset::reset_target(nexus, &pending);
         }
         TaskManagementFunction::NexusReset => {
             for unit in nexus.touched_units() {
@@ -437,7 +436,7 @@ fn manage_unit(
             let selector = if per_nexus { Selector::Nexus(nexus.id) } else { Selector::All };
             abort(device, selector, nexus.id, Tell::Cleared, Some(pending));
         }
-        TaskManagementFunction::LogicalUnitReset => reset_unit(device, nexus.id, pending),
+        TaskManagementFunction::LogicalUnitReset => reset::reset_unit(device, nexus.id, pending),
         TaskManagementFunction::QueryTask { tag } => {
             query(device, Selector::Tag { nexus: nexus.id, tag }, pending);
         }
@@ -531,34 +530,6 @@ pub(crate) fn preempt_tasks(victim: &Itl, by: &mut Task) {
     by.is_carried_out = true;
 }
 
-/// LOGICAL UNIT RESET (SAM-5, 7.7): every task aborted, RESERVE and PREVENT gone, saved mode parameters
-/// back, a unit attention for every nexus, the sender's included.
-pub(crate) fn reset_unit(device: &Arc<Device>, by: u64, pending: &Arc<PendingFunction>) {
-    abort(device, Selector::All, by, Tell::Reset, Some(pending));
-    {
-        let mut state = device.state();
-        state.reservations.reset();
-        state.prevented.clear();
-        state.mode = state.saved_mode;
-        device.attention(Sense::POWER_ON_RESET_OR_BUS_DEVICE_RESET_OCCURRED, None);
-    }
-    for itl in device.itls() {
-        itl.copies().reset();
-    }
-    device.dispatcher().notice(&Notice::UnitReset { device: device.name() });
-}
-
-fn reset_target(nexus: &Arc<Nexus>, pending: &Arc<PendingFunction>) {
-    let map = nexus.map();
-    let mut done: Vec<*const Device> = Vec::new();
-    for entry in map.entries() {
-        if !done.contains(&Arc::as_ptr(&entry.device)) {
-            done.push(Arc::as_ptr(&entry.device));
-            reset_unit(&entry.device, nexus.id, pending);
-        }
-    }
-}
-
 /// The nexus no longer sees this unit: its tasks end without an answer, its reservation and PREVENT there
 /// are gone.
 pub(crate) fn leave_unit(nexus: u64, device: &Arc<Device>) {
@@ -586,5 +557,6 @@ pub fn nexus_lost(nexus: &Arc<Nexus>) {
 }
 
 mod at_once;
+mod reset;
 #[cfg(test)]
 mod tests;

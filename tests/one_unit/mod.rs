@@ -137,9 +137,14 @@ impl Bench {
 
     /// A unit as `new` describes it.
     pub fn made(new: NewDevice) -> Self {
+        Self::kept(new, None)
+    }
+
+    /// As [`Bench::made`], of a unit whose state is kept.
+    pub fn kept(new: NewDevice, store: Option<Arc<dyn StateStore>>) -> Self {
         let ready = Arc::new(Ready::default());
         let dispatch: Arc<dyn Dispatch> = ready.clone();
-        Self::of(new, ready, dispatch, None)
+        Self::of(new, ready, dispatch, store)
     }
 
     fn of(
