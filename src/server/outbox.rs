@@ -65,6 +65,8 @@ pub struct Outbox {
     takes_pages: bool,
     /// Loans that the initiator has not acknowledged; changed under the lock.
     loans: AtomicUsize,
+    /// Bytes that the socket has taken; wraps. Written by whoever sends.
+    taken: AtomicUsize,
     /// The socket was made one that never blocks: no other can be given pages by a thread that must not wait.
     never_blocks: AtomicBool,
     state: Mutex<State>,
@@ -91,6 +93,7 @@ impl Outbox {
             holders: AtomicU32::new(0),
             takes_pages: state.sender.takes_pages(),
             loans: AtomicUsize::new(0),
+            taken: AtomicUsize::new(0),
             never_blocks: AtomicBool::new(false),
             state: Mutex::new(state),
         })
@@ -267,6 +270,11 @@ impl Outbox {
         state.is_free() && state.queue.is_empty() && state.batch.is_empty()
     }
 
+    /// Bytes that the socket has taken; wraps. As long as it takes some, the initiator reads.
+    pub fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+
     /// Bytes that wait to be sent.
     pub fn bytes(&self) -> usize {
         let state = self.lock();
@@ -341,7 +349,10 @@ impl Outbox {
             };
             match sent {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(sent) => batch.advance(sent),
+                Ok(sent) => {
+                    self.taken.store(self.taken().wrapping_add(sent), Ordering::Relaxed);
+                    batch.advance(sent);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),

@@ -114,7 +114,7 @@ pub(super) struct Serving<'a> {
     /// The millisecond in which the connection was last found busy.
     pub(super) busy_in: u32,
     pub(super) timeout: Option<Duration>,
-    pub(super) blocked_since: Option<Instant>,
+    pub(super) blocked: Option<Blocked>,
     /// Pages that the initiator has not acknowledged.
     pub(super) overdue: Option<Overdue>,
     pub(super) entrance: Entrance,
@@ -158,7 +158,7 @@ impl<'a> Serving<'a> {
             spin: Spin::default(),
             busy_in: 0,
             timeout: None,
-            blocked_since: None,
+            blocked: None,
             overdue: None,
             entrance: Entrance::default(),
             part_since: None,
@@ -500,6 +500,15 @@ impl<'a> Serving<'a> {
 pub(super) struct Overdue {
     pub(super) oldest: u32,
     pub(super) youngest: u32,
+    pub(super) since: Instant,
+}
+
+/// Output that the socket does not take.
+#[derive(Clone, Copy)]
+pub(super) struct Blocked {
+    /// Bytes that it had taken before.
+    pub(super) taken: usize,
+    /// Since when it has taken no more.
     pub(super) since: Instant,
 }
 

@@ -12,7 +12,7 @@ use crate::iscsi::key::KeyId;
 use crate::server::connection::{Connection, FullFeature};
 use crate::server::nagle::{Nagle, Statistics, Switch};
 use crate::server::outbox::HIGH_WATER_BYTES;
-use crate::server::serving::{End, Overdue, Serving};
+use crate::server::serving::{Blocked, End, Overdue, Serving};
 use crate::server::spin::Figures;
 use crate::sys::{socket, thread};
 
@@ -189,7 +189,7 @@ impl Serving<'_> {
                 && full.is_settled(self.receiver.arriving());
             let is_alone = is_settled && !full.outbox.never_blocks();
             let blocked = !is_settled && full.outbox.is_blocked();
-            self.check_blocked(blocked)?;
+            self.check_blocked(blocked.then(|| full.outbox.taken()))?;
             if is_alone {
                 if self.receive(true)? {
                     break;
@@ -370,8 +370,10 @@ impl Serving<'_> {
 
     fn poll_timeout(&self) -> Option<Duration> {
         let functions = self.functions.iter().map(|(at, _)| *at).min();
-        let blocked =
-            self.blocked_since.zip(self.established.as_ref()).map(|(at, e)| at + e.response_timeout);
+        let blocked = self
+            .blocked
+            .zip(self.established.as_ref())
+            .map(|(blocked, e)| blocked.since + e.response_timeout);
         [self.receiver.deadline(), functions, blocked]
             .into_iter()
             .flatten()
@@ -391,13 +393,19 @@ impl Serving<'_> {
         });
     }
 
-    /// An initiator that has not taken anything for RspTimeout is given up.
-    fn check_blocked(&mut self, blocked: bool) -> Result<(), End> {
-        if !blocked {
-            self.blocked_since = None;
+    /// An initiator that has not taken anything for RspTimeout is given up; one that takes is there, though
+    /// what it says may lie unread behind what it asked for. `taken` is what it has, while output is blocked.
+    fn check_blocked(&mut self, taken: Option<usize>) -> Result<(), End> {
+        let Some(taken) = taken else {
+            self.blocked = None;
             return Ok(());
+        };
+        let before = self.blocked.filter(|blocked| blocked.taken == taken);
+        if before.is_none() {
+            self.receiver.is_there(self.now);
         }
-        let since = *self.blocked_since.get_or_insert(self.now);
+        let Blocked { since, .. } =
+            *self.blocked.insert(before.unwrap_or(Blocked { taken, since: self.now }));
         let limit = self.established.as_ref().map(|e| e.response_timeout);
         match limit {
             Some(limit) if self.now.duration_since(since) >= limit => {

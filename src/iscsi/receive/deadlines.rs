@@ -29,6 +29,13 @@ impl<T> Receiver<T> {
         self.arrivals.expired(full.response_timeout, now)
     }
 
+    /// The initiator has taken some of what it is sent: it is there, as if it had said something.
+    pub fn is_there(&mut self, now: Instant) {
+        if let Some(full) = &mut self.full {
+            full.silence.input(now);
+        }
+    }
+
     /// Has the initiator send something, so that it tells what it has received, unless it is asked already.
     pub fn ask(&mut self, actions: &mut Vec<Action<T>>) {
         if let Some(ttt) = self.full.as_mut().and_then(|full| full.silence.ask()) {

@@ -207,7 +207,7 @@ fn mode_select(context: &mut Context<'_>) -> Result<(), Failure> {
         device.attention(Sense::MODE_PARAMETERS_CHANGED, Some(context.nexus().id));
     }
     drop(state);
-    // Whoever sees no cache flushes none: what was answered out of it is written before this is (SBC-3, 6.5.5).
+    // Whoever sees no cache flushes none: what was answered out of it is written first (SBC-3, 6.5.5).
     match device.gate().filter(|_| before.write_cache_enabled && !after.write_cache_enabled) {
         Some(gate) => Ok(gate.flush()?),
         None => Ok(()),
