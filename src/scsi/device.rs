@@ -486,7 +486,15 @@ impl Device {
     pub(crate) fn add_itl(&self, itl: &Arc<Itl>) {
         let groups = self.alua.lock();
         itl.path.set(groups.state(itl.ports.relative_port));
-        self.itls.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(itl));
+        let mut itls = self.itls.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those that are over keep their memory until they are taken out: before the list grows, so that it
+        // is at most twice as long as it was ever needed.
+        if itls.len() == itls.capacity() {
+            itls.retain(|itl| itl.strong_count() > 0);
+            let live = itls.len();
+            itls.reserve_exact(live + 1);
+        }
+        itls.push(Arc::downgrade(itl));
     }
 
     /// Sense data in descriptor format when D_SENSE says so.
@@ -498,8 +506,10 @@ impl Device {
 #[cfg(test)]
 mod tests {
     use std::mem::{offset_of, size_of};
+    use std::time::Duration;
 
     use super::*;
+    use crate::scsi::nexus::{PortPair, TransportId};
 
     #[test]
     fn a_read_needs_the_beginning_of_its_nexus_and_a_line_of_the_gate() {
@@ -523,5 +533,38 @@ mod tests {
         for (name, offset, size) in fields {
             assert!(offset + size <= 2 * LINE, "{name}: {size} bytes from {offset} of the state");
         }
+    }
+
+    struct Nothing;
+
+    impl Dispatch for Nothing {
+        fn dispatch(&self, _task: Task) {}
+        fn background(&self, _job: Box<dyn FnOnce() + Send>) {}
+        fn rest(&self, _time: Duration) {}
+    }
+
+    #[test]
+    fn nexuses_that_are_over_leave_nothing_behind() {
+        let new = NewDevice {
+            name: "disk".to_owned(),
+            device_type: DeviceType::Disk,
+            settings: Settings::default(),
+            gate: None,
+            block_size: 512,
+            task_set_type: 1,
+        };
+        let device = Device::new(new, Arc::new(Nothing));
+        let initiator = TransportId { name: "iqn.2026-01.test:host".to_owned(), isid: [0; 6] };
+        let ports = Arc::new(PortPair { initiator, relative_port: 1 });
+        let mut kept = Vec::new();
+        for id in 0..20_000 {
+            let itl = Itl::new((id, &ports), 0, false, &device, None);
+            if id % 1000 == 0 {
+                kept.push(itl);
+            }
+            let listed = device.itls.lock().unwrap().len();
+            assert!(listed <= 2 * kept.len() + 8, "{listed} for {}", kept.len());
+        }
+        assert_eq!(device.itls().len(), kept.len());
     }
 }
