@@ -325,6 +325,23 @@ fn aptpl_finds_its_nexuses_again_by_name() {
 }
 
 #[test]
+fn spc_register_of_no_key_by_a_nexus_that_is_not_registered_does_nothing() {
+    let store: Arc<dyn StateStore> = Arc::new(MemoryStore::default());
+    let bench = Bench::new(Some(Arc::clone(&store)));
+    let (path, other) = (bench.path("a", 1), bench.path("b", 1));
+    assert!(register(&path, 1, APTPL, &[]).is_good());
+    assert!(out(&path, 1, 3, &list(1, 0)).is_good());
+    let generation = || path.run(&[0x5e, 0, 0, 0, 0, 0, 0, 0, 8, 0], &[]).data[..4].to_vec();
+    let (kept, before) = (store.load("disk", "pr"), generation());
+    assert!(matches!(kept, Ok(Some(_))));
+    for action in [0, 6] {
+        assert!(out(&other, action, 0, &list(0, 0)).is_good());
+        assert_eq!((store.load("disk", "pr"), generation()), (kept.clone(), before.clone()), "{action}");
+    }
+    assert_eq!(keys(&path), [1]);
+}
+
+#[test]
 fn what_is_kept_and_damaged_is_refused() {
     let text = "version 1\ngeneration 3\naptpl 1\nreservation 1 0\n";
     let id: String = encode(&port("a")).iter().map(|byte| format!("{byte:02x}")).collect();

@@ -84,6 +84,10 @@ impl Reservations {
         if !with.ignore_existing && keys.reservation != known {
             return Err(Refusal::Conflict);
         }
+        // SPC-4, table of REGISTER behaviors: an unregistered nexus that names no key does nothing.
+        if existing.is_none() && keys.service_action == 0 {
+            return Ok(Effects::default());
+        }
         if existing.is_some() && with.specifies_ports {
             // SPEC_I_PT is for a first registration only (SPC-4, table of REGISTER behaviors).
             return Err(Refusal::Sense(Sense::invalid_field_in_parameter_list(20, Some(3))));
