@@ -258,7 +258,8 @@ impl Reply {
         directory: &dyn Directory,
     ) -> Result<(), TextReject> {
         let wanted = match (value, session.target) {
-            ("All", _) => Wanted::All,
+            ("All", None) => Wanted::All,
+            ("All", Some(_)) => return Err(TextReject::SendTargets),
             ("", Some(target)) => Wanted::Named(target),
             ("", None) => return Err(TextReject::SendTargets),
             _ if value.len() > text::MAX_VALUE => return Err(TextReject::SendTargets),

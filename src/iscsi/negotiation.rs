@@ -74,7 +74,7 @@ impl Negotiation {
     pub fn insist(&mut self, answer: &mut Vec<u8>) {
         for key in Key::attributes() {
             if self.must_offer(key) {
-                push(answer, key, self.ours[key.id]);
+                push(answer, key, self.ours(key.id));
                 self.moves[key.id as usize] = Move::Ours;
             }
         }
@@ -85,11 +85,22 @@ impl Negotiation {
         Key::attributes().any(|key| self.must_offer(key))
     }
 
+    /// What we accept of a key: a first burst is no longer than any (RFC 7143 13.14).
+    fn ours(&self, key: KeyId) -> u32 {
+        let ours = self.ours[key];
+        if key != KeyId::FirstBurstLength {
+            return ours;
+        }
+        let is_known = self.moves[KeyId::MaxBurstLength as usize] == Move::Settled;
+        let burst = if is_known { self.result[KeyId::MaxBurstLength] } else { u32::MAX };
+        ours.min(self.ours[KeyId::MaxBurstLength]).min(burst)
+    }
+
     /// The initiator is silent on the key, and its default is above what we accept.
     fn must_offer(&self, key: &Key) -> bool {
         let is_relevant = !(self.is_discovery && key.irrelevant_in_discovery);
         let is_silent = self.moves[key.id as usize] == Move::Silent;
-        key.insist && is_relevant && is_silent && self.ours[key.id] < key.rfc_default
+        key.insist && is_relevant && is_silent && self.ours(key.id) < key.rfc_default
     }
 
     /// Whether the initiator owes us an answer.
@@ -153,7 +164,7 @@ impl Negotiation {
         if key.sender == Sender::Target {
             return None;
         }
-        let ours = self.ours[key.id];
+        let ours = self.ours(key.id);
         match key.kind {
             Kind::And => text::boolean(value).map(|theirs| u32::from(theirs) & ours),
             Kind::Or => text::boolean(value).map(|theirs| u32::from(theirs) | ours),
@@ -204,4 +215,44 @@ fn capped(key: &Key, value: &str) -> Option<u32> {
 
 fn push(answer: &mut Vec<u8>, key: &Key, value: u32) {
     text::push_pair(answer, key.name, &key.format(value));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is answered to these pairs, and then offered, by one that accepts bursts of so many bytes.
+    fn answer(burst: u32, pairs: &[(&str, &str)]) -> (String, [u32; 2]) {
+        let mut ours = Values::standard();
+        (ours[KeyId::MaxBurstLength], ours[KeyId::FirstBurstLength]) = (burst, 1 << 20);
+        let mut negotiation = Negotiation::new(ours, false);
+        let mut answer = Vec::new();
+        for (key, value) in pairs {
+            negotiation.receive(Pair { key, value }, &mut answer).unwrap();
+        }
+        negotiation.insist(&mut answer);
+        let result = negotiation.result();
+        let text = String::from_utf8(answer).unwrap().replace('\0', " ");
+        (text, [result[KeyId::MaxBurstLength], result[KeyId::FirstBurstLength]])
+    }
+
+    #[test]
+    fn rfc7143_13_14_no_first_burst_is_agreed_on_beyond_the_longest() {
+        let (most, first) = (("MaxBurstLength", "262144"), ("FirstBurstLength", "262144"));
+        for pairs in [[most, first], [first, most]] {
+            let (text, result) = answer(16384, &pairs);
+            assert!(
+                text.contains("FirstBurstLength=16384 ") && text.contains("MaxBurstLength=16384 "),
+                "{text}"
+            );
+            assert_eq!(result, [16384, 16384]);
+        }
+        let (text, _) = answer(1 << 20, &[("MaxBurstLength", "8192")]);
+        assert_eq!(text, "MaxBurstLength=8192 FirstBurstLength=8192 ", "its default would be beyond");
+        let (text, result) = answer(1 << 20, &[most, ("FirstBurstLength", "65536")]);
+        assert_eq!(
+            (text.as_str(), result),
+            ("MaxBurstLength=262144 FirstBurstLength=65536 ", [262_144, 65536])
+        );
+    }
 }

@@ -50,9 +50,9 @@ const BOTH: &str = "TargetName=iqn.2000-01.example:one\nTargetAddress=10.0.0.1:3
     TargetAddress=[fe80::1]:3261,1\nTargetName=iqn.2000-01.example:two\nTargetAddress=10.0.0.1:3260,1\n";
 
 #[test]
-fn rfc7143_c_send_targets_all_answers_in_both_session_types() {
+fn rfc7143_c_send_targets_all_is_for_discovery_sessions() {
     assert_eq!(Run::new(None).ask("SendTargets=All\0"), Ok(BOTH.into()));
-    assert_eq!(Run::new(Some(ONE)).ask("SendTargets=All\0"), Ok(BOTH.into()));
+    assert_eq!(Run::new(Some(ONE)).ask("SendTargets=All\0"), Err(TextReject::SendTargets));
 }
 
 #[test]

@@ -100,7 +100,8 @@ fn mutated_dialogues_neither_panic_nor_succeed_without_the_secret() {
     let proof = "CHAP_N=joe|CHAP_R=0x00112233445566778899aabbccddeeff|CHAP_I=1|CHAP_C=0bAAAA|";
     let keys = "InitialR2T=No|MaxRecvDataSegmentLength=512|HeaderDigest=CRC32C,None|X-a=0x1~2|";
     let locked = [("0>1", first.as_str()), ("0", "CHAP_A=5,6,7|"), ("0>1", proof), ("1", keys), ("1>3", "")];
-    let open = [("0>1", first.as_str()), ("1", keys), ("1", "MaxBurstLength=512|"), ("1>3", ""), ("1>3", "")];
+    let bursts = "MaxBurstLength=512|FirstBurstLength=512|";
+    let open = [("0>1", first.as_str()), ("1", keys), ("1", bursts), ("1>3", ""), ("1>3", "")];
     let mut logins = 0;
     for round in 0..20_000 {
         let is_locked = round % 2 == 0;
