@@ -4,13 +4,14 @@
 mod initiator;
 mod support;
 
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use initiator::{Initiator, Options, READ, WRITE, rw16};
+use scstu::backstore::{Backstore, BlockError, Capabilities, Geometry};
 use scstu::server::ServerOptions;
 use support::gated::Gated;
-use support::{TARGET, serve};
+use support::{Memory, TARGET, serve};
 
 const MIB: u64 = 1 << 20;
 
@@ -22,7 +23,7 @@ fn progress(sense: &[u8]) -> Option<u16> {
 #[test]
 fn sbc_5_30_overwrite_goes_on_behind_its_answer_and_tells_how_far_it_is() {
     let store = Gated::new();
-    let stores: [Arc<dyn scstu::backstore::Backstore>; 1] = [store.clone()];
+    let stores: [Arc<dyn Backstore>; 1] = [store.clone()];
     let (server, address) = serve(stores.into(), ServerOptions::default());
     let mut session = Initiator::login(address, TARGET, &Options::default()).unwrap();
     session.good(0, &[0; 6], 0, &[]).unwrap();
@@ -63,5 +64,78 @@ fn sbc_5_30_overwrite_goes_on_behind_its_answer_and_tells_how_far_it_is() {
         assert!(block.chunks(4).all(|part| part == [0xde, 0xad, 0xbe, 0xef]), "block {lba}");
     }
     drop(session);
+    assert_eq!(server.stop(Duration::from_secs(5)), 0);
+}
+
+/// Flushes wait for the test.
+struct Hanging {
+    memory: Memory,
+    /// Whether they wait, and how many there were.
+    flushes: Mutex<(bool, u32)>,
+    changed: Condvar,
+}
+
+impl Backstore for Hanging {
+    fn geometry(&self) -> Geometry {
+        self.memory.geometry()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.memory.capabilities()
+    }
+
+    fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), BlockError> {
+        self.memory.read(offset, into)
+    }
+
+    fn write(&self, offset: u64, from: &[u8], durable: bool) -> Result<(), BlockError> {
+        self.memory.write(offset, from, durable)
+    }
+
+    fn unmap(&self, offset: u64, length: u64) -> Result<(), BlockError> {
+        self.memory.unmap(offset, length)
+    }
+
+    fn flush(&self) -> Result<(), BlockError> {
+        let mut flushes = self.flushes.lock().unwrap();
+        flushes.1 += 1;
+        self.changed.notify_all();
+        drop(self.changed.wait_while(flushes, |flushes| flushes.0).unwrap());
+        Ok(())
+    }
+}
+
+#[test]
+fn sbc_4_11_a_sanitize_that_has_begun_goes_on_whatever_becomes_of_its_task() {
+    let memory = Memory::new(1 << 20, 512, false);
+    let store = Arc::new(Hanging { memory, flushes: Mutex::new((true, 0)), changed: Condvar::new() });
+    let options = ServerOptions { workers: 2, ..ServerOptions::default() };
+    let (server, address) = serve(vec![store.clone() as Arc<dyn Backstore>], options);
+    let login = |name: &str| {
+        let options = Options { name: format!("iqn.2026-01.test:{name}"), ..Options::default() };
+        let mut session = Initiator::login(address, TARGET, &options).unwrap();
+        session.good(0, &[0; 6], 0, &[]).unwrap();
+        session
+    };
+    let (mut one, mut busy, mut other) = (login("one"), login("busy"), login("other"));
+    other.good(0, &rw16(WRITE, 9, 1, false), 0, &[9; 512]).unwrap();
+    // STOP UNIT flushes, and has the only worker that the unit may have; LOG SENSE waits for another.
+    busy.start(0, &[0x1b, 0, 0, 0, 0, 0], 0, &[]).unwrap();
+    drop(store.changed.wait_while(store.flushes.lock().unwrap(), |flushes| flushes.1 == 0).unwrap());
+    other.start(0, &[0x4d, 0, 0x40, 0, 0, 0, 0, 0, 64, 0], 64, &[]).unwrap();
+    other.nop().unwrap();
+    one.start(0, &[0x48, 0x03, 0, 0, 0, 0, 0, 0, 0, 0], 0, &[]).unwrap();
+    one.nop().unwrap();
+    let reset = one.begin_function(5, 0, u32::MAX).unwrap();
+    assert_eq!(one.wait_function(reset).unwrap(), 0);
+    store.flushes.lock().unwrap().0 = false;
+    store.changed.notify_all();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while one.command(0, &[0; 6], 0, &[]).unwrap().status != 0 {
+        assert!(Instant::now() < deadline, "it is in progress for ever");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(one.good(0, &rw16(READ, 9, 1, false), 512, &[]).unwrap(), [0; 512]);
+    drop((one, busy, other));
     assert_eq!(server.stop(Duration::from_secs(5)), 0);
 }

@@ -1,6 +1,6 @@
 //! An initiator that reads slowly, but reads, is left alone however long it takes.
 
-#![allow(clippy::unwrap_used)] // A test panics to fail.
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation)] // A test panics to fail.
 
 mod common;
 mod initiator;

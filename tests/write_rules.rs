@@ -13,7 +13,8 @@ use scstu::backstore::gate::Gate;
 use scstu::backstore::registry::{OpenRequest, find};
 use scstu::backstore::{Backstore, BlockError, Capabilities, Geometry};
 use scstu::scsi::device::{DeviceType, MediumState, NewDevice, Settings, StateStore};
-use scstu::scsi::{FunctionResult, TaskManagementFunction};
+use scstu::scsi::limits::MAX_TRANSFER_BYTES;
+use scstu::scsi::{FunctionResult, TaskAttribute, TaskManagementFunction};
 
 const READ_10: [u8; 10] = [0x28, 0, 0, 0, 0, 0, 0, 0, 16, 0];
 
@@ -112,6 +113,30 @@ fn spc_mode_parameters_that_cannot_be_saved_change_nothing() {
     assert!(other.run(&[0; 6], &[]).has(6, 0x2a01));
 }
 
+#[test]
+fn sbc_a_write_that_waited_for_a_format_is_told_of_it_and_not_erased() {
+    const WRITE_10: [u8; 10] = [0x2a, 0, 0, 0, 0, 7, 0, 0, 1, 0];
+    let erasing: [(&[u8], &[u8], u16); 2] = [
+        (&[0x04, 0x10, 0, 0, 0, 0], &[0, 2, 0, 0], 0x0404),
+        (&[0x48, 0x83, 0, 0, 0, 0, 0, 0, 0, 0], &[], 0x041b),
+    ];
+    for (cdb, list, code) in erasing {
+        let bench = Bench::new(None);
+        let path = bench.path("a", 1);
+        let first = path.send(&WRITE_10, &[1; 512], TaskAttribute::Simple);
+        let erase = path.send(cdb, list, TaskAttribute::Simple);
+        let second = path.send(&WRITE_10, &[2; 512], TaskAttribute::Simple);
+        bench.run_all();
+        let answers = [first, erase, second].map(|tag| path.answer(tag).unwrap());
+        assert!(answers[0].is_good() && answers[1].is_good(), "{cdb:02x?}: {answers:?}");
+        assert!(answers[2].has(2, code), "{cdb:02x?}: {:?}", answers[2]);
+        bench.run_jobs();
+        assert!(path.run(&WRITE_10, &[3; 512]).is_good(), "it is over");
+        let read = [0x28, 0, 0, 0, 0, 7, 0, 0, 1, 0];
+        assert_eq!(path.run(&read, &[]).data, [3; 512]);
+    }
+}
+
 /// Blocks behind a cache that may lose them: how often it was flushed, and whether that fails.
 #[derive(Default)]
 struct Cached {
@@ -121,7 +146,7 @@ struct Cached {
 
 impl Backstore for Cached {
     fn geometry(&self) -> Geometry {
-        Geometry::plain(512, 64)
+        Geometry::plain(512, 1 << 20)
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -179,6 +204,24 @@ fn set_cache(path: &Path<'_>, is_enabled: bool, is_saved: bool) -> Answer {
 
 fn has_cache(path: &Path<'_>) -> bool {
     path.run(&[0x1a, 0x08, 0x08, 0, 255, 0], &[]).data[6] & 0x04 != 0
+}
+
+#[test]
+fn sbc_6_6_4_data_beyond_the_maximum_transfer_length_is_refused_and_not_put_off() {
+    let (_store, bench) = cached();
+    let path = bench.path("a", 1);
+    let most = u32::try_from(MAX_TRANSFER_BYTES / 512).unwrap();
+    let data = vec![0; (most as usize + 1) * 512];
+    for (opcode, flags) in [(0x8a, 0), (0x8e, 0), (0x8f, 2)] {
+        for (blocks, is_good) in [(most, true), (most + 1, false)] {
+            let mut cdb = [0; 16];
+            (cdb[0], cdb[1]) = (opcode, flags);
+            cdb[10..14].copy_from_slice(&blocks.to_be_bytes());
+            let answer = path.run(&cdb, &data[..blocks as usize * 512]);
+            assert_eq!(answer.is_good(), is_good, "{opcode:02x}h of {blocks}: {answer:?}");
+            assert!(is_good || answer.has(5, 0x2400) && answer.pointer == Some((10, None)), "{answer:?}");
+        }
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::scsi::Status;
 use crate::scsi::counters::add;
 use crate::scsi::device::Device;
 use crate::scsi::loan::Loan;
-use crate::scsi::opcode::{Memory, OpCode, Order, Request, Run, Step, Transfer};
+use crate::scsi::opcode::{Allow, Memory, OpCode, Order, Request, Run, Step, Transfer};
 use crate::scsi::sense::{Sense, SenseKey};
 use crate::scsi::task::{Completion, Context, Failure, SenseData, Task};
 use crate::scsi::task_set::{Extent, Owed};
@@ -68,9 +68,9 @@ pub fn starts(task: &Task) -> bool {
         && state.tasks.begin(id, false) == Some(true)
 }
 
-/// Ends a queued task that was aborted. Gives any other back.
+/// Ends a queued task that was aborted. Gives any other back, and one whose beginning cannot be undone.
 pub fn end_if_aborted(task: Task) -> Option<Task> {
-    if task.is_aborted() {
+    if task.is_aborted() && task.row.order != Order::Outlives {
         finish(task, Err(Failure::Status(Status::TASK_ABORTED)));
         None
     } else {
@@ -121,8 +121,18 @@ pub(crate) fn place(row: &OpCode, gate: Option<&Gate>, data_in: u64) -> Inline {
 /// is not carried out at all.
 pub fn execute(mut task: Task, may_block: bool) -> Option<Task> {
     if let Some(id) = task.id.filter(|_| std::mem::take(&mut task.is_queued)) {
-        if !task.itl.device.state().tasks.take_up(id) {
+        let mut state = task.itl.device.state();
+        let is_alive = state.tasks.take_up(id);
+        let background = state.background.as_ref().filter(|_| !task.row.allow.has(Allow::BACKGROUND));
+        let sense = background.map(|background| background.sense());
+        drop(state);
+        if !is_alive {
             finish(task, Err(Failure::Status(Status::TASK_ABORTED)));
+            return None;
+        }
+        // What was before it may have begun to format the unit, and be answered.
+        if let Some(sense) = sense {
+            finish(task, Err(Failure::Sense(sense)));
             return None;
         }
     }

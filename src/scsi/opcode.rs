@@ -314,6 +314,18 @@ impl OpCode {
         Sense::invalid_field_in_cdb(u16::try_from(at).unwrap_or(0), bit)
     }
 
+    /// Where the CDB says how much it moves.
+    pub(crate) fn length_at(&self) -> u16 {
+        let field = match (self.data, self.medium) {
+            (Data::In(field) | Data::Out(field), _) => Some(field),
+            (_, Medium::Blocks { count, .. }) => Some(match count {
+                Count::Plain(field) | Count::ZeroIs256(field) | Count::ZeroIsRest(field) => field,
+            }),
+            _ => None,
+        };
+        field.map_or(0, |field| field.at.into())
+    }
+
     /// Bytes that the CDB asks to move, `blocks` being what `medium` names.
     pub(crate) fn transfer(&self, cdb: &Cdb, blocks: u64, block_size: u32) -> Transfer {
         let bytes = blocks.saturating_mul(u64::from(block_size));

@@ -10,6 +10,7 @@ use crate::scsi::cdb::Cdb;
 use crate::scsi::device::{Device, DeviceType, MediumState, State};
 use crate::scsi::execute::{self, Inline};
 use crate::scsi::itl::Itl;
+use crate::scsi::limits;
 use crate::scsi::lun::LunField;
 use crate::scsi::management::PendingFunction;
 use crate::scsi::nexus::Nexus;
@@ -219,6 +220,10 @@ pub(crate) fn check(
     let block_size = state.geometry.block_size;
     let transfer = transfer(row, command, &extent, block_size);
     let bytes = transfer.data_out.min(u64::from(command.expected_out));
+    // More than there is memory for at once is no matter of waiting.
+    if bytes > limits::MAX_TRANSFER_BYTES {
+        return Err(Sense::invalid_field_in_cdb(row.length_at(), None).into());
+    }
     let held = state.tasks.bytes();
     if held > 0 && held.saturating_add(bytes) > unit_share(nexus.buffers.budget()) {
         return Err(Failure::Status(Status::TASK_SET_FULL));

@@ -118,7 +118,7 @@ fn run(context: &mut Context<'_>, erase: Erase) -> Result<(), Failure> {
 
 fn work(device: &Device, gate: &Gate, progress: &Background, erase: &Erase) -> Result<(), Failure> {
     let done = pieces(device, gate, progress, erase).and_then(|()| gate.flush());
-    device.state().background = None;
+    device.state().background.take_if(|background| std::ptr::eq(&**background, progress));
     done.map_err(|_| Sense::SANITIZE_COMMAND_FAILED.into())
 }
 
