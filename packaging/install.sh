@@ -1,14 +1,14 @@
 #!/bin/sh
-# Installs what `cargo build --release` made. DESTDIR, PREFIX (/usr/local), LIBDIR (PREFIX/lib), SYSCONFDIR (/etc),
-# UNITDIR (PREFIX/lib/systemd/system) and BUILD (target/release) say from where and to where.
+# Installs what `cargo build --release` made. DESTDIR, PREFIX (/usr/local), SBINDIR (PREFIX/sbin), LIBDIR (PREFIX/lib),
+# SYSCONFDIR (/etc), UNITDIR (PREFIX/lib/systemd/system) and BUILD (target/release) say from where and to where.
 set -eu
 if [ $# -gt 0 ]; then
-    echo "usage: [DESTDIR=...] [PREFIX=/usr/local] [LIBDIR=...] [SYSCONFDIR=/etc] [UNITDIR=...] [BUILD=...] $0" >&2
+    echo "usage: [DESTDIR=...] [PREFIX=/usr/local] [SBINDIR=...] [LIBDIR=...] [SYSCONFDIR=/etc] [UNITDIR=...] [BUILD=...] $0" >&2
     exit 2
 fi
 cd "$(dirname "$0")/.."
 dest=${DESTDIR-} prefix=${PREFIX:-/usr/local} build=${BUILD:-target/release}
-lib=${LIBDIR:-$prefix/lib} etc=${SYSCONFDIR:-/etc} units=${UNITDIR:-$prefix/lib/systemd/system}
+sbin=${SBINDIR:-$prefix/sbin} lib=${LIBDIR:-$prefix/lib} etc=${SYSCONFDIR:-/etc} units=${UNITDIR:-$prefix/lib/systemd/system}
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 
 put() {
@@ -18,7 +18,7 @@ put() {
     install -m "$mode" "$@" "$dest$to/"
 }
 
-put 755 "$prefix/sbin" "$build/scstud" "$build/scstuadm" "$build/scstu-bench" packaging/scstu-scstadmin
+put 755 "$sbin" "$build/scstud" "$build/scstuadm" "$build/scstu-bench" packaging/scstu-scstadmin
 put 644 "$prefix/share/man/man8" packaging/man/scstud.8 packaging/man/scstuadm.8 packaging/man/scstu-scstadmin.8 \
     packaging/man/scstu-bench.8
 install -d "$dest$prefix/share/bash-completion/completions" "$dest$prefix/share/fish/vendor_completions.d"
