@@ -130,12 +130,14 @@
 #define SCSTU_OPEN_READ_ONLY 1
 
 /**
- * scstu_open.flags: every write is to be on stable storage before it is answered. @since 0.1
+ * scstu_open.flags: every write is to be on stable storage before it is answered, and comes with
+ * SCSTU_WRITE_DURABLE. @since 0.1
  */
 #define SCSTU_OPEN_WRITE_THROUGH (1 << 1)
 
 /**
- * scstu_open.flags: the cache counts as non-volatile. @since 0.1
+ * scstu_open.flags: the cache counts as non-volatile; nothing is flushed, and no write comes with
+ * SCSTU_WRITE_DURABLE. @since 0.1
  */
 #define SCSTU_OPEN_NV_CACHE (1 << 2)
 

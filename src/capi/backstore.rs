@@ -9,7 +9,7 @@ use libc::iovec;
 use crate::backstore::registry::{Handler, InUse, OpenError, OpenRequest, Opened};
 use crate::capi::attribute::{Values, declared, scstu_attribute};
 use crate::capi::commands;
-use crate::capi::disk::{Disk, Kind};
+use crate::capi::disk::{Caching, Disk, Kind};
 use crate::capi::error::{Callback, From, call, within};
 use crate::capi::handle::{self, Opening, scstu};
 use crate::capi::lifecycle::scstu_free_fn;
@@ -50,9 +50,11 @@ pub const SCSTU_DISK_AT_HAND: u32 = 1 << 7;
 
 /// scstu_open.flags: the device was asked to refuse writes. @since 0.1
 pub const SCSTU_OPEN_READ_ONLY: u32 = 1;
-/// scstu_open.flags: every write is to be on stable storage before it is answered. @since 0.1
+/// scstu_open.flags: every write is to be on stable storage before it is answered, and comes with
+/// SCSTU_WRITE_DURABLE. @since 0.1
 pub const SCSTU_OPEN_WRITE_THROUGH: u32 = 1 << 1;
-/// scstu_open.flags: the cache counts as non-volatile. @since 0.1
+/// scstu_open.flags: the cache counts as non-volatile; nothing is flushed, and no write comes with
+/// SCSTU_WRITE_DURABLE. @since 0.1
 pub const SCSTU_OPEN_NV_CACHE: u32 = 1 << 2;
 /// scstu_open.flags: the device was asked to free blocks. @since 0.1
 pub const SCSTU_OPEN_THIN: u32 = 1 << 3;
@@ -433,7 +435,7 @@ fn open(kind: &Arc<Kind>, request: &OpenRequest) -> Opened {
         let reason = std::io::Error::from_raw_os_error(errno);
         return Err(OpenError::new(errno, format!("handler {} does not open: {reason}", kind.name)));
     }
-    let mut opened = Disk::new(kind, &disk, request.blocksize)?;
+    let mut opened = Disk::new(kind, &disk, request.blocksize)?.caching(Caching::of(request));
     if request.thin_provisioned == Some(false) {
         opened = opened.thick();
     }

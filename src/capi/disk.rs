@@ -8,7 +8,7 @@ use libc::iovec;
 use log::warn;
 
 use crate::backstore::io::{Io, Operation, Waiter};
-use crate::backstore::registry::OpenError;
+use crate::backstore::registry::{OpenError, OpenRequest};
 use crate::backstore::{Backstore, BlockError, Capabilities, Geometry};
 use crate::capi::attribute::Attributes;
 use crate::capi::backstore::{
@@ -47,6 +47,36 @@ unsafe impl Send for Device {}
 // SAFETY: as above; calls at once are the handler's choice (SCSTU_DISK_CONCURRENT).
 unsafe impl Sync for Device {}
 
+/// What the administrator says of the cache behind a device, whatever its handler makes of that.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Caching {
+    /// What is to be durable says so.
+    Back,
+    /// Every write is (write_through).
+    Through,
+    /// It keeps what it has: nothing is flushed (nv_cache).
+    NonVolatile,
+}
+
+impl Caching {
+    /// nv_cache goes before write_through, as with files.
+    pub(super) fn of(request: &OpenRequest) -> Self {
+        match (request.nv_cache, request.write_through) {
+            (true, _) => Caching::NonVolatile,
+            (false, true) => Caching::Through,
+            (false, false) => Caching::Back,
+        }
+    }
+
+    fn durable(self, asked: bool) -> bool {
+        match self {
+            Caching::Back => asked,
+            Caching::Through => true,
+            Caching::NonVolatile => false,
+        }
+    }
+}
+
 /// An open device.
 pub(super) struct Disk {
     kind: Arc<Kind>,
@@ -56,6 +86,7 @@ pub(super) struct Disk {
     capabilities: Capabilities,
     /// Held during a call unless the handler takes several at once.
     one_by_one: Option<Mutex<()>>,
+    caching: Caching,
     /// Buffers go to the handler in pieces (SCSTU_DISK_SPLIT_BUFFERS).
     pub(super) splits: bool,
     /// The instance that the device belongs to.
@@ -177,6 +208,7 @@ impl Disk {
             bytes: AtomicU64::new(disk.bytes),
             capabilities,
             one_by_one: (!is_concurrent).then(Mutex::default),
+            caching: Caching::Back,
             splits: disk.flags & SCSTU_DISK_SPLIT_BUFFERS != 0,
             owner: owner(),
             own: Weak::new(),
@@ -187,6 +219,15 @@ impl Disk {
     /// The same without offering to free blocks.
     pub(super) fn thick(mut self) -> Self {
         self.capabilities = self.capabilities.without(Capabilities::UNMAP);
+        self
+    }
+
+    /// The same with another cache: one that loses nothing is none to others.
+    pub(super) fn caching(mut self, caching: Caching) -> Self {
+        self.caching = caching;
+        if caching != Caching::Back {
+            self.capabilities = self.capabilities.without(Capabilities::VOLATILE_CACHE);
+        }
         self
     }
 
@@ -216,6 +257,14 @@ impl Disk {
 
     /// Hands a command over; answers its token.
     fn hand_over(&self, work: Work, (operation, offset, length): (Operation, u64, u64)) -> Option<u64> {
+        let operation = match operation {
+            Operation::Write { durable } => Operation::Write { durable: self.caching.durable(durable) },
+            Operation::Flush if self.caching == Caching::NonVolatile => {
+                work.end(Ok(()));
+                return None;
+            }
+            other => other,
+        };
         let (Some(submit), Some(own)) = (self.kind.ops.submit, self.own.upgrade()) else {
             work.end(Err(BlockError::Gone));
             return None;
@@ -364,12 +413,15 @@ impl Backstore for Disk {
             }
             return self.wait((Operation::Write { durable }, offset, from.len() as u64), data);
         };
-        let (data, flags) = (Pieces::of(data, self.splits), flags(durable));
+        let (data, flags) = (Pieces::of(data, self.splits), flags(self.caching.durable(durable)));
         // SAFETY: the program gave function and device; the buffer is borrowed until the call returns.
         outcome(self.run(|device| unsafe { write(device, offset, data.pointer(), data.count(), flags) }))
     }
 
     fn flush(&self) -> Result<(), BlockError> {
+        if self.caching == Caching::NonVolatile {
+            return Ok(());
+        }
         match self.kind.ops.flush {
             // SAFETY: the program gave function and device.
             Some(flush) => outcome(self.run(|device| unsafe { flush(device) })),
@@ -401,7 +453,8 @@ impl Backstore for Disk {
 
     fn write_same(&self, offset: u64, length: u64, block: &[u8], durable: bool) -> Result<(), BlockError> {
         let write_same = self.kind.ops.write_same.ok_or(BlockError::Unsupported)?;
-        let (data, flags) = (Pieces::of(readable(block), self.splits), flags(durable));
+        let flags = flags(self.caching.durable(durable));
+        let data = Pieces::of(readable(block), self.splits);
         let (iov, count) = (data.pointer(), data.count());
         // SAFETY: the program gave function and device; the buffer is borrowed until the call returns.
         outcome(self.run(|device| unsafe { write_same(device, offset, length, iov, count, flags) }))
@@ -416,7 +469,7 @@ impl Backstore for Disk {
     ) -> Result<Option<u64>, BlockError> {
         let function = self.kind.ops.compare_and_write.ok_or(BlockError::Unsupported)?;
         let [old, new] = [old, new].map(|data| Pieces::of(readable(data), self.splits));
-        let (flags, mut difference) = (flags(durable), 0);
+        let (flags, mut difference) = (flags(self.caching.durable(durable)), 0);
         let place = &raw mut difference;
         let ((old, old_count), (new, new_count)) =
             ((old.pointer(), old.count()), (new.pointer(), new.count()));
@@ -499,3 +552,6 @@ pub(super) fn request(
         iov_count: pieces.count(),
     }
 }
+
+#[cfg(test)]
+mod tests;
