@@ -19,11 +19,15 @@
 //! # Ok::<(), scstu::model::Error>(())
 //! ```
 
+use std::sync::Arc;
+
+use crate::backstore::gate::Gate;
 use crate::instance::Instance;
 use crate::iscsi::account::{Account, Accounts, Secret};
 use crate::mgmt::conf::{self, Mode, Plan};
 use crate::model::{COPY_MANAGER_TARGET, Change, Configuration, Error, Object, Scope};
 use crate::names::IscsiName;
+use crate::scsi::device::Device;
 
 /// Longest name of a CHAP user in bytes: what a text value may have (RFC 7143 6.1).
 const USER_LIMIT: usize = 255;
@@ -82,21 +86,26 @@ impl Instance {
 
     /// Makes a device `bytes` long and tells its initiators.
     pub fn resize_device(&self, name: &str, bytes: u64) -> Result<(), Error> {
-        self.device(name)?;
+        self.open_gate(name)?;
         self.apply(&Change::Resize(name.to_owned(), bytes))
     }
 
     /// Looks at the size of a device's backing again, and tells its initiators when it is another. Answers
     /// the size in bytes.
     pub fn resync_device(&self, name: &str) -> Result<u64, Error> {
-        let device = self.device(name)?;
-        let gate = device
-            .gate()
-            .ok_or_else(|| Error::new(libc::EMEDIUMTYPE, format!("device {name} has no medium")))?;
+        let (device, gate) = self.open_gate(name)?;
         let geometry = self.own(|| gate.resync());
         let geometry = geometry.map_err(|error| Error::new(libc::EIO, format!("device {name}: {error}")))?;
         self.own(|| device.refresh_geometry());
         Ok(geometry.bytes())
+    }
+
+    /// A device and its medium. EMEDIUMTYPE without one.
+    fn open_gate(&self, name: &str) -> Result<(Arc<Device>, Arc<Gate>), Error> {
+        let device = self.device(name)?;
+        let gate = device.gate();
+        let none = || Error::new(libc::EMEDIUMTYPE, format!("device {name} has no medium"));
+        Ok((device, gate.ok_or_else(none)?))
     }
 
     /// Adds a target, disabled and without LUNs. `name` is an iSCSI name (iqn., eui., naa.); others, which

@@ -24,8 +24,10 @@ use crate::scsi::sense::Sense;
 
 mod attributes;
 mod row;
+mod size;
 pub use attributes::ATTRIBUTES;
 pub use row::{Row, check_declared};
+pub use size::mebibytes;
 
 /// Longest name of a device in bytes (SCST 1.3.2).
 pub const NAME_LIMIT: usize = 64;
@@ -235,6 +237,11 @@ impl DeviceConfig {
         self.is_held_closed
     }
 
+    /// Whether the backing store is open when what is pending is done.
+    fn is_open(&self) -> bool {
+        self.gate.strong_count() > 0
+    }
+
     /// The unit, once there is one.
     fn unit(&self) -> Option<&Arc<Device>> {
         self.unit.as_ref()
@@ -287,22 +294,6 @@ impl DeviceConfig {
             let gate = self.opened()?;
             self.after(|device| Effect::Medium { device, gate, absent: MediumState::TrayClosed });
         }
-        Ok(())
-    }
-
-    /// `size`, `size_mb`.
-    fn resize(&mut self, bytes: u64) -> Result<(), Error> {
-        self.open.size = Some(bytes);
-        self.given.insert("size");
-        let Some(unit) = &self.unit else { return Ok(()) };
-        let block = u64::from(unit.geometry().block_size);
-        if bytes == 0 || bytes % block != 0 {
-            return Err(Error::invalid(format!("{bytes} is not a positive multiple of blocksize {block}")));
-        }
-        if unit.gate().is_none() {
-            return Err(Error::new(libc::EMEDIUMTYPE, "the device is not active"));
-        }
-        self.after(|device| Effect::Resize { device, bytes });
         Ok(())
     }
 
@@ -466,9 +457,10 @@ impl DeviceObject {
         effects
     }
 
-    /// Resizes whatever kind it is, also a file that the tree lets nobody resize.
+    /// Resizes whatever kind it is, also a file that the tree lets nobody resize, and one that is closed.
     pub(super) fn resize(&mut self, bytes: u64) -> Result<Vec<Effect>, Error> {
-        self.config.resize(bytes)?;
+        let named = |error: Error| Error::new(error.errno, format!("size: {}", error.text));
+        self.config.resize(bytes).map_err(named)?;
         Ok(self.config.pending.take())
     }
 

@@ -21,7 +21,7 @@ use crate::scsi::sense::Sense;
 #[derive(Clone)]
 pub(super) enum Effect {
     /// The backing store gets another size. May fail.
-    Resize { device: Arc<Device>, bytes: u64 },
+    Resize { device: Arc<Device>, gate: Arc<Gate>, bytes: u64 },
     /// An attribute that the handler declares has another value. May fail.
     Declared { gate: Arc<Gate>, slot: usize, name: &'static str, before: String, now: String },
     /// The size of the backing store is read again. May fail.
@@ -117,12 +117,11 @@ impl Effect {
     /// Does what may fail, and answers how to undo it. The rest waits for [`Effect::carry_out`].
     pub(super) fn attempt(&self) -> Result<Option<Effect>, Error> {
         match self {
-            Effect::Resize { device, bytes } => {
-                let Some(gate) = device.gate() else { return Ok(None) };
-                let geometry = gate.geometry();
-                let before = geometry.blocks * u64::from(geometry.block_size);
+            Effect::Resize { device, gate, bytes } => {
+                let before = gate.geometry().bytes();
                 gate.resize(*bytes).map_err(|error| store_error("size", error))?;
-                Ok(Some(Effect::Resize { device: Arc::clone(device), bytes: before }))
+                let (device, gate) = (Arc::clone(device), Arc::clone(gate));
+                Ok(Some(Effect::Resize { device, gate, bytes: before }))
             }
             Effect::Declared { gate, slot, name, before, now } => {
                 gate.set_attribute(*slot, now).map_err(|error| declared_error(name, error))?;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use crate::attr::{Access, Attr, Error, Kind, Saved, Tail, to_hex};
-use crate::backstore::null;
+use crate::model::device::size::{is_size_saved, mebibytes};
 use crate::model::device::{DeviceConfig, SOFT_THRESHOLD, handler_threads};
 use crate::model::effect::Effect;
 use crate::model::handler;
@@ -42,7 +42,7 @@ fn place(config: &DeviceConfig) -> usize {
     }
 }
 
-fn is_of_tcmu_runner(config: &DeviceConfig) -> bool {
+pub(super) fn is_of_tcmu_runner(config: &DeviceConfig) -> bool {
     config.handler.parameters.contains(&"cfgstring")
 }
 
@@ -101,29 +101,6 @@ macro_rules! designator {
     };
 }
 
-fn size_of(config: &DeviceConfig) -> Option<u64> {
-    match config.unit() {
-        Some(unit) => {
-            let geometry = unit.geometry();
-            Some(geometry.blocks * u64::from(geometry.block_size))
-        }
-        None => config.open.size,
-    }
-}
-
-/// An image of tcmu-runner's handlers may tell its own size, which others may change.
-fn is_size_saved(config: &DeviceConfig) -> bool {
-    match config.handler.name.as_ref() {
-        "vdisk_nullio" => size_of(config) != Some(null::DEFAULT_BYTES),
-        _ => !is_of_tcmu_runner(config) || config.is_given("size"),
-    }
-}
-
-fn mebibytes(value: u64) -> Result<u64, Error> {
-    let too_large = || Error::new(libc::ERANGE, format!("{value} MiB do not fit into 64 bits"));
-    value.checked_mul(1 << 20).ok_or_else(too_large)
-}
-
 /// NAA 2h, 3h and 5h have 8 bytes, NAA 6h has 16 (SPC-4, 7.8.6.6).
 fn naa(bytes: &[u8]) -> Result<(), Error> {
     match (bytes.first().map(|first| first >> 4), bytes.len()) {
@@ -168,8 +145,8 @@ pub static ATTRIBUTES: &[Row] = &[
         here: |c, _| column("rwwrwww", c),
         saved: Saved::When(is_size_saved),
         help: "size in bytes; of a file, resync_size takes a new one",
-        get: |c| size_of(c).unwrap_or(0).to_string(),
-        set: |c, value| c.resize(value.number()),
+        get: |c| c.size().to_string(),
+        set: |c, value| c.resize_open(value.number()),
         ..Row::ROW
     },
     Attr {
@@ -178,8 +155,8 @@ pub static ATTRIBUTES: &[Row] = &[
         here: |c, _| column("rwwrwww", c),
         saved: Saved::Never,
         help: "size in MiB",
-        get: |c| (size_of(c).unwrap_or(0) >> 20).to_string(),
-        set: |c, value| c.resize(mebibytes(value.number())?),
+        get: |c| (c.size() >> 20).to_string(),
+        set: |c, value| c.resize_open(mebibytes(value.number())?),
         ..Row::ROW
     },
     Attr {

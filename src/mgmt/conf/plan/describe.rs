@@ -61,7 +61,10 @@ pub(super) fn change(change: &Change, before: Option<&str>) -> String {
             format!("+ device {name} ({handler}{})", parameters.collect::<String>())
         }
         Change::RemoveDevice(name) => format!("- device {name}, and every LUN that it is"),
-        Change::Resize(name, bytes) => format!("~ device {name}: {bytes} bytes"),
+        Change::Resize(name, bytes) => {
+            let before = before.map_or(String::new(), |before| format!("{before} -> "));
+            format!("~ device {name}: size {before}{bytes}")
+        }
         Change::AddTarget(name) => format!("+ target {name}"),
         Change::RemoveTarget(name) => format!("- target {name}"),
         Change::AddGroup(target, name) => format!("+ target {target}, group {name}"),

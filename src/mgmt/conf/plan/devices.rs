@@ -6,7 +6,7 @@ use crate::attr::Access;
 use crate::mgmt::conf::parse::{Node, parse};
 use crate::mgmt::conf::plan::{Mode, Planner, When, line, unknown, value};
 use crate::mgmt::conf::{Error, Place};
-use crate::model::device::{DeviceObject, Row};
+use crate::model::device::{DeviceObject, Row, mebibytes};
 use crate::model::{Change, Object};
 
 /// Which line of a new device an error is about: its text begins with the attribute's name, or says that
@@ -142,10 +142,19 @@ impl Planner<'_> {
             if !access.is_writable() || !is_another(row.kind(), &before, value) {
                 continue;
             }
-            row.kind().parse(value).map_err(|e| Error {
+            let named = |e: crate::attr::Error| Error {
                 errno: e.errno,
                 ..attribute.wrong(format!("{}: {}", row.name(), e.text))
-            })?;
+            };
+            let parsed = row.kind().parse(value).map_err(named)?;
+            if matches!(row.name(), "size" | "size_mb") {
+                let number = parsed.number();
+                let bytes = if row.name() == "size" { number } else { mebibytes(number).map_err(named)? };
+                let before = now.config.size().to_string();
+                let change = Change::Resize(name.to_owned(), bytes);
+                self.push(When::InOrder, Some(attribute.place), change, Some(&before));
+                continue;
+            }
             // The file of a disk is exchanged while it is closed.
             let is_exchange = row.name() == "filename" && is_disk && now.config.active;
             if is_exchange {

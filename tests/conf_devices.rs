@@ -1,0 +1,98 @@
+//! Devices in scst.conf: what was asked of their backing is saved, applied again, and still so when it opens.
+
+#![allow(clippy::unwrap_used)] // A test panics to fail.
+
+mod common;
+mod whole;
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use common::Folder;
+use scstu::mgmt::conf::{Mode, apply_text};
+use scstu::model::{Change, Model, Object};
+use whole::{lines, loaded, saved};
+
+const MIB: u64 = 1 << 20;
+const MODES: [Mode; 2] = [Mode::Merge, Mode::Exact];
+
+/// A file of so many bytes.
+fn file(folder: &Folder, name: &str, bytes: u64) -> PathBuf {
+    let path = folder.file(name);
+    let file = File::options().write(true).create(true).truncate(false).open(&path).unwrap();
+    file.set_len(bytes).unwrap();
+    path
+}
+
+/// A device `d` with these lines, and a target that shows it.
+fn conf(handler: &str, lines: &str) -> String {
+    format!(
+        "HANDLER {handler} {{\n\tDEVICE d {{\n{lines}\n\t}}\n}}\n\
+         TARGET_DRIVER iscsi {{\n\tTARGET iqn.x:t {{\n\t\tLUN 0 d\n\t}}\n}}\n"
+    )
+}
+
+fn set(model: &Model, attribute: &str, value: &str) {
+    let change = Change::set(Object::Device("d".to_owned()), attribute, value);
+    model.apply(&change).unwrap_or_else(|error| panic!("{attribute} {value}: {error}"));
+}
+
+fn get(model: &Model, attribute: &str) -> String {
+    let configuration = model.configuration();
+    let config = &configuration.devices.get("d").unwrap().config;
+    config.find(attribute).unwrap().0.get(config)
+}
+
+/// What initiators are told of the capacity.
+fn served(model: &Model) -> u64 {
+    model.configuration().devices.get("d").unwrap().device.geometry().bytes()
+}
+
+/// Applying a file changes nothing, and neither does applying what is saved, which is loaded to the same.
+fn settled(model: &Model, text: &str) -> Arc<Model> {
+    let file = saved(model);
+    for text in [text, &file] {
+        for mode in MODES {
+            assert_eq!(lines(model, text, mode), [""; 0], "nothing is left to do:\n{text}");
+        }
+    }
+    let again = loaded(&file);
+    assert_eq!(saved(&again), file);
+    again
+}
+
+#[test]
+fn a_size_asked_of_a_closed_device_is_kept_until_it_opens() {
+    let folder = Folder::new("conf-closed");
+    let path = file(&folder, "disk", 8 * MIB);
+    let text = |size: &str| {
+        conf("vdisk_blockio", &format!("\t\tfilename {}\n\t\tsize {size}\n\t\tactive 0", path.display()))
+    };
+    let first = loaded(&text("4M"));
+    assert_eq!(get(&first, "size"), "4194304");
+    let again = settled(&first, &text("4M"));
+    set(&again, "active", "1");
+    assert_eq!(served(&again), 4 * MIB);
+    // Another size counts from the next opening on.
+    apply_text(&first, &text("2M"), Mode::Merge).unwrap();
+    settled(&first, &text("2M"));
+    set(&first, "active", "1");
+    assert_eq!(served(&first), 2 * MIB);
+    set(&first, "active", "0");
+    assert_eq!(lines(&first, &text("6M"), Mode::Merge), ["~ device d: size 2097152 -> 6291456"]);
+    apply_text(&first, &text("6M"), Mode::Merge).unwrap();
+    settled(&first, &text("6M"));
+    set(&first, "active", "1");
+    assert_eq!(served(&first), 6 * MIB);
+}
+
+#[test]
+fn a_size_that_nobody_knows_is_not_saved() {
+    let folder = Folder::new("conf-unknown");
+    let path = file(&folder, "disk", 8 * MIB);
+    let text = conf("vdisk_blockio", &format!("\t\tfilename {}\n\t\tactive 0", path.display()));
+    let again = settled(&loaded(&text), &text);
+    set(&again, "active", "1");
+    assert_eq!(served(&again), 8 * MIB);
+}
