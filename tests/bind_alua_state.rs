@@ -234,3 +234,26 @@ fn spc_6_45_an_initiator_is_told_as_well() {
     bound.opens("active again");
     assert_eq!(read(&mut session, 0), [0; BLOCK]);
 }
+
+#[test]
+fn a_disk_that_has_grown_is_opened_again_as_large() {
+    for size in ["", "size=524288;"] {
+        let bound = Bound::of("vdisk_blockio", size);
+        let grown = if size.is_empty() { 3 << 20 } else { 2 << 20 };
+        fs::File::options().write(true).open(&bound.file).unwrap().set_len(2 << 20).unwrap();
+        bound.world.write("devices/d/resync_size", "1");
+        if size.is_empty() {
+            // Nobody has asked for a size: it is the backing's.
+            fs::File::options().write(true).open(&bound.file).unwrap().set_len(grown).unwrap();
+        }
+        bound.world.write(STATE, "standby");
+        bound.closes("standby");
+        bound.world.write(STATE, "active");
+        assert_eq!(bound.world.read("devices/d/size"), format!("{grown}\n[key]\n"), "{size}");
+        fs::File::options().write(true).open(&bound.file).unwrap().set_len(4 << 20).unwrap();
+        assert_eq!(bound.world.instance.resync_device("d").unwrap(), 4 << 20);
+        bound.world.write("devices/d/active", "0");
+        bound.world.write("devices/d/active", "1");
+        assert_eq!(bound.world.read("devices/d/size"), "4194304\n[key]\n", "{size}");
+    }
+}

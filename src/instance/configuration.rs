@@ -27,7 +27,6 @@ use crate::iscsi::account::{Account, Accounts, Secret};
 use crate::mgmt::conf::{self, Mode, Plan};
 use crate::model::{COPY_MANAGER_TARGET, Change, Configuration, Error, Object, Scope};
 use crate::names::IscsiName;
-use crate::scsi::device::Device;
 
 /// Longest name of a CHAP user in bytes: what a text value may have (RFC 7143 6.1).
 const USER_LIMIT: usize = 255;
@@ -93,19 +92,18 @@ impl Instance {
     /// Looks at the size of a device's backing again, and tells its initiators when it is another. Answers
     /// the size in bytes.
     pub fn resync_device(&self, name: &str) -> Result<u64, Error> {
-        let (device, gate) = self.open_gate(name)?;
-        let geometry = self.own(|| gate.resync());
-        let geometry = geometry.map_err(|error| Error::new(libc::EIO, format!("device {name}: {error}")))?;
-        self.own(|| device.refresh_geometry());
-        Ok(geometry.bytes())
+        let gate = self.open_gate(name)?;
+        self.apply(&Change::Resync(name.to_owned())).map_err(|error| match error.errno {
+            libc::ENOENT | libc::EMEDIUMTYPE => error,
+            _ => Error::new(libc::EIO, format!("device {name}: {}", error.text)),
+        })?;
+        Ok(gate.geometry().bytes())
     }
 
-    /// A device and its medium. EMEDIUMTYPE without one.
-    fn open_gate(&self, name: &str) -> Result<(Arc<Device>, Arc<Gate>), Error> {
-        let device = self.device(name)?;
-        let gate = device.gate();
+    /// The medium of a device. EMEDIUMTYPE without one.
+    fn open_gate(&self, name: &str) -> Result<Arc<Gate>, Error> {
         let none = || Error::new(libc::EMEDIUMTYPE, format!("device {name} has no medium"));
-        Ok((device, gate.ok_or_else(none)?))
+        self.device(name)?.gate().ok_or_else(none)
     }
 
     /// Adds a target, disabled and without LUNs. `name` is an iSCSI name (iqn., eui., naa.); others, which

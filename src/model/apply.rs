@@ -96,6 +96,11 @@ impl<'m> Batch<'m> {
                 self.effects.extend(effects);
                 Ok(())
             }
+            Change::Resync(name) => {
+                let effects = self.device(name)?.resync()?;
+                self.effects.extend(effects);
+                Ok(())
+            }
             Change::AddTarget(name) => self.add_target(name),
             Change::RemoveTarget(name) => self.remove_target(name),
             Change::AddGroup(target, name) => self.add_group(target, name),

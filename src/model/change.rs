@@ -52,6 +52,8 @@ pub enum Change {
     RemoveDevice(String),
     /// The device gets another size in bytes; of a file device the file does.
     Resize(String, u64),
+    /// The size of the device's backing is read again.
+    Resync(String),
     /// A new target.
     AddTarget(String),
     /// A target goes; it must have no sessions.

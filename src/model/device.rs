@@ -464,6 +464,12 @@ impl DeviceObject {
         Ok(self.config.pending.take())
     }
 
+    /// Reads the size of the backing again, of whatever kind it is.
+    pub(super) fn resync(&mut self) -> Result<Vec<Effect>, Error> {
+        self.config.order(Effect::Resync)?;
+        Ok(self.config.pending.take())
+    }
+
     /// Closes the backing store because no path reaches it, or opens it again.
     pub(super) fn hold_closed(&mut self, closed: bool) -> Result<Vec<Effect>, Error> {
         let config = &mut self.config;

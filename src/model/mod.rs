@@ -392,6 +392,7 @@ impl Model {
         let (early, late) = groups.into_iter().partition(|(name, _)| !opened.contains(name));
         attempt(&batch.effects)
             .map_err(|(effect, error)| (marks.partition_point(|mark| *mark <= effect).min(last), error))?;
+        batch.keep_sizes();
         let next = Arc::new(batch.next.clone());
         let before = {
             let mut configuration = self.configuration.write().unwrap_or_else(PoisonError::into_inner);

@@ -1,7 +1,10 @@
 //! The size of a device: what is served, what was asked for, and what is saved.
 
+use std::sync::Arc;
+
 use crate::attr::Error;
 use crate::backstore::null;
+use crate::model::apply::Batch;
 use crate::model::device::DeviceConfig;
 use crate::model::device::attributes::is_of_tcmu_runner;
 use crate::model::effect::Effect;
@@ -44,6 +47,11 @@ impl DeviceConfig {
         self.resize(bytes)
     }
 
+    /// A size was found: what was asked for counts no more. One that nobody asked for stays the backing's.
+    fn keep_size(&mut self, found: u64) {
+        self.open.size = self.open.size.map(|_| found).filter(|bytes| *bytes > 0);
+    }
+
     /// Another size, of one that is closed when it is opened again.
     pub(super) fn resize(&mut self, bytes: u64) -> Result<(), Error> {
         self.open.size = Some(bytes);
@@ -57,5 +65,19 @@ impl DeviceConfig {
             self.after(|device| Effect::Resize { device, gate, bytes });
         }
         Ok(())
+    }
+}
+
+impl Batch<'_> {
+    /// What was found when sizes were read again takes the place of those asked for: a device that is opened
+    /// again keeps it.
+    pub(in crate::model) fn keep_sizes(&mut self) {
+        for effect in &self.effects {
+            let Effect::Resync(device) = effect else { continue };
+            let Some(object) = self.next.devices.get_mut(device.name()) else { continue };
+            if let Some(gate) = device.gate().filter(|_| Arc::ptr_eq(&object.device, device)) {
+                Arc::make_mut(object).config.keep_size(gate.geometry().bytes());
+            }
+        }
     }
 }

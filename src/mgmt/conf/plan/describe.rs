@@ -65,6 +65,7 @@ pub(super) fn change(change: &Change, before: Option<&str>) -> String {
             let before = before.map_or(String::new(), |before| format!("{before} -> "));
             format!("~ device {name}: size {before}{bytes}")
         }
+        Change::Resync(name) => format!("~ device {name}: size as its backing has it"),
         Change::AddTarget(name) => format!("+ target {name}"),
         Change::RemoveTarget(name) => format!("- target {name}"),
         Change::AddGroup(target, name) => format!("+ target {target}, group {name}"),

@@ -70,7 +70,9 @@ fn notices(now: &Configuration, session: &SessionObject, change: &Change) -> boo
             Object::TargetGroup(group, _) | Object::Remote(group, ..) => sees_group(now, session, group),
             _ => false,
         },
-        Change::RemoveDevice(device) | Change::Resize(device, _) => sees(now, session, device),
+        Change::RemoveDevice(device) | Change::Resize(device, _) | Change::Resync(device) => {
+            sees(now, session, device)
+        }
         Change::RemoveTarget(target) => is_of(session, target),
         Change::RemoveGroup(target, group) | Change::ClearInitiators(target, group) => {
             scope(now, session) == Some(&Scope::group(target, group))
