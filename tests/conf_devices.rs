@@ -96,3 +96,27 @@ fn a_size_that_nobody_knows_is_not_saved() {
     set(&again, "active", "1");
     assert_eq!(served(&again), 8 * MIB);
 }
+
+#[test]
+fn a_size_that_was_given_is_saved_and_a_file_changes_it() {
+    let folder = Folder::new("conf-given");
+    let path = file(&folder, "disk", 8 * MIB);
+    for handler in ["vdisk_fileio", "vdisk_blockio"] {
+        let text = |size: &str| conf(handler, &format!("\t\tfilename {}\n\t\t{size}", path.display()));
+        let first = loaded(&text("size 4M"));
+        assert_eq!(served(&settled(&first, &text("size_mb 4"))), 4 * MIB);
+        first.apply(&Change::Resync("d".to_owned())).unwrap();
+        assert_eq!(served(&settled(&first, &text("size 8M"))), 8 * MIB);
+        for mode in MODES {
+            assert_eq!(lines(&first, &text("size 4M"), mode), ["~ device d: size 8388608 -> 4194304"]);
+        }
+        apply_text(&first, &text("size_mb 4"), Mode::Exact).unwrap();
+        assert_eq!(served(&settled(&first, &text("size 4M"))), 4 * MIB);
+        let error = apply_text(&first, &text("size 1000"), Mode::Merge).unwrap_err();
+        assert_eq!((error.errno, error.place.line), (libc::EINVAL, 4), "{error}");
+        assert!(error.text.starts_with("size: 1000 is not a positive multiple"), "{error}");
+        // A file has its size, unless somebody has given another.
+        let file = saved(&loaded(&text("")));
+        assert_eq!(file.contains("size 8388608"), handler == "vdisk_blockio", "{file}");
+    }
+}

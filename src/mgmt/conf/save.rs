@@ -71,7 +71,8 @@ fn handlers(configuration: &Configuration) -> Vec<Node> {
     handlers
 }
 
-/// What can be given only when the device is made is saved too, but for the size of a file: the file has it.
+/// What can be given only when the device is made is saved too, but for the size of a file that nobody gave:
+/// the file has it.
 fn device(name: &str, object: &DeviceObject) -> Node {
     let config = &object.config;
     let handler = &object.handler;
@@ -79,7 +80,7 @@ fn device(name: &str, object: &DeviceObject) -> Node {
         Some(Access::ReadWrite) => row.is_key(config),
         Some(Access::CreateOnly) => {
             row.is_key(config)
-                && row.name() != "size"
+                && (row.name() != "size" || config.given.contains("size"))
                 && handler.parameter_names().any(|name| name == row.name())
         }
         _ => false,

@@ -100,7 +100,7 @@ impl Planner<'_> {
             if access == Access::WriteOnly {
                 return Err(attribute.wrong(format!("{} is an order and no setting", row.name())));
             }
-            if !access.is_writable() && is_another(row.kind(), &before, value) {
+            if !can_change(now, row, access) && is_another(row.kind(), &before, value) {
                 let name = &now.device.name();
                 return Ok(Some(attribute.wrong(format!(
                     "{} of device {name} is {before} and can be set only when the device is made",
@@ -139,7 +139,7 @@ impl Planner<'_> {
             let Ok((row, access)) = now.config.find(&attribute.name) else { continue };
             let before = row.get(&now.config);
             let value = value(attribute)?;
-            if !access.is_writable() || !is_another(row.kind(), &before, value) {
+            if !can_change(now, row, access) || !is_another(row.kind(), &before, value) {
                 continue;
             }
             let named = |e: crate::attr::Error| Error {
@@ -147,7 +147,7 @@ impl Planner<'_> {
                 ..attribute.wrong(format!("{}: {}", row.name(), e.text))
             };
             let parsed = row.kind().parse(value).map_err(named)?;
-            if matches!(row.name(), "size" | "size_mb") {
+            if is_size(row) {
                 let number = parsed.number();
                 let bytes = if row.name() == "size" { number } else { mebibytes(number).map_err(named)? };
                 let before = now.config.size().to_string();
@@ -167,6 +167,16 @@ impl Planner<'_> {
         }
         Ok(())
     }
+}
+
+fn is_size(row: Row) -> bool {
+    matches!(row.name(), "size" | "size_mb")
+}
+
+/// Whether a device can have another value. The size of a file, which the tree lets nobody write, can change.
+fn can_change(now: &DeviceObject, row: Row, access: Access) -> bool {
+    let has_size = || now.handler.parameter_names().any(|name| name == "size");
+    access.is_writable() || (is_size(row) && has_size())
 }
 
 /// Whether two texts mean different values; an empty drive shows `none`.
