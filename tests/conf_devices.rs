@@ -120,3 +120,27 @@ fn a_size_that_was_given_is_saved_and_a_file_changes_it() {
         assert_eq!(file.contains("size 8388608"), handler == "vdisk_blockio", "{file}");
     }
 }
+
+#[test]
+fn a_disk_is_active_or_not_as_the_file_says_when_it_gets_another_file() {
+    let folder = Folder::new("conf-other");
+    let path = |name: &str, size| file(&folder, name, size * MIB).display().to_string();
+    let (small, large) = (path("small", 2), path("large", 4));
+    let text = |first: &str, file: &str| conf("vdisk_fileio", &format!("{first}\t\tfilename {file}"));
+    let model = loaded(&text("", &small));
+    for (mode, first, file, active, size) in [
+        (Mode::Merge, "\t\tactive 0\n", &large, "0", 2 * MIB),
+        (Mode::Merge, "\t\tactive 1\n", &small, "1", 2 * MIB),
+        (Mode::Merge, "\t\tactive 1\n", &large, "1", 4 * MIB),
+        (Mode::Merge, "\t\tactive 0\n", &small, "0", 4 * MIB),
+        (Mode::Exact, "", &large, "1", 4 * MIB),
+        (Mode::Exact, "\t\tactive 0\n", &small, "0", 4 * MIB),
+        (Mode::Exact, "\t\tactive 1\n\t\tsize 1M\n", &large, "1", MIB),
+    ] {
+        let text = text(first, file);
+        apply_text(&model, &text, mode).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        assert_eq!((get(&model, "active").as_str(), served(&model)), (active, size), "{text}");
+        assert_eq!(lines(&model, &text, mode), [""; 0], "{text}");
+        assert_eq!(&get(&model, "filename"), file);
+    }
+}

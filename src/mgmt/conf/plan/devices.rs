@@ -135,7 +135,16 @@ impl Planner<'_> {
         let set =
             |attribute: &str, value: &str| Change::set(Object::Device(name.to_owned()), attribute, value);
         let is_disk = now.handler.medium == crate::backstore::registry::Medium::Disk;
-        for attribute in node.children() {
+        // A disk closes before anything else is done, and opens when all is as it shall be.
+        let turn = |attribute: &Node| match (attribute.name.as_str(), attribute.values.first()) {
+            ("active", Some(value)) if value == "0" => 0,
+            ("active", _) => 2,
+            _ => 1,
+        };
+        let mut attributes: Vec<&Node> = node.children().iter().collect();
+        attributes.sort_by_key(|attribute| turn(attribute));
+        let closes = attributes.first().is_some_and(|attribute| turn(attribute) == 0);
+        for attribute in attributes {
             let Ok((row, access)) = now.config.find(&attribute.name) else { continue };
             let before = row.get(&now.config);
             let value = value(attribute)?;
@@ -156,7 +165,7 @@ impl Planner<'_> {
                 continue;
             }
             // The file of a disk is exchanged while it is closed.
-            let is_exchange = row.name() == "filename" && is_disk && now.config.active;
+            let is_exchange = row.name() == "filename" && is_disk && now.config.active && !closes;
             if is_exchange {
                 self.push(When::InOrder, Some(attribute.place), set("active", "0"), Some("1"));
             }

@@ -70,7 +70,9 @@ impl Planner<'_> {
             }
             let (value, default) = (row.get(&own.config), row.get(&fresh));
             if row.can_restore(&default) {
-                self.put_back(&object, row.name(), &value, &default);
+                // A disk opens when all is as it shall be.
+                let when = if row.name() == "active" { When::InOrder } else { When::First };
+                self.put_back(when, &object, row.name(), (&value, &default));
             }
         }
     }
@@ -85,17 +87,17 @@ impl Planner<'_> {
     /// A default that nobody can write is none that can be gone back to.
     fn reset<T>(&mut self, object: &Object, row: &Attr<T>, own: &T, default: &str) {
         if row.can_restore(default) {
-            self.put_back(object, row.name, &(row.get)(own), default);
+            self.put_back(When::First, object, row.name, (&(row.get)(own), default));
         }
     }
 
-    fn put_back(&mut self, object: &Object, attribute: &str, value: &str, default: &str) {
+    fn put_back(&mut self, when: When, object: &Object, attribute: &str, (value, default): (&str, &str)) {
         if value == default {
             return;
         }
         let change = Change::Reset { object: object.clone(), attribute: attribute.to_owned() };
         self.push(
-            When::First,
+            when,
             None,
             change,
             Some(&format!("{value} -> {}", if default.is_empty() { "\"\"" } else { default })),
