@@ -3,16 +3,21 @@
 #![allow(clippy::unwrap_used)] // A test panics to fail.
 
 mod common;
+mod initiator;
 mod whole;
+mod world;
 
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use common::Folder;
+use initiator::Initiator;
+use scstu::instance::Options;
 use scstu::mgmt::conf::{Mode, apply_text};
 use scstu::model::{Change, Model, Object};
 use whole::{lines, loaded, saved};
+use world::{TARGET, World};
 
 const MIB: u64 = 1 << 20;
 const MODES: [Mode; 2] = [Mode::Merge, Mode::Exact];
@@ -142,5 +147,55 @@ fn a_disk_is_active_or_not_as_the_file_says_when_it_gets_another_file() {
         assert_eq!((get(&model, "active").as_str(), served(&model)), (active, size), "{text}");
         assert_eq!(lines(&model, &text, mode), [""; 0], "{text}");
         assert_eq!(&get(&model, "filename"), file);
+    }
+}
+
+/// WCE of the caching page: the values of this PAGE CONTROL.
+fn has_cache(session: &mut Initiator, control: u8) -> bool {
+    session.good(0, &[0x1a, 0x08, control << 6 | 0x08, 0, 24, 0], 24, &[]).unwrap()[6] & 0x04 != 0
+}
+
+/// WCE from now on, and after a restart.
+fn save_cache(session: &mut Initiator, on: bool) {
+    let mut list = session.good(0, &[0x1a, 0x08, 0x08, 0, 24, 0], 24, &[]).unwrap();
+    list[..4].fill(0);
+    list[4] &= 0x3f;
+    list[6] = list[6] & !0x04 | u8::from(on) << 2;
+    session.good(0, &[0x15, 0x11, 0, 0, 24, 0], 0, &list).unwrap();
+}
+
+/// An instance that keeps its state in `folder`, with a device that is made closed and then opened.
+fn opened_later(folder: &Folder, parameters: &str) -> World {
+    let path = file(folder, "disk", MIB);
+    let state = Some(folder.file("state"));
+    let world = World::with(Options { state_directory: state, ..Options::default() });
+    let device = format!("add_device d filename={};active=0;{parameters}", path.display());
+    world.write_all(&[
+        ("handlers/vdisk_fileio/mgmt", &device),
+        ("targets/iscsi/mgmt", &format!("add_target {TARGET}")),
+        ("@/luns/mgmt", "add d 0"),
+        ("@/enabled", "1"),
+        ("devices/d/active", "1"),
+    ]);
+    world
+}
+
+#[test]
+fn a_disk_that_is_opened_later_has_the_cache_it_would_have_had() {
+    let folder = Folder::new("conf-cache");
+    for (parameters, cache) in [("", true), ("write_through=1", false), ("nv_cache=1", false)] {
+        let world = opened_later(&folder, parameters);
+        let mut session = world.login();
+        let found = [0, 2, 3].map(|control| has_cache(&mut session, control));
+        assert_eq!(found, [cache; 3], "current, default and saved values: {parameters}");
+    }
+    for on in [false, true] {
+        let world = opened_later(&folder, "");
+        save_cache(&mut world.login(), on);
+        drop(world);
+        let world = opened_later(&folder, "");
+        let mut session = world.login();
+        let found = [0, 2, 3].map(|control| has_cache(&mut session, control));
+        assert_eq!(found, [on, true, on], "current, default and saved values");
     }
 }

@@ -157,6 +157,8 @@ pub(crate) struct State {
     pub(crate) reservations: Reservations,
     pub(crate) tasks: TaskSet<Task>,
     pub(crate) saved_mode: ModeParameters,
+    /// Mode parameters as they are before anybody changes them.
+    pub(crate) default_mode: ModeParameters,
     /// Nexuses that prevent removal of the medium.
     pub(crate) prevented: Vec<u64>,
 }
@@ -202,7 +204,6 @@ pub struct Device {
     pub(crate) faulted: AtomicBool,
     name: String,
     itls: Mutex<Vec<Weak<Itl>>>,
-    default_mode: ModeParameters,
     store: Option<Arc<dyn StateStore>>,
     pub(crate) alua: Alua,
     pub(crate) ports: Mutex<Option<Arc<dyn TargetPorts>>>,
@@ -226,10 +227,17 @@ pub struct NewDevice {
     pub task_set_type: u8,
 }
 
+fn has_cache(gate: &Gate) -> bool {
+    gate.capabilities().contains(Capabilities::VOLATILE_CACHE)
+}
+
+/// A disk that is closed counts as one with a cache: an initiator that takes it for one flushes, once it is
+/// open. [`Device::set_medium`] knows better.
 fn default_mode(new: &NewDevice) -> ModeParameters {
-    let capabilities = new.gate.as_ref().map_or(Capabilities::NONE, |gate| gate.capabilities());
+    let is_disk = new.device_type == DeviceType::Disk;
+    let can_cache = new.gate.as_ref().map_or(is_disk && !new.settings.read_only, |gate| has_cache(gate));
     ModeParameters {
-        write_cache_enabled: capabilities.contains(Capabilities::VOLATILE_CACHE) && !new.settings.nv_cache,
+        write_cache_enabled: can_cache && !new.settings.nv_cache,
         task_set_type: new.task_set_type,
         queue_algorithm_modifier: 1,
         ..ModeParameters::default()
@@ -284,6 +292,7 @@ impl Device {
             reservations,
             mode,
             saved_mode: mode,
+            default_mode,
             background: None,
         };
         let device = Arc::new_cyclic(|_| Device {
@@ -294,7 +303,6 @@ impl Device {
             supported: OpSet::new(),
             state: Lock::new(state),
             itls: Mutex::new(Vec::new()),
-            default_mode,
             dispatch,
             store,
             alua: Alua::default(),
@@ -312,11 +320,6 @@ impl Device {
     #[inline]
     pub(crate) fn fetch(&self) {
         cache::fetch(self, 0, 3 * cache::LINE);
-    }
-
-    /// Mode parameters as they are before anybody changes them.
-    pub(crate) fn default_mode(&self) -> ModeParameters {
-        self.default_mode
     }
 
     /// SCST's name of the device.
@@ -417,6 +420,15 @@ impl Device {
             was_present = state.medium == MediumState::Present;
             if let Some(gate) = &gate {
                 state.geometry = gate.geometry();
+                let before = state.mode;
+                if !has_cache(gate) {
+                    state.mode.write_cache_enabled = false;
+                    state.saved_mode.write_cache_enabled = false;
+                    state.default_mode.write_cache_enabled = false;
+                }
+                if state.mode != before {
+                    self.attention(Sense::MODE_PARAMETERS_CHANGED, None);
+                }
             } else if self.device_type == DeviceType::CdRom {
                 state.geometry.blocks = 0;
             }

@@ -132,14 +132,14 @@ fn mode_sense(context: &mut Context<'_>) -> Result<(), Failure> {
 
 fn content(device: &Device, page: &Page, control: Control) -> Vec<u8> {
     let mut body = vec![0; page.length];
-    let (current, saved) = {
+    let (current, saved, default) = {
         let state = device.state();
-        (state.mode, state.saved_mode)
+        (state.mode, state.saved_mode, state.default_mode)
     };
     match control {
         Control::Current => (page.show)(&current, &mut body),
         Control::Saved => (page.show)(&saved, &mut body),
-        Control::Default => (page.show)(&device.default_mode(), &mut body),
+        Control::Default => (page.show)(&default, &mut body),
         Control::Changeable => (page.changeable)(device, &mut body),
     }
     if control != Control::Changeable {
