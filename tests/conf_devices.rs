@@ -199,3 +199,15 @@ fn a_disk_that_is_opened_later_has_the_cache_it_would_have_had() {
         assert_eq!(found, [on, true, on], "current, default and saved values");
     }
 }
+
+#[test]
+fn what_the_backing_cannot_do_is_asked_of_it_again() {
+    let folder = Folder::new("conf-thin");
+    let path = file(&folder, "disk", MIB);
+    let lines = format!("\t\tfilename {}\n\t\tread_only 1\n\t\tthin_provisioned 1", path.display());
+    let text = conf("vdisk_fileio", &lines);
+    let cannot = loaded(&text);
+    assert_eq!(get(&cannot, "thin_provisioned"), "0", "what is there");
+    assert!(saved(&cannot).contains("thin_provisioned 1"), "what was asked for: {}", saved(&cannot));
+    assert_eq!(get(&settled(&cannot, &text), "thin_provisioned"), "0");
+}

@@ -85,7 +85,7 @@ fn device(name: &str, object: &DeviceObject) -> Node {
         }
         _ => false,
     };
-    let saved = config.rows().filter(is_saved).map(|row| Node::line(row.name(), [&row.get(config)]));
+    let saved = config.rows().filter(is_saved).map(|row| Node::line(row.name(), [&row.asked(config)]));
     Node::section("DEVICE", [name], sorted(saved.collect()))
 }
 

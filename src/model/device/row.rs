@@ -56,6 +56,14 @@ impl Row {
         }
     }
 
+    /// What a file says of it: what was asked for, which the backing may not be able to do.
+    pub fn asked(self, config: &DeviceConfig) -> String {
+        match (self.name(), config.open.thin_provisioned) {
+            ("thin_provisioned", Some(asked)) => u8::from(asked).to_string(),
+            _ => self.get(config),
+        }
+    }
+
     /// Whether the value belongs into a saved configuration.
     pub fn is_key(self, config: &DeviceConfig) -> bool {
         match self {

@@ -92,7 +92,7 @@ impl Planner<'_> {
                 .config
                 .find(&attribute.name)
                 .map_err(|error| Error { errno: error.errno, ..attribute.wrong(error.text) })?;
-            let before = row.get(&now.config);
+            let before = row.asked(&now.config);
             let value = value(attribute)?;
             if access == Access::ReadOnly && matches!(row, Row::Declared(..)) {
                 return Err(attribute.wrong(format!("{} can be read only", row.name())));
@@ -146,7 +146,7 @@ impl Planner<'_> {
         let closes = attributes.first().is_some_and(|attribute| turn(attribute) == 0);
         for attribute in attributes {
             let Ok((row, access)) = now.config.find(&attribute.name) else { continue };
-            let before = row.get(&now.config);
+            let before = row.asked(&now.config);
             let value = value(attribute)?;
             if !can_change(now, row, access) || !is_another(row.kind(), &before, value) {
                 continue;
