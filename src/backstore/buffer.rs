@@ -20,6 +20,9 @@ pub use crate::sys::ALIGNMENT;
 const SMALLEST: usize = 4096;
 /// Largest buffer in bytes; requests above it are refused.
 pub const LARGEST: usize = 32 << 20;
+/// A buffer above this leaves an eighth of the budget alone: whoever has large commands out, and does not
+/// read or send their data, keeps nobody else from working.
+pub const MODEST: usize = 256 << 10;
 /// Size classes are the powers of two from `SMALLEST` to `LARGEST`.
 const CLASSES: usize = (LARGEST / SMALLEST).ilog2() as usize + 1;
 /// Idle bytes kept per size class for reuse; one buffer at least: to give many megabytes back to the system
@@ -191,11 +194,14 @@ impl Inner {
         drop(stock);
     }
 
-    /// Counts a buffer of this class as out, if the budget lets it; what waits to be used again, if anything.
+    /// Counts a buffer of this class as out, if the budget lets it ([`MODEST`]); what waits to be used again,
+    /// if anything.
     fn take(&self, class: usize) -> Option<Option<Held>> {
         let mut stock = self.stock();
-        let in_use = stock.in_use.saturating_add(SMALLEST << class);
-        if in_use > self.budget {
+        let bytes = SMALLEST << class;
+        let in_use = stock.in_use.saturating_add(bytes);
+        let kept_back = if bytes > MODEST { self.budget / 8 } else { 0 };
+        if in_use > self.budget - kept_back {
             stock.refused += 1;
             return None;
         }
@@ -371,6 +377,17 @@ mod tests {
         drop(two);
         assert_eq!(pool.in_use(), 0);
         assert!(pool.get(LARGEST + 1).is_none());
+    }
+
+    #[test]
+    fn large_buffers_leave_room_for_small_ones() {
+        let pool = BufferPool::new(16 * LARGEST);
+        let large: Vec<Buffer> = std::iter::from_fn(|| pool.get(LARGEST)).collect();
+        assert_eq!(large.len(), 14);
+        assert!(pool.get(MODEST + 1).is_none());
+        let small: Vec<Buffer> = std::iter::from_fn(|| pool.get(MODEST)).collect();
+        assert_eq!(small.len(), 2 * LARGEST / MODEST);
+        assert!(pool.get(1).is_none(), "the budget is the budget");
     }
 
     #[test]
