@@ -1481,7 +1481,8 @@ int scstu_load(struct scstu *handle,
                uint32_t flags);
 
 /**
- * Tells what scstu_load() would change, without doing it. Backstores are opened and closed again.
+ * Tells what scstu_load() would change, without doing it. No backstore is opened: what
+ * scstu_handler.open refuses, this does not tell.
  *
  * @param handle the instance
  * @param text the configuration, as in scst.conf, at most 16777216 bytes

@@ -7,11 +7,17 @@ mod initiator;
 mod whole;
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::Folder;
 use initiator::{Initiator, Options};
+use scstu::backstore::Backstore;
+use scstu::backstore::ram::RamStore;
+use scstu::backstore::registry::{Handler, OpenRequest};
 use scstu::instance::Instance;
 use scstu::mgmt::conf::{self, Mode, apply_text, plan_text, save};
+use scstu::model::Model;
 use whole::{everything, files, lines, loaded, model, saved};
 
 #[test]
@@ -135,6 +141,71 @@ fn what_only_a_new_device_can_have_needs_exact() {
     assert!(saved(&model).contains("blocksize 4096\n"));
     let other = text("4096").replace("vdisk_fileio", "vdisk_blockio");
     assert!(plan_text(&model, &other, Mode::Merge).unwrap_err().text.contains("vdisk_fileio"));
+}
+
+/// Hosts' own disks, and how many of them were opened.
+fn counting(model: &Model) -> Arc<AtomicUsize> {
+    let opened = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&opened);
+    let open = move |request: &OpenRequest| {
+        count.fetch_add(1, Ordering::Relaxed);
+        let bytes = request.size.unwrap_or(1 << 20);
+        Ok(Some(Arc::new(RamStore::new(512, bytes)) as Arc<dyn Backstore>))
+    };
+    model.handlers().add(Handler::registered("own", "a test", open)).unwrap();
+    opened
+}
+
+#[test]
+fn a_plan_opens_nothing() {
+    let folder = Folder::new("conf-plan");
+    let model = model();
+    let opened = counting(&model);
+    let at = folder.0.display();
+    let first = format!(
+        "HANDLER own {{\n\tDEVICE a\n\tDEVICE b {{\n\t\tactive 0\n\t}}\n}}\n\
+         HANDLER vdisk_ram {{\n\tDEVICE m {{\n\t\tfilename {at}/m\n\t\tsize 1M\n\t}}\n}}\n"
+    );
+    apply_text(&model, &first, Mode::Merge).unwrap();
+    assert_eq!(opened.load(Ordering::Relaxed), 1);
+    let now = saved(&model);
+    let second = format!(
+        "HANDLER own {{\n\tDEVICE a {{\n\t\tblocksize 4096\n\t}}\n\tDEVICE b {{\n\t\tactive 1\n\t}}\n\
+         \tDEVICE c\n}}\nHANDLER vdisk_ram {{\n\tDEVICE m {{\n\t\tfilename {at}/m\n\t\tsize 1M\n\
+         \t\tblocksize 4096\n\t}}\n\tDEVICE n {{\n\t\tfilename {at}/n\n\t\tsize 1M\n\t}}\n}}\n"
+    );
+    let steps = lines(&model, &second, Mode::Exact);
+    for part in ["+ device c (own)", "~ device b: active 0 -> 1", "- device a, and every LUN that it is"] {
+        assert!(steps.iter().any(|step| step == part), "{part}\n{steps:#?}");
+    }
+    assert_eq!(opened.load(Ordering::Relaxed), 1, "nothing of the host's was opened");
+    assert!(!folder.file("n").exists(), "nothing was made");
+    assert_eq!(saved(&model), now);
+    // Another model, as a check is one while a daemon runs: the file is locked by this one.
+    let other = self::model();
+    counting(&other);
+    plan_text(&other, &first, Mode::Merge).unwrap();
+
+    std::fs::write(folder.file("f"), [0; 512]).unwrap();
+    let device = |handler: &str, words: &str| {
+        format!(
+            "HANDLER {handler} {{\n\tDEVICE x {{\n\t\t{}\n\t}}\n}}\n",
+            words.replace("AT", &at.to_string())
+        )
+    };
+    for (handler, words, says) in [
+        ("vdisk_fileio", "filename AT/none", "/none: No such file"),
+        ("vdisk_blockio", "filename AT", "is neither a file nor a block device"),
+        ("vdisk_fileio", "filename AT/f\n\t\tsize 1M", "is more than the 512 bytes of"),
+        ("vcdrom", "filename AT/none", "/none: No such file"),
+        ("vdisk_ram", "filename AT/none", "/none: cannot be opened: No such file"),
+        ("vdisk_ram", "filename AT/none/x\n\t\tsize 1M", "/x: cannot be opened: No such file"),
+        ("vdisk_ram", "filename AT\n\t\tsize 1M", "is no regular file"),
+    ] {
+        let error = plan_text(&model, &device(handler, words), Mode::Merge).unwrap_err();
+        assert!(error.text.contains(says), "{handler} {words}: {error}");
+        conf::check_text(&model, &device(handler, words), Mode::Merge).unwrap();
+    }
 }
 
 #[test]

@@ -105,6 +105,27 @@ fn two_daemons_have_not_one_state_directory() {
 }
 
 #[test]
+fn a_check_of_the_file_of_a_running_daemon_disturbs_nobody_and_makes_nothing() {
+    let folder = Folder::new("daemon-check");
+    let conf = |name: &str| {
+        let path = folder.file(name);
+        format!(
+            "HANDLER vdisk_ram {{\n  DEVICE {name} {{\n    filename {}\n    size 1M\n  }}\n}}\n",
+            path.display()
+        )
+    };
+    let _running = Daemon::start_in(&folder.0, &conf("one"));
+    let own = folder.file("scst.conf");
+    assert_ends(&["-c", own.to_str().unwrap(), "--check"], 0, &["the configuration is good"]);
+    let other = folder.file("other");
+    for (more, code, says) in [("", 0, "good"), ("DEVICE_GROUP g {\n  DEVICE nobody\n}\n", 2, "nobody")] {
+        std::fs::write(&other, conf("two") + more).unwrap();
+        assert_ends(&["-c", other.to_str().unwrap(), "--check"], code, &[says]);
+        assert!(!folder.file("two").exists(), "a check makes no file");
+    }
+}
+
+#[test]
 fn what_is_not_permitted_is_said_to_be() {
     let folder = Folder::new("permission");
     let file = disk(&folder, "disk");

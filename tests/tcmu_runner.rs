@@ -292,6 +292,15 @@ fn a_zoned_disk_takes_its_commands_itself() {
     let jump = session.command(0, &rw16(WRITE, 4 * 2048 + 64, 8, false), 0, &data).unwrap();
     assert_eq!(sense(&jump), (5, 0x21, 0x04), "UNALIGNED WRITE COMMAND");
     session.good(0, &rw16(WRITE, 4 * 2048 + 8, 8, false), 0, &data).unwrap();
+    // To open it with these options formats it: neither a check nor a plan does.
+    let file_of = folder.file("scst.conf");
+    let mut check = Command::new(env!("CARGO_BIN_EXE_scstud"));
+    assert!(run(check.arg("--check").arg("-c").arg(&file_of), LIMIT).is_good());
+    let anew = folder.file("anew");
+    fs::write(&anew, conf("zbc", &format!("{parameters}\nblocksize 4096"))).unwrap();
+    let plan = admin.good(&["plan", anew.to_str().unwrap(), "--remove"]);
+    assert!(plan.contains("- device disk"), "{plan}");
+    assert!(session.good(0, &rw16(READ, 4 * 2048 + 8, 8, false), 8 * BLOCK, &[]).unwrap() == data);
     drop(session);
     assert!(daemon.stop().success());
     // With its path alone it keeps its zones.

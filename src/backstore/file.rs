@@ -48,6 +48,22 @@ enum Kind {
     Character,
 }
 
+impl Kind {
+    fn of(path: &Path, metadata: &Metadata) -> Result<Self, OpenError> {
+        let own = metadata.file_type();
+        if own.is_block_device() {
+            Ok(Kind::Block)
+        } else if own.is_char_device() {
+            Ok(Kind::Character)
+        } else if own.is_file() {
+            Ok(Kind::Regular)
+        } else {
+            let text = format!("{} is neither a file nor a block device", path.display());
+            Err(OpenError::new(libc::EINVAL, text))
+        }
+    }
+}
+
 /// A file or device that is open.
 pub struct FileStore {
     file: File,
@@ -102,17 +118,12 @@ impl FileStore {
         }
         let file = open.open(path).map_err(io)?;
         let metadata = file.metadata().map_err(io)?;
-        let (kind, size, logical, physical) = if metadata.file_type().is_block_device() {
-            let (size, logical, physical) = file::block_device(&file)
-                .map_err(|errno| OpenError::new(errno, format!("{shown}: cannot read its size")))?;
-            (Kind::Block, size, logical, physical)
-        } else if metadata.file_type().is_char_device() {
-            (Kind::Character, u64::MAX, 1, options.block_size)
-        } else if metadata.is_file() {
-            (Kind::Regular, metadata.len(), 1, 4096)
-        } else {
-            let text = format!("{shown} is neither a file nor a block device");
-            return Err(OpenError::new(libc::EINVAL, text));
+        let kind = Kind::of(path, &metadata)?;
+        let (size, logical, physical) = match kind {
+            Kind::Block => file::block_device(&file)
+                .map_err(|errno| OpenError::new(errno, format!("{shown}: cannot read its size")))?,
+            Kind::Character => (u64::MAX, 1, options.block_size),
+            Kind::Regular => (metadata.len(), 1, 4096),
         };
         let bytes = Self::size(path, &options, kind, size)?;
         if kind == Kind::Block && options.block_size < logical {
@@ -135,6 +146,21 @@ impl FileStore {
         store.unit = store.find_unit(&metadata);
         store.capabilities = store.find_capabilities(metadata.len());
         Ok(store)
+    }
+
+    /// What can be said of `path` from outside: whether it is there, may be used, and is large enough.
+    /// The size of a device is known when it is open.
+    pub fn look(path: &Path, options: &FileOptions) -> Result<(), OpenError> {
+        let io = |error: std::io::Error| {
+            let errno = error.raw_os_error().unwrap_or(libc::EIO);
+            OpenError::new(errno, format!("{}: {error}", path.display()))
+        };
+        let metadata = std::fs::metadata(path).map_err(io)?;
+        let kind = Kind::of(path, &metadata)?;
+        file::may_open(path, !options.read_only)
+            .map_err(|errno| io(std::io::Error::from_raw_os_error(errno)))?;
+        let most = if kind == Kind::Regular { metadata.len() } else { u64::MAX };
+        Self::size(path, options, kind, most).map(drop)
     }
 
     fn size(path: &Path, options: &FileOptions, kind: Kind, found: u64) -> Result<u64, OpenError> {

@@ -5,13 +5,14 @@
 //! two processes would not see each other's ordering.
 
 use std::fs::{File, OpenOptions};
+use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::backstore::registry::OpenError;
 use crate::backstore::{Backstore, BlockError, Capabilities, Geometry, piece};
-use crate::sys::file::is_memory;
+use crate::sys::file::{is_memory, may_make, may_open};
 use crate::sys::map::{SharedMap, lock_alone, reserve};
 
 /// A disk in a mapped file.
@@ -43,16 +44,36 @@ impl MappedStore {
         }
         lock_alone(&file).map_err(|errno| wrong(errno, "in use by another process"))?;
         let bytes = bytes.unwrap_or(metadata.len());
-        let bytes = bytes - bytes % u64::from(block_size);
-        let length = usize::try_from(bytes).ok().filter(|length| *length > 0);
-        let length = length.ok_or_else(|| {
-            OpenError::new(libc::EINVAL, format!("{shown}: {bytes} bytes cannot be mapped: give `size`"))
-        })?;
-        reserve(&file, bytes).map_err(|errno| wrong(errno, "its blocks cannot be allocated"))?;
+        let length = length(path, block_size, bytes)?;
+        reserve(&file, length as u64).map_err(|errno| wrong(errno, "its blocks cannot be allocated"))?;
         let map = SharedMap::new(&file, length).map_err(|errno| wrong(errno, "cannot be mapped"))?;
         let capabilities = if is_memory(&file) { Capabilities::NEVER_BLOCKS } else { Capabilities::NONE };
         let capabilities = capabilities.with(Capabilities::VOLATILE_CACHE).with(Capabilities::WRITE_ZEROES);
         Ok(MappedStore { map, block_size, capabilities, failed: AtomicBool::new(false), _file: file })
+    }
+
+    /// What can be said of `path` from outside: whether it may be used, or made.
+    pub fn look(path: &Path, block_size: u32, bytes: Option<u64>) -> Result<(), OpenError> {
+        let shown = path.display();
+        let cannot = |errno: i32| {
+            let error = std::io::Error::from_raw_os_error(errno);
+            OpenError::new(errno, format!("{shown}: cannot be opened: {error}"))
+        };
+        match std::fs::metadata(path) {
+            Ok(metadata) => {
+                if !metadata.is_file() {
+                    return Err(OpenError::new(libc::EINVAL, format!("{shown} is no regular file")));
+                }
+                may_open(path, true).map_err(cannot)?;
+                length(path, block_size, bytes.unwrap_or(metadata.len())).map(drop)
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound && bytes.is_some() => {
+                let folder = path.parent().unwrap_or(path);
+                may_make(folder).map_err(cannot)?;
+                length(path, block_size, bytes.unwrap_or(0)).map(drop)
+            }
+            Err(error) => Err(cannot(error.raw_os_error().unwrap_or(libc::EIO))),
+        }
     }
 
     fn usable(&self) -> Result<(), BlockError> {
@@ -69,6 +90,15 @@ impl MappedStore {
             BlockError::Io(errno)
         })
     }
+}
+
+/// Bytes that are mapped: whole blocks.
+fn length(path: &Path, block_size: u32, bytes: u64) -> Result<usize, OpenError> {
+    let bytes = bytes - bytes % u64::from(block_size);
+    usize::try_from(bytes).ok().filter(|length| *length > 0).ok_or_else(|| {
+        let text = format!("{}: {bytes} bytes cannot be mapped: give `size`", path.display());
+        OpenError::new(libc::EINVAL, text)
+    })
 }
 
 fn place(offset: u64) -> Result<usize, BlockError> {

@@ -94,6 +94,8 @@ pub struct Handler {
     pub declared: &'static [Attr<Declared>],
     /// What can be said of a request before anything is opened.
     pub check: fn(&OpenRequest) -> Result<(), OpenError>,
+    /// What can be said of its medium from outside. Nothing is opened, and nothing is changed.
+    pub look: fn(&OpenRequest) -> Result<(), OpenError>,
     /// Opens a medium.
     pub opener: Opener,
 }
@@ -113,6 +115,7 @@ impl Handler {
             parameters: REGISTERED_PARAMETERS,
             declared: &[],
             check: |_| Ok(()),
+            look: |_| Ok(()),
             opener: Opener::Registered(Arc::new(open)),
         }
     }
@@ -290,6 +293,7 @@ pub static OF_TCMU_RUNNER: Handler = Handler {
     parameters: CFGSTRING_PARAMETERS,
     declared: &[],
     check: |_| Ok(()),
+    look: |_| Ok(()),
     opener: Opener::Function(|_| Err(OpenError::new(libc::ENOEXEC, "no handler is named so"))),
 };
 
@@ -317,6 +321,7 @@ pub static HANDLERS: &[Handler] = &[
         parameters: &["filename", "tst"],
         declared: &[],
         check: |_| Ok(()),
+        look: look_at_image,
         opener: Opener::Function(open_cdrom),
     },
     Handler {
@@ -338,6 +343,7 @@ pub static HANDLERS: &[Handler] = &[
         ],
         declared: &[],
         check: check_file,
+        look: |request| FileStore::look(path(request)?, &file_options(request)?),
         opener: Opener::Function(|request| open_file(&OpenRequest { o_direct: true, ..request.clone() })),
     },
     Handler {
@@ -361,6 +367,7 @@ pub static HANDLERS: &[Handler] = &[
         ],
         declared: &[],
         check: check_file,
+        look: |request| FileStore::look(path(request)?, &file_options(request)?),
         opener: Opener::Function(open_file),
     },
     Handler {
@@ -370,6 +377,7 @@ pub static HANDLERS: &[Handler] = &[
         parameters: &["size", COMMON[0], COMMON[1], COMMON[2], COMMON[3], COMMON[4], "dummy"],
         declared: &[],
         check: |request| null_size(request).map(drop),
+        look: |_| Ok(()),
         opener: Opener::Function(open_null),
     },
     Handler {
@@ -390,6 +398,7 @@ pub static HANDLERS: &[Handler] = &[
         ],
         declared: &[],
         check: |request| ram_size(request).map(drop),
+        look: look_at_mapped,
         opener: Opener::Function(open_ram),
     },
 ];
@@ -429,8 +438,8 @@ fn check_file(request: &OpenRequest) -> Result<(), OpenError> {
     path(request).map(drop)
 }
 
-fn open_file(request: &OpenRequest) -> Opened {
-    let options = FileOptions {
+fn file_options(request: &OpenRequest) -> Result<FileOptions, OpenError> {
+    Ok(FileOptions {
         block_size: block_size(request, 512)?,
         bytes: request.size,
         read_only: request.read_only,
@@ -439,25 +448,34 @@ fn open_file(request: &OpenRequest) -> Opened {
         direct: request.o_direct,
         zero_copy: request.zero_copy,
         thin: request.thin_provisioned,
-    };
-    Ok(Some(Arc::new(FileStore::open(path(request)?, options)?)))
+    })
 }
+
+fn open_file(request: &OpenRequest) -> Opened {
+    Ok(Some(Arc::new(FileStore::open(path(request)?, file_options(request)?)?)))
+}
+
+/// Of an image in a drive.
+const IMAGE: FileOptions = FileOptions {
+    block_size: 2048,
+    bytes: None,
+    read_only: true,
+    write_through: false,
+    nv_cache: false,
+    zero_copy: false,
+    direct: false,
+    thin: Some(false),
+};
 
 fn open_cdrom(request: &OpenRequest) -> Opened {
     if request.filename.is_none() {
         return Ok(None);
     }
-    let options = FileOptions {
-        block_size: 2048,
-        bytes: None,
-        read_only: true,
-        write_through: false,
-        nv_cache: false,
-        zero_copy: false,
-        direct: false,
-        thin: Some(false),
-    };
-    Ok(Some(Arc::new(FileStore::open(path(request)?, options)?)))
+    Ok(Some(Arc::new(FileStore::open(path(request)?, IMAGE)?)))
+}
+
+fn look_at_image(request: &OpenRequest) -> Result<(), OpenError> {
+    if request.filename.is_none() { Ok(()) } else { FileStore::look(path(request)?, &IMAGE) }
 }
 
 /// Block length and size.
@@ -486,6 +504,11 @@ fn ram_size(request: &OpenRequest) -> Result<(u32, Option<u64>), OpenError> {
         }
         bytes => Ok((block_size, bytes)),
     }
+}
+
+fn look_at_mapped(request: &OpenRequest) -> Result<(), OpenError> {
+    let (block_size, bytes) = ram_size(request)?;
+    request.filename.as_ref().map_or(Ok(()), |path| MappedStore::look(path, block_size, bytes))
 }
 
 fn open_ram(request: &OpenRequest) -> Opened {

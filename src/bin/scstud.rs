@@ -232,7 +232,11 @@ fn find_handlers(model: &Model, options: &Options) -> Result<(), Failure> {
 fn configure(instance: &Instance, options: &Options) -> Result<(), Failure> {
     if let Some(path) = &options.config {
         let text = read_config(path)?;
-        let loaded = instance.load(&text, Mode::Merge);
+        let loaded = if options.only_check {
+            instance.plan(&text, Mode::Merge)
+        } else {
+            instance.load(&text, Mode::Merge)
+        };
         let plan = loaded.map_err(|error| failure(2, format!("{}:{}", path.display(), error.text)))?;
         plan.notes.iter().for_each(|note| warn!("{}: {note}", path.display()));
         return Ok(());

@@ -155,7 +155,8 @@ pub unsafe extern "C" fn scstu_load(handle: *mut scstu, text: *const c_char, fla
     })
 }
 
-/// Tells what scstu_load() would change, without doing it. Backstores are opened and closed again.
+/// Tells what scstu_load() would change, without doing it. No backstore is opened: what
+/// scstu_handler.open refuses, this does not tell.
 ///
 /// @param handle the instance
 /// @param text the configuration, as in scst.conf, at most 16777216 bytes

@@ -45,7 +45,7 @@ impl Instance {
         loaded.map_err(|error| Error::new(error.errno, error.to_string()))
     }
 
-    /// What [`Instance::load`] would change: tried out, not done.
+    /// What [`Instance::load`] would change. Nothing is opened: what a medium says only then, this does not.
     pub fn plan(&self, text: &str, mode: Mode) -> Result<Plan, Error> {
         let planned = self.own(|| conf::plan_text(&self.model, text, mode));
         planned.map_err(|error| Error::new(error.errno, error.to_string()))

@@ -65,7 +65,9 @@ impl Batch<'_> {
                 let text = format!("device {name} cannot be opened again: {}", error.text);
                 (*at, Error::new(error.errno, text))
             };
-            self.effects.extend(Arc::make_mut(object).hold_closed(closed).map_err(refused)?);
+            let object = Arc::make_mut(object);
+            object.config.rehearsal = self.rehearsal;
+            self.effects.extend(object.hold_closed(closed).map_err(refused)?);
             if !closed {
                 opened.insert(name.clone());
             }

@@ -10,6 +10,7 @@ use crate::model::device_group::{self, TargetGroup};
 use crate::model::dynamic::{self, Values};
 use crate::model::effect::Effect;
 use crate::model::object::{COPY_MANAGER_TARGET, Object, Scope};
+use crate::model::rehearsal::Rehearsal;
 use crate::model::target::{
     CORE_ATTRIBUTES, GROUP_ATTRIBUTES, Group, HasMap, ISCSI_ATTRIBUTES, LunObject, Map, TargetObject,
     map_rows,
@@ -39,8 +40,8 @@ pub(super) struct Batch<'m> {
     pub(super) at: usize,
     /// Objects that are gone; their files close when the batch does.
     removed: Vec<Arc<DeviceObject>>,
-    /// Nothing is opened: it is only seen whether the words are right.
-    pub(super) is_rehearsal: bool,
+    /// Nothing is opened, and nothing of this is made.
+    pub(super) rehearsal: Option<Rehearsal>,
 }
 
 /// Sets an attribute of one of these lists; `None` when none has it.
@@ -76,7 +77,7 @@ impl<'m> Batch<'m> {
             regrouped: BTreeMap::new(),
             at: 0,
             removed: Vec::new(),
-            is_rehearsal: false,
+            rehearsal: None,
         }
     }
 
@@ -345,7 +346,10 @@ impl<'m> Batch<'m> {
     }
 
     fn device(&mut self, name: &str) -> Result<&mut DeviceObject, Error> {
-        self.next.devices.get_mut(name).map(Arc::make_mut).ok_or_else(|| unknown("device", name))
+        let object = self.next.devices.get_mut(name).ok_or_else(|| unknown("device", name))?;
+        let object = Arc::make_mut(object);
+        object.config.rehearsal = self.rehearsal;
+        Ok(object)
     }
 
     fn add_device(
@@ -362,7 +366,10 @@ impl<'m> Batch<'m> {
         }
         let handlers = self.model.handlers();
         // A rehearsal loads no library.
-        let found = if self.is_rehearsal { Ok(handlers.find(handler)) } else { handlers.provide(handler) };
+        let found = match self.rehearsal {
+            Some(_) => Ok(handlers.find(handler)),
+            None => handlers.provide(handler),
+        };
         let found = found.map_err(|error| Error::new(error.errno, error.text))?;
         let row = found.ok_or_else(|| {
             let known: Vec<String> = handlers.all().iter().map(|row| row.name.to_string()).collect();
@@ -375,7 +382,7 @@ impl<'m> Batch<'m> {
             return Err(Error::new(libc::ENOSPC, format!("there are {OBJECT_LIMIT} devices already")));
         }
         let mut config = self.model.fresh_device(&self.next, &row, name);
-        config.is_rehearsal = self.is_rehearsal;
+        config.rehearsal = self.rehearsal;
         let means = (&self.model.dispatch, self.model.store.as_ref());
         let object = DeviceObject::open(config, parameters, means)?;
         object.device.set_port_group_control(Some(self.model.port_group_control()));

@@ -9,11 +9,12 @@ use crate::attr::{Access, Error};
 use crate::backstore::Capabilities;
 use crate::backstore::declared::Declared;
 use crate::backstore::gate::Gate;
-use crate::backstore::registry::{Handler, Medium, OpenRequest};
+use crate::backstore::registry::{Handler, Medium, OpenError, OpenRequest};
 use crate::model::effect::{Effect, Pending};
 use crate::model::hold::{self, Holds};
 use crate::model::kept::{self, Kept};
 use crate::model::object::Scope;
+use crate::model::rehearsal::Rehearsal;
 use crate::scsi::device::{
     Device, DeviceType, Dispatch, Identity, MediumState, NewDevice, Settings, StateStore,
 };
@@ -69,8 +70,8 @@ pub struct DeviceConfig {
     pub given: BTreeSet<&'static str>,
     /// Closed because of the access state, though `active`.
     is_held_closed: bool,
-    /// Nothing is opened: it is only seen whether the words are right.
-    pub(super) is_rehearsal: bool,
+    /// Nothing is opened, and nothing of this is made.
+    pub(super) rehearsal: Option<Rehearsal>,
     unit: Option<Arc<Device>>,
     /// Commands held back.
     holds: Holds,
@@ -169,7 +170,7 @@ impl DeviceConfig {
             kept: None,
             given: BTreeSet::new(),
             is_held_closed: false,
-            is_rehearsal: false,
+            rehearsal: None,
             unit: None,
             holds: Holds::default(),
             pending: Pending::default(),
@@ -207,13 +208,17 @@ impl DeviceConfig {
     /// The medium that the configuration opens; none when it is not active, while its access state keeps it
     /// closed, or for an empty drive.
     fn opened(&self) -> Result<Option<Arc<Gate>>, Error> {
-        if !self.active || self.is_held_closed || self.is_rehearsal {
+        if !self.active || self.is_held_closed || self.rehearsal == Some(Rehearsal::Words) {
             return Ok(None);
+        }
+        let failed = |error: OpenError| Error::new(error.errno, error.text);
+        if self.rehearsal.is_some() {
+            return (self.handler.look)(&self.open).map(|()| None).map_err(failed);
         }
         let serial = self.settings.identity.usn.clone();
         let declared = self.declared.texts().to_vec();
         let request = OpenRequest { serial, declared, ..self.open.clone() };
-        let store = self.handler.open(&request).map_err(|error| Error::new(error.errno, error.text))?;
+        let store = self.handler.open(&request).map_err(failed)?;
         Ok(store.map(|store| Arc::new(Gate::new(store))))
     }
 
@@ -375,7 +380,7 @@ impl DeviceObject {
     ) -> Result<Self, Error> {
         let (handler, name) = (Arc::clone(&config.handler), config.open.device.clone());
         let name = name.as_str();
-        config.kept = store.filter(|_| !config.is_rehearsal).map(Kept::new);
+        config.kept = store.map(Kept::new);
         for (at, (name, value)) in parameters.iter().enumerate() {
             if parameters[..at].iter().any(|(known, _)| known == name) {
                 return Err(Error::invalid(format!("{name} is given twice")));
@@ -406,7 +411,7 @@ impl DeviceObject {
             task_set_type: config.tst,
             gate,
         };
-        let device = match config.kept.clone() {
+        let device = match config.kept.clone().filter(|_| config.rehearsal.is_none()) {
             Some(kept) => Device::open(new, Arc::clone(dispatch), kept)
                 .map_err(|error| Error::new(libc::EIO, format!("device {name}: {error}")))?,
             None => Device::new(new, Arc::clone(dispatch)),

@@ -65,6 +65,7 @@ pub mod memory;
 pub mod object;
 pub mod ordered;
 mod processors;
+mod rehearsal;
 pub mod root;
 pub mod session;
 pub mod shared_map;
@@ -311,22 +312,6 @@ impl Model {
     ) -> Result<(), Error> {
         let changes = std::slice::from_ref(change);
         self.apply_because(changes, Cause::Implicit, condition).map_err(|(_, error)| error)
-    }
-
-    /// Whether the list could be carried out: backstores are opened, and closed again.
-    pub fn check_all(&self, changes: &[Change]) -> Result<(), (usize, Error)> {
-        let _writing = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut batch, _) = self.prepare(Batch::new(self, &self.configuration()), changes)?;
-        batch.bind_to_groups().map(|_| ())
-    }
-
-    /// Whether the list is right as far as can be said without opening anything: names, attributes and
-    /// values, and what may be together.
-    pub fn check_words(&self, changes: &[Change]) -> Result<(), (usize, Error)> {
-        let _writing = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut batch = Batch::new(self, &self.configuration());
-        batch.is_rehearsal = true;
-        self.prepare(batch, changes).map(|_| ())
     }
 
     /// A device as it is when nobody has set anything of it.

@@ -1,8 +1,11 @@
 //! Calls on files and block devices that std lacks or does only halfway.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 fn errno(error: &io::Error) -> i32 {
     error.raw_os_error().unwrap_or(libc::EIO)
@@ -125,6 +128,23 @@ pub fn copy_range(source: &File, from: u64, target: &File, to: u64, length: u64)
         }
     }
     true
+}
+
+/// Whether this process may open `path` for reading, and for writing (faccessat(2)). Nothing is opened.
+pub fn may_open(path: &Path, write: bool) -> Result<(), i32> {
+    may(path, if write { libc::R_OK | libc::W_OK } else { libc::R_OK })
+}
+
+/// Whether this process may make files in a directory.
+pub fn may_make(folder: &Path) -> Result<(), i32> {
+    may(folder, libc::W_OK | libc::X_OK)
+}
+
+fn may(path: &Path, mode: i32) -> Result<(), i32> {
+    let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| libc::EINVAL)?;
+    // SAFETY: the path is a string that outlives the call.
+    let result = unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), mode, libc::AT_EACCESS) };
+    if result == 0 { Ok(()) } else { Err(errno(&io::Error::last_os_error())) }
 }
 
 /// Whether the file's blocks are memory of this machine (tmpfs, ramfs): nothing on it waits for a device,

@@ -60,6 +60,7 @@ fn handler(kind: &Arc<Kind>, in_use: Option<&InUse>) -> Handler {
         parameters: CFGSTRING_PARAMETERS,
         declared: &[],
         check: |_| Ok(()),
+        look: open::look,
         opener: Opener::Registered(Arc::new(move |request| open::open(&own, request, in_use.clone()))),
     }
 }
@@ -88,6 +89,7 @@ pub fn unloaded(library: &Path) -> Option<Handler> {
         parameters: CFGSTRING_PARAMETERS,
         declared: &[],
         check: |_| Ok(()),
+        look: open::look,
         opener: Opener::Library(library.to_owned()),
     })
 }

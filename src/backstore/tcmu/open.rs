@@ -125,6 +125,22 @@ fn shape(kind: &Kind, device: Pointer) -> Result<Geometry, String> {
     })
 }
 
+/// Of what a handler is to open it alone can say something, and may make or change it meanwhile: also when it
+/// is asked whether the string is right.
+pub(super) fn look(request: &OpenRequest) -> Result<(), OpenError> {
+    if handlers_own(&request.cfgstring).is_empty() {
+        return Err(invalid("cfgstring is missing"));
+    }
+    block_size(request).map(drop)
+}
+
+fn block_size(request: &OpenRequest) -> Result<u32, OpenError> {
+    match request.blocksize.unwrap_or(512) {
+        size @ (512 | 1024 | 2048 | 4096) => Ok(size),
+        size => Err(invalid(format!("blocksize {size} is not 512, 1024, 2048 or 4096"))),
+    }
+}
+
 /// Opens a device, which keeps `in_use` until it is closed.
 pub(super) fn open(kind: &Arc<Kind>, request: &OpenRequest, in_use: Option<InUse>) -> Opened {
     let text = handlers_own(&request.cfgstring);
@@ -132,10 +148,7 @@ pub(super) fn open(kind: &Arc<Kind>, request: &OpenRequest, in_use: Option<InUse
         let wanted = kind.help();
         return Err(invalid(format!("cfgstring is missing: what is behind {}/ in {wanted}", kind.subtype())));
     }
-    let block_size = request.blocksize.unwrap_or(512);
-    if !matches!(block_size, 512 | 1024 | 2048 | 4096) {
-        return Err(invalid(format!("blocksize {block_size} is not 512, 1024, 2048 or 4096")));
-    }
+    let block_size = block_size(request)?;
     let cfgstring = CString::new(format!("{}/{text}", kind.subtype()))
         .map_err(|_| invalid("cfgstring has a NUL in it"))?;
     let bytes = bytes(kind, request, &text, block_size)?;

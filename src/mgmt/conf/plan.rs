@@ -77,7 +77,8 @@ impl Plan {
     }
 }
 
-/// The changes that a file asks for, tried out: backstores are opened and closed again.
+/// The changes that a file asks for, with every name, attribute and value looked at, and files from outside.
+/// Nothing is opened.
 pub fn plan_text(model: &Model, text: &str, mode: Mode) -> Result<Plan, Error> {
     let plan = draft(model, text, mode)?;
     let changes: Vec<Change> = plan.steps.iter().map(|step| step.change.clone()).collect();
@@ -85,8 +86,8 @@ pub fn plan_text(model: &Model, text: &str, mode: Mode) -> Result<Plan, Error> {
     Ok(plan)
 }
 
-/// The changes that a file asks for, as far as can be said without opening anything: every name, attribute
-/// and value is looked at.
+/// The changes that a file asks for, with every name, attribute and value looked at. The media may be another
+/// machine's.
 pub fn check_text(model: &Model, text: &str, mode: Mode) -> Result<Plan, Error> {
     let plan = draft(model, text, mode)?;
     let changes: Vec<Change> = plan.steps.iter().map(|step| step.change.clone()).collect();
