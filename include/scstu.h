@@ -652,7 +652,8 @@ struct scstu_backstore_ops {
   scstu_free_fn free_context;
   /**
    * Opens a device. Called on the thread that adds or activates the device, several at once for different
-   * ones; may block. Needed.
+   * ones; may block. A device that scstu_load() makes anew is closed before, and opened as it was if the
+   * text is refused; one that gets another file in one step is closed when the new one is open. Needed.
    *
    * @param context the handler's own, as context says
    * @param open what the device was given; valid during the call

@@ -7,17 +7,17 @@ mod initiator;
 mod whole;
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use common::Folder;
 use initiator::{Initiator, Options};
-use scstu::backstore::Backstore;
 use scstu::backstore::ram::RamStore;
-use scstu::backstore::registry::{Handler, OpenRequest};
+use scstu::backstore::registry::{Handler, OpenError, OpenRequest};
+use scstu::backstore::{Backstore, BlockError, Capabilities, Geometry};
 use scstu::instance::Instance;
 use scstu::mgmt::conf::{self, Mode, apply_text, plan_text, save};
-use scstu::model::Model;
+use scstu::model::{Change, Model, Object};
 use whole::{everything, files, lines, loaded, model, saved};
 
 #[test]
@@ -206,6 +206,117 @@ fn a_plan_opens_nothing() {
         assert!(error.text.contains(says), "{handler} {words}: {error}");
         conf::check_text(&model, &device(handler, words), Mode::Merge).unwrap();
     }
+}
+
+/// One that may be open once at a time, by its file or its name.
+struct Lone(RamStore, String, Arc<Mutex<Vec<String>>>);
+
+impl Backstore for Lone {
+    fn geometry(&self) -> Geometry {
+        self.0.geometry()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::NONE
+    }
+
+    fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), BlockError> {
+        self.0.read(offset, into)
+    }
+
+    fn write(&self, offset: u64, from: &[u8], durable: bool) -> Result<(), BlockError> {
+        self.0.write(offset, from, durable)
+    }
+
+    fn flush(&self) -> Result<(), BlockError> {
+        Ok(())
+    }
+}
+
+impl Drop for Lone {
+    fn drop(&mut self) {
+        self.2.lock().unwrap().retain(|own| *own != self.1);
+    }
+}
+
+#[test]
+fn a_device_that_is_made_anew_is_closed_before_it_is_opened() {
+    let model = model();
+    let held: Arc<Mutex<Vec<String>>> = Arc::default();
+    let own = Arc::clone(&held);
+    let open = move |request: &OpenRequest| {
+        let mut held = own.lock().unwrap();
+        let error = |text: &str| OpenError { errno: libc::EBUSY, text: text.to_owned() };
+        if held.contains(&request.device) {
+            return Err(error("it is open"));
+        }
+        if request.options == "bad" {
+            return Err(error("it is bad"));
+        }
+        held.push(request.device.clone());
+        let store = RamStore::new(request.blocksize.unwrap_or(512), 1 << 20);
+        let lone = Lone(store, request.device.clone(), Arc::clone(&own));
+        Ok(Some(Arc::new(lone) as Arc<dyn Backstore>))
+    };
+    model.handlers().add(Handler::registered("own", "a test", open)).unwrap();
+    let text = |words: &str| format!("HANDLER own {{\n\tDEVICE a {{\n{words}\t}}\n}}\n");
+    let block =
+        || model.configuration().devices.get("a").unwrap().device.gate().unwrap().geometry().block_size;
+    apply_text(&model, &text(""), Mode::Merge).unwrap();
+    apply_text(&model, &text("\t\tblocksize 4096\n"), Mode::Exact).unwrap();
+    assert_eq!(block(), 4096);
+    let before = saved(&model);
+    let bad = text("\t\tblocksize 512\n\t\toptions bad\n");
+    assert_eq!(apply_text(&model, &bad, Mode::Exact).unwrap_err().text, "it is bad");
+    // One behind it that is wrong: it was open by then, and is closed again.
+    let more = text("") + "HANDLER vdisk_fileio {\n\tDEVICE f {\n\t\tfilename /none/at/all\n\t}\n}\n";
+    assert!(apply_text(&model, &more, Mode::Exact).unwrap_err().text.contains("/none/at/all"));
+    assert_eq!((saved(&model), block()), (before, 4096), "what was there is there");
+    assert_eq!(*held.lock().unwrap(), ["a"]);
+    // It can go and come as before.
+    for active in ["0", "1"] {
+        model.apply(&Change::set(Object::Device("a".into()), "active", active)).unwrap();
+        assert_eq!(held.lock().unwrap().len().to_string(), active);
+    }
+}
+
+#[test]
+fn files_that_are_mapped_pass_from_device_to_device() {
+    let folder = Folder::new("conf-mapped");
+    let device = |name: &str, file: &str, more: &str| {
+        format!("\tDEVICE {name} {{\n\t\tfilename {}/{file}\n\t\tsize 1M\n{more}\t}}\n", folder.0.display())
+    };
+    let text = |devices: [String; 2]| format!("HANDLER vdisk_ram {{\n{}}}\n", devices.concat());
+    let model = loaded(&text([device("a", "x", ""), device("b", "y", "")]));
+    let first = |name: &str| {
+        let gate = model.configuration().devices.get(name).unwrap().device.gate().unwrap();
+        let mut into = [0; 4096];
+        gate.read(0, &mut into).unwrap();
+        (gate.geometry().block_size, into[0])
+    };
+    for (name, byte) in [("a", 1), ("b", 2)] {
+        let gate = model.configuration().devices.get(name).unwrap().device.gate().unwrap();
+        gate.write(0, &[byte; 4096], true).unwrap();
+    }
+    let blocks = "\t\tblocksize 4096\n";
+    apply_text(&model, &text([device("a", "x", blocks), device("b", "y", "")]), Mode::Exact).unwrap();
+    assert_eq!((first("a"), first("b")), ((4096, 1), (512, 2)));
+    apply_text(&model, &text([device("a", "y", ""), device("b", "x", "")]), Mode::Exact).unwrap();
+    assert_eq!((first("a"), first("b")), ((512, 2), (512, 1)), "they have exchanged their files");
+    apply_text(&model, &text([device("c", "x", ""), device("a", "y", "")]), Mode::Exact).unwrap();
+    assert_eq!((first("a"), first("c")), ((512, 2), (512, 1)), "a file has another device");
+    let before = saved(&model);
+    let bad = text([device("c", "x", blocks), device("a", "none/z", "")]);
+    assert!(apply_text(&model, &bad, Mode::Exact).unwrap_err().text.contains("none/z"));
+    assert_eq!((saved(&model), first("a"), first("c")), (before, (512, 2), (512, 1)));
+
+    // What uses it still keeps it: nothing is lost then either.
+    let gate = model.configuration().devices.get("a").unwrap().device.gate().unwrap();
+    let error = apply_text(&model, &text([device("c", "x", ""), device("a", "y", blocks)]), Mode::Exact);
+    let error = error.unwrap_err();
+    assert!(error.errno == libc::EBUSY && error.text.contains("device a is closed before"), "{error}");
+    drop(gate);
+    assert_eq!((first("a"), first("c")), ((512, 2), (512, 1)));
 }
 
 #[test]

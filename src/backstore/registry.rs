@@ -133,6 +133,15 @@ impl Handler {
         self.parameters.iter().copied().chain(own)
     }
 
+    /// Whether the medium is to be open once at a time: a file that is mapped is locked, and foreign code
+    /// need not know that there may be two.
+    pub fn opens_once(&self, request: &OpenRequest) -> bool {
+        match &self.opener {
+            Opener::Function(_) => self.name == "vdisk_ram" && request.filename.is_some(),
+            Opener::Registered(_) | Opener::Library(_) => true,
+        }
+    }
+
     /// Opens a medium; `Ok(None)` is an empty drive.
     pub fn open(&self, request: &OpenRequest) -> Opened {
         match &self.opener {

@@ -9,6 +9,7 @@ use crate::model::device::{self, DeviceObject};
 use crate::model::device_group::{self, TargetGroup};
 use crate::model::dynamic::{self, Values};
 use crate::model::effect::Effect;
+use crate::model::handover::Handover;
 use crate::model::object::{COPY_MANAGER_TARGET, Object, Scope};
 use crate::model::rehearsal::Rehearsal;
 use crate::model::target::{
@@ -38,10 +39,12 @@ pub(super) struct Batch<'m> {
     pub(super) regrouped: BTreeMap<String, usize>,
     /// Place of the change that is being made.
     pub(super) at: usize,
-    /// Objects that are gone; their files close when the batch does.
+    /// Objects that are gone; their files close when the batch does, unless another needs them before.
     removed: Vec<Arc<DeviceObject>>,
     /// Nothing is opened, and nothing of this is made.
     pub(super) rehearsal: Option<Rehearsal>,
+    /// Last: what it opens again, the devices above have closed by then.
+    pub(super) handover: Handover<'m>,
 }
 
 /// Sets an attribute of one of these lists; `None` when none has it.
@@ -78,6 +81,7 @@ impl<'m> Batch<'m> {
             at: 0,
             removed: Vec::new(),
             rehearsal: None,
+            handover: Handover::new(model),
         }
     }
 
@@ -346,8 +350,7 @@ impl<'m> Batch<'m> {
     }
 
     fn device(&mut self, name: &str) -> Result<&mut DeviceObject, Error> {
-        let object = self.next.devices.get_mut(name).ok_or_else(|| unknown("device", name))?;
-        let object = Arc::make_mut(object);
+        let object = Arc::make_mut(self.next.devices.get_mut(name).ok_or_else(|| unknown("device", name))?);
         object.config.rehearsal = self.rehearsal;
         Ok(object)
     }
@@ -384,7 +387,8 @@ impl<'m> Batch<'m> {
         let mut config = self.model.fresh_device(&self.next, &row, name);
         config.rehearsal = self.rehearsal;
         let means = (&self.model.dispatch, self.model.store.as_ref());
-        let object = DeviceObject::open(config, parameters, means)?;
+        let (handover, gone) = (&mut self.handover, &self.removed);
+        let object = DeviceObject::open(config, parameters, means, |new| handover.make_way(gone, new))?;
         object.device.set_port_group_control(Some(self.model.port_group_control()));
         object.device.set_target_ports(Some(self.model.target_ports()));
         self.check_identity(&object)?;

@@ -65,7 +65,7 @@ pub struct DeviceConfig {
     /// What its handler declares.
     declared: Declared,
     /// The medium as it will be when what is pending is done.
-    gate: Weak<Gate>,
+    pub(super) gate: Weak<Gate>,
     /// Names of the attributes that somebody has set.
     pub given: BTreeSet<&'static str>,
     /// Closed because of the access state, though `active`.
@@ -207,7 +207,7 @@ impl DeviceConfig {
 
     /// The medium that the configuration opens; none when it is not active, while its access state keeps it
     /// closed, or for an empty drive.
-    fn opened(&self) -> Result<Option<Arc<Gate>>, Error> {
+    pub(super) fn opened(&self) -> Result<Option<Arc<Gate>>, Error> {
         if !self.active || self.is_held_closed || self.rehearsal == Some(Rehearsal::Words) {
             return Ok(None);
         }
@@ -220,6 +220,15 @@ impl DeviceConfig {
         let request = OpenRequest { serial, declared, ..self.open.clone() };
         let store = self.handler.open(&request).map_err(failed)?;
         Ok(store.map(|store| Arc::new(Gate::new(store))))
+    }
+
+    /// Whether the medium of this and that of `other`, a new device, are not to be open at once.
+    pub(super) fn excludes(&self, other: &DeviceConfig) -> bool {
+        let (own, others) = (&self.open, &other.open);
+        let is_same = own.device == others.device
+            || own.filename.is_some() && own.filename == others.filename
+            || !own.cfgstring.is_empty() && own.cfgstring == others.cfgstring;
+        is_same && self.handler.name == other.handler.name && self.handler.opens_once(own)
     }
 
     /// Blocks can be freed: asked for, or the backing can and nobody has said no. One that is closed is what
@@ -372,11 +381,12 @@ fn handler_threads(handler: &Handler) -> u32 {
 }
 
 impl DeviceObject {
-    /// Opens a new device that begins as `config` says.
+    /// Opens a new device that begins as `config` says; before its medium is opened, `make_way` is called.
     pub(super) fn open(
         mut config: DeviceConfig,
         parameters: &[(String, String)],
         (dispatch, store): (&Arc<dyn Dispatch>, Option<&Arc<dyn StateStore>>),
+        make_way: impl FnOnce(&DeviceConfig) -> Result<(), Error>,
     ) -> Result<Self, Error> {
         let (handler, name) = (Arc::clone(&config.handler), config.open.device.clone());
         let name = name.as_str();
@@ -390,6 +400,9 @@ impl DeviceObject {
             config.given.insert(row.name());
         }
         config.check()?;
+        if config.active && config.rehearsal.is_none() {
+            make_way(&config)?;
+        }
         let gate = config.opened()?;
         config.settings.thin_provisioned = config.is_thin(gate.as_deref());
         config.gate = gate.as_ref().map_or_else(Weak::new, Arc::downgrade);

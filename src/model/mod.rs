@@ -56,6 +56,7 @@ mod effect;
 mod flush;
 pub mod fresh;
 pub mod handler;
+mod handover;
 pub mod hold;
 mod host;
 mod kept;
@@ -378,6 +379,7 @@ impl Model {
         attempt(&batch.effects)
             .map_err(|(effect, error)| (marks.partition_point(|mark| *mark <= effect).min(last), error))?;
         batch.keep_sizes();
+        batch.handover.is_done();
         let next = Arc::new(batch.next.clone());
         let before = {
             let mut configuration = self.configuration.write().unwrap_or_else(PoisonError::into_inner);

@@ -137,6 +137,7 @@ pub fn draft(model: &Model, text: &str, mode: Mode) -> Result<Plan, Error> {
         sessions: touch::Sessions::new(model),
         mode,
         first: Vec::new(),
+        renewals: Vec::new(),
         steps: Vec::new(),
         last: Vec::new(),
         seen: HashMap::new(),
@@ -147,6 +148,7 @@ pub fn draft(model: &Model, text: &str, mode: Mode) -> Result<Plan, Error> {
         planner.remove_the_rest();
     }
     let mut steps = planner.first;
+    steps.append(&mut planner.renewals);
     steps.append(&mut planner.steps);
     steps.append(&mut planner.last);
     Ok(Plan { steps, notes })
@@ -160,6 +162,8 @@ struct Planner<'m> {
     mode: Mode,
     /// What goes.
     first: Vec<Step>,
+    /// Devices that are made anew go, all before the first of them comes: they may exchange their files.
+    renewals: Vec<Step>,
     steps: Vec<Step>,
     /// What lets initiators in.
     last: Vec<Step>,
@@ -173,6 +177,7 @@ struct Planner<'m> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum When {
     First,
+    Renewal,
     InOrder,
     Last,
 }
@@ -197,6 +202,7 @@ impl Planner<'_> {
         let sessions = self.sessions.touched(&self.now, &change);
         let steps = match when {
             When::First => &mut self.first,
+            When::Renewal => &mut self.renewals,
             When::InOrder => &mut self.steps,
             When::Last => &mut self.last,
         };

@@ -77,7 +77,7 @@ impl Planner<'_> {
             None => self.change_device(name, node, &now),
             Some(error) if self.mode == Mode::Merge => Err(error),
             Some(_) => {
-                self.push(When::InOrder, Some(node.place), Change::RemoveDevice(name.to_owned()), None);
+                self.push(When::Renewal, Some(node.place), Change::RemoveDevice(name.to_owned()), None);
                 self.renewed.insert(name.to_owned());
                 self.add(node, new);
                 Ok(())
