@@ -274,6 +274,26 @@ fn what_is_saved_makes_the_same_again() {
 }
 
 #[test]
+fn a_file_that_says_where_reservations_are_kept_is_good() {
+    let served = Served::configured("kept-check");
+    let kept = served.folder.file("reservations");
+    served.good(&["set", "devices/disk1/pr_file_name", kept.to_str().unwrap()]);
+    let saved = served.folder.file("saved.conf");
+    let name = saved.to_str().unwrap();
+    served.good(&["save", name]);
+    let text = fs::read_to_string(&saved).unwrap();
+    assert!(text.contains("pr_file_name"), "{text}");
+    assert!(served.good(&["check", name]).contains("good"));
+    served.good(&["plan", name]);
+    // Here it need not be, and there it must.
+    fs::write(&saved, text.replace(kept.to_str().unwrap(), "/none/at/all")).unwrap();
+    assert!(served.good(&["check", name]).contains("good"));
+    assert!(served.bad(2, &["plan", name]).contains("there is no directory /none/at"));
+    fs::write(&saved, text.replace(kept.to_str().unwrap(), "here")).unwrap();
+    assert!(served.bad(2, &["check", name]).contains("is not an absolute path of a file"));
+}
+
+#[test]
 fn a_mistake_in_a_file_is_told_with_its_place_and_a_value_beyond_scstadmin_is_warned_of() {
     let served = Served::configured("places");
     let file = served.folder.file("new.conf");

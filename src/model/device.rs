@@ -349,7 +349,13 @@ impl DeviceConfig {
     /// `pr_file_name` (SCST 1.4.1): the reservations are those in that file, if it is there; while no session
     /// uses the device.
     fn keep_reservations_in(&mut self, text: &str) -> Result<(), Error> {
-        let path = if text.is_empty() { None } else { Some(kept::check(text)?) };
+        let path = if text.is_empty() { None } else { Some(kept::path(text)?) };
+        if self.rehearsal == Some(Rehearsal::Words) {
+            // Directories, this one and that of the state, are those of the daemon that will be told.
+            self.pr_file_name = path;
+            return Ok(());
+        }
+        path.as_deref().map_or(Ok(()), kept::check)?;
         let Some(kept) = self.kept.clone() else {
             return Err(Error::new(libc::EOPNOTSUPP, "without a state directory no reservations are kept"));
         };

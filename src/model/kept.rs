@@ -21,16 +21,23 @@ fn parts(path: &Path) -> Option<(&Path, &str)> {
     Some((path.parent()?, path.file_name()?.to_str()?))
 }
 
-/// A path that reservations may be kept at: absolute, in a directory that is there.
-pub(super) fn check(text: &str) -> Result<PathBuf, Error> {
+/// A path that reservations may be kept at: absolute.
+pub(super) fn path(text: &str) -> Result<PathBuf, Error> {
     let path = PathBuf::from(text);
-    let Some((folder, _)) = parts(&path).filter(|_| path.is_absolute() && !text.ends_with('/')) else {
-        return Err(Error::invalid(format!("\"{text}\" is not an absolute path of a file")));
-    };
-    if !folder.is_dir() {
-        return Err(Error::new(libc::ENOENT, format!("there is no directory {}", folder.display())));
+    if parts(&path).is_some() && path.is_absolute() && !text.ends_with('/') {
+        return Ok(path);
     }
-    Ok(path)
+    Err(Error::invalid(format!("\"{text}\" is not an absolute path of a file")))
+}
+
+/// Refuses one in a directory that is not there.
+pub(super) fn check(path: &Path) -> Result<(), Error> {
+    match parts(path) {
+        Some((folder, _)) if !folder.is_dir() => {
+            Err(Error::new(libc::ENOENT, format!("there is no directory {}", folder.display())))
+        }
+        _ => Ok(()),
+    }
 }
 
 impl Kept {
