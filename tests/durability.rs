@@ -213,3 +213,67 @@ fn a_full_file_system_is_no_space_and_keeps_what_it_has() {
     }
     daemon.kill();
 }
+
+/// A file system with ext4 on a disk of 4096-byte sectors, and what has to go with it.
+struct Sectors(std::path::PathBuf, String);
+
+impl Drop for Sectors {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg(&self.0).status();
+        let _ = std::process::Command::new("losetup").arg("-d").arg(&self.1).status();
+    }
+}
+
+fn large_sectors(folder: &Folder) -> Result<Sectors, String> {
+    let (image, place) = (folder.file("image"), folder.file("ext4"));
+    std::fs::File::create(&image).unwrap().set_len(64 << 20).unwrap();
+    std::fs::create_dir(&place).unwrap();
+    let tool = |program: &str, words: &[&str]| {
+        let out = std::process::Command::new(program).args(words).output();
+        let out = out.map_err(|error| format!("{program}: {error}"))?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+        if out.status.success() { Ok(text(&out.stdout)) } else { Err(text(&out.stderr)) }
+    };
+    let device = tool("losetup", &["-b", "4096", "-f", "--show", image.to_str().unwrap()])?;
+    let sectors = Sectors(place.clone(), device.clone());
+    tool("mkfs.ext4", &["-q", &device])?;
+    tool("mount", &[&device, place.to_str().unwrap()])?;
+    Ok(sectors)
+}
+
+#[test]
+fn small_writes_past_the_page_cache_reach_a_file_on_large_sectors() {
+    let folder = Folder::new("sectors");
+    let _sectors = match large_sectors(&folder) {
+        Ok(sectors) => sectors,
+        Err(why) => return skip("a file system with sectors of 4096 bytes", &why),
+    };
+    let file = folder.file("ext4/disk");
+    std::fs::write(&file, vec![7u8; 1 << 20]).unwrap();
+    let path = file.display().to_string();
+    let conf = of_file(&path, "").replace("vdisk_fileio", "vdisk_blockio");
+    assert!(conf.contains("vdisk_blockio"), "{conf}");
+    let mut daemon = Daemon::start_in(&folder.0, &conf);
+    let mut session = login(&daemon);
+    for lba in [1, 9, 2047] {
+        session.good(0, &rw16(WRITE, lba, 1, true), 0, &[lba as u8; 512]).unwrap();
+    }
+    session.good(0, &rw16(WRITE, 15, 18, false), 0, &[5; 18 * 512]).unwrap();
+    let mut expected = vec![7u8; 1 << 20];
+    for (at, blocks, byte) in [(1, 1, 1u8), (9, 1, 9), (2047, 1, 255), (15, 18, 5)] {
+        expected[at * 512..(at + blocks) * 512].fill(byte);
+    }
+    for lba in [0, 1, 9, 15, 2047] {
+        let data = session.good(0, &rw16(READ, lba, 1, false), 512, &[]).unwrap();
+        assert_eq!(data[..], expected[lba as usize * 512..][..512], "LBA {lba}");
+    }
+    drop(session);
+    assert!(daemon.stop().success());
+    assert!(std::fs::read(&file).unwrap() == expected, "and nothing else has changed");
+    // What is only part of a sector cannot be written.
+    std::fs::write(&file, vec![7u8; 4096 + 512]).unwrap();
+    let mut check = std::process::Command::new(env!("CARGO_BIN_EXE_scstud"));
+    check.arg("-c").arg(folder.file("scst.conf")).arg("--state-dir").arg(folder.file("other"));
+    let outcome = run(check.args(["--portal", "127.0.0.1:0"]), std::time::Duration::from_secs(30));
+    assert!(!outcome.is_good() && outcome.text.contains("multiples of 4096 bytes"), "{}", outcome.text);
+}

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use crate::backstore::direct;
 use crate::backstore::{Backstore, BlockError, Capabilities, Geometry, Provisioning, Space, piece};
 use crate::sys::AlignedMemory;
 use crate::sys::file::{self, Allocate, Discard};
@@ -130,7 +131,22 @@ impl FileStore {
             let text = format!("{shown}: blocksize {} is below the device's {logical}", options.block_size);
             return Err(OpenError::new(libc::EINVAL, text));
         }
-        let alignment = if options.direct { (logical.max(512)) as usize } else { 1 };
+        let alignment = match kind {
+            _ if !options.direct => 1,
+            Kind::Regular => direct::alignment(&file).ok_or_else(|| {
+                let text =
+                    format!("{shown}: no read of up to 4096 bytes suits its file system with O_DIRECT");
+                OpenError::new(libc::EINVAL, text)
+            })?,
+            Kind::Block | Kind::Character => (logical.max(512)) as usize,
+        };
+        if kind == Kind::Regular && bytes.next_multiple_of(alignment as u64) > size {
+            let text = format!(
+                "{shown}: its file system takes multiples of {alignment} bytes with O_DIRECT, and the end of \
+                 {bytes} bytes is none: make the file longer, or give a smaller size"
+            );
+            return Err(OpenError::new(libc::EINVAL, text));
+        }
         let mut store = FileStore {
             file,
             kind,
@@ -304,8 +320,11 @@ impl FileStore {
         Err(error)
     }
 
-    /// Frees or zeroes a range; as durable as a write is.
+    /// Frees or zeroes a range; as durable as a write is. Part of a device block is not to come back with a
+    /// write of another part.
     fn allocate(&self, how: Allocate, offset: u64, length: u64) -> Result<(), BlockError> {
+        let is_partial = !self.is_aligned(offset, usize::try_from(length).unwrap_or(usize::MAX));
+        let _one_at_a_time = is_partial.then(|| self.partial.lock().unwrap_or_else(PoisonError::into_inner));
         file::allocate(&self.file, how, offset, length).map_err(block_error)?;
         self.settle()
     }
@@ -331,8 +350,9 @@ impl FileStore {
     /// A file never gets shorter: what lies behind the size served is the administrator's.
     fn lengthen(&self, bytes: u64) -> Result<(), BlockError> {
         let io = |error: std::io::Error| block_error(error.raw_os_error().unwrap_or(libc::EIO));
-        if self.file.metadata().map_err(io)?.len() < bytes {
-            self.file.set_len(bytes).map_err(io)?;
+        let whole = bytes.next_multiple_of(self.alignment as u64);
+        if self.file.metadata().map_err(io)?.len() < whole {
+            self.file.set_len(whole).map_err(io)?;
         }
         Ok(())
     }
@@ -496,7 +516,8 @@ impl Backstore for FileStore {
             Kind::Block => file::block_device(&self.file).map_err(block_error)?.0,
             Kind::Character => self.bytes.load(Ordering::Acquire),
         };
-        self.bytes.store(size - size % u64::from(self.options.block_size), Ordering::Release);
+        let unit = u64::from(self.options.block_size).max(self.alignment as u64);
+        self.bytes.store(size - size % unit, Ordering::Release);
         Ok(self.geometry())
     }
 }

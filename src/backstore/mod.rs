@@ -20,6 +20,7 @@ use crate::sys::pipe::Pipe;
 
 pub mod buffer;
 pub mod declared;
+mod direct;
 pub mod file;
 pub mod gate;
 pub mod io;

@@ -21,6 +21,24 @@ pub fn read_at(file: &File, into: &mut [u8], at: u64) -> Result<(), i32> {
     file.read_exact_at(into, at).map_err(|error| errno(&error))
 }
 
+/// Reads once, what there is from `at` on; answers how many bytes.
+pub fn read_at_most(file: &File, into: &mut [u8], at: u64) -> Result<usize, i32> {
+    use std::os::unix::fs::FileExt;
+    file.read_at(into, at).map_err(|error| errno(&error))
+}
+
+/// Of what offsets and lengths, and memory, must be multiples with O_DIRECT (statx(2), STATX_DIOALIGN);
+/// `None` where the kernel or the file system does not say, or says that it cannot.
+pub fn direct_alignment(file: &File) -> Option<(u32, u32)> {
+    // SAFETY: statx is plain data for which all zeros is valid.
+    let mut found: libc::statx = unsafe { std::mem::zeroed() };
+    let (flags, mask) = (libc::AT_EMPTY_PATH, libc::STATX_DIOALIGN);
+    // SAFETY: the path is an empty string, and `found` is a statx to fill.
+    let result = unsafe { libc::statx(file.as_raw_fd(), c"".as_ptr(), flags, mask, &raw mut found) };
+    let is_told = result == 0 && found.stx_mask & mask != 0 && found.stx_dio_offset_align != 0;
+    is_told.then_some((found.stx_dio_offset_align, found.stx_dio_mem_align))
+}
+
 /// Reads all of `into` from what is in memory; `false` when a device would have to be waited for, or the
 /// file system cannot tell.
 pub fn read_cached(file: &File, into: &mut [u8], at: u64) -> Result<bool, i32> {
