@@ -335,17 +335,8 @@ impl<'m> Batch<'m> {
             }
             _ => return Err(Error::invalid(format!("/{} has no such attributes", object.path()))),
         };
-        let was_shared = accounts.of_both_directions().is_some();
-        change(&mut Values { numbers, accounts, portals })?;
-        // SCST takes it, and so may files that were written for it.
-        if let Some(account) = accounts.of_both_directions().filter(|_| !was_shared) {
-            let warning = format!(
-                "/{}: IncomingUser {} has the secret of OutgoingUser; they should differ (RFC 7143 9.2.1)",
-                object.path(),
-                account.name
-            );
-            self.effects.push(Effect::Warn(warning));
-        }
+        let warning = Values { numbers, accounts, portals }.changed(change)?;
+        self.effects.extend(warning.map(|text| Effect::Warn(format!("/{}: {text}", object.path()))));
         Ok(())
     }
 

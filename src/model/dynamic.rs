@@ -174,6 +174,21 @@ impl Values<'_> {
         })
     }
 
+    /// Makes a change, and answers what the administrator is to be warned of.
+    pub fn changed(
+        mut self,
+        change: impl FnOnce(&mut Values<'_>) -> Result<(), Error>,
+    ) -> Result<Option<String>, Error> {
+        let was_shared = self.accounts.of_both_directions().is_some();
+        change(&mut self)?;
+        // SCST takes it, and so may files that were written for it.
+        let shared = self.accounts.of_both_directions().filter(|_| !was_shared);
+        Ok(shared.map(|account| {
+            let name = &account.name;
+            format!("IncomingUser {name} has the secret of OutgoingUser; they should differ (RFC 7143 9.2.1)")
+        }))
+    }
+
     /// `add_attribute`, `add_target_attribute`.
     pub fn add(&mut self, name: &str, value: &str) -> Result<(), Error> {
         let (row, _) = self.find(name)?;
