@@ -25,12 +25,14 @@ pub struct Arrivals<T> {
     transfers: NumberMap<u32, Arriving<T>>,
     /// When they are to be looked through for one that has stopped.
     due: Option<Instant>,
+    /// When data of any command last came.
+    landed: Option<Instant>,
     last_ttt: u32,
 }
 
 impl<T> Default for Arrivals<T> {
     fn default() -> Self {
-        Arrivals { transfers: NumberMap::default(), due: None, last_ttt: 0 }
+        Arrivals { transfers: NumberMap::default(), due: None, landed: None, last_ttt: 0 }
     }
 }
 
@@ -71,6 +73,7 @@ impl<T> Arrivals<T> {
             arriving.transfer.landed(landing);
             if landing.length > 0 {
                 arriving.progress = now;
+                self.landed = Some(now);
             }
         }
     }
@@ -113,13 +116,14 @@ impl<T> Arrivals<T> {
         self.due
     }
 
-    /// Gives up an initiator that has sent nothing of some command for `timeout`.
+    /// Gives up an initiator that has sent no data for `timeout`, though some command waits for some. One
+    /// that sends the data of others is on its way: its link may be slow, and the data asked for much.
     pub fn expired(&mut self, timeout: Duration, now: Instant) -> Result<(), ProtocolError> {
         if self.due.is_none_or(|due| now < due) {
             return Ok(());
         }
         let oldest = self.transfers.values().map(|arriving| arriving.progress).min();
-        self.due = oldest.map(|progress| progress + timeout);
+        self.due = oldest.map(|progress| self.landed.map_or(progress, |at| at.max(progress)) + timeout);
         if self.due.is_some_and(|due| now >= due) { Err(ProtocolError::DataTimeout) } else { Ok(()) }
     }
 }
