@@ -150,6 +150,55 @@ fn a_disk_is_active_or_not_as_the_file_says_when_it_gets_another_file() {
     }
 }
 
+#[test]
+fn a_disk_gets_another_file_and_its_size_in_either_order() {
+    let folder = Folder::new("conf-both");
+    let path = |name: &str, size| file(&folder, name, size * MIB);
+    let (small, large) = (path("small", 2), path("large", 4));
+    let length = |path: &PathBuf| std::fs::metadata(path).unwrap().len() / MIB;
+    for (handler, mode) in
+        [("vdisk_fileio", MODES[0]), ("vdisk_fileio", MODES[1]), ("vdisk_blockio", MODES[0])]
+    {
+        for is_file_first in [true, false] {
+            let text = |path: &PathBuf, size: u64| {
+                let both = [format!("\t\tfilename {}", path.display()), format!("\t\tsize {size}M")];
+                conf(
+                    handler,
+                    &if is_file_first {
+                        both.join("\n")
+                    } else {
+                        both.iter().rev().cloned().collect::<Vec<_>>().join("\n")
+                    },
+                )
+            };
+            let model = loaded(&text(&large, 4));
+            for (path, size) in [(&small, 2), (&large, 3), (&small, 1), (&large, 4)] {
+                let text = text(path, size);
+                apply_text(&model, &text, mode).unwrap_or_else(|error| panic!("{error}\n{text}"));
+                assert_eq!((served(&model), get(&model, "active").as_str()), (size * MIB, "1"), "{text}");
+                assert_eq!([length(&small), length(&large)], [2, 4], "no file is made longer");
+                assert_eq!(lines(&model, &text, mode), [""; 0], "{text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_size_of_another_file_is_not_that_of_the_one_before() {
+    let folder = Folder::new("conf-unknown");
+    let path = |name: &str, size| file(&folder, name, size * MIB).display().to_string();
+    let (small, large) = (path("small", 2), path("large", 4));
+    let model = loaded(&conf("vdisk_blockio", &format!("\t\tfilename {large}")));
+    set(&model, "active", "0");
+    assert_eq!(get(&model, "size"), (4 * MIB).to_string());
+    set(&model, "filename", &small);
+    assert!(!saved(&model).contains("size"), "nobody knows it: {}", saved(&model));
+    set(&model, "active", "1");
+    assert_eq!(served(&model), 2 * MIB);
+    set(&model, "active", "0");
+    assert_eq!(get(&model, "size"), (2 * MIB).to_string());
+}
+
 /// WCE of the caching page: the values of this PAGE CONTROL.
 fn has_cache(session: &mut Initiator, control: u8) -> bool {
     session.good(0, &[0x1a, 0x08, control << 6 | 0x08, 0, 24, 0], 24, &[]).unwrap()[6] & 0x04 != 0

@@ -70,6 +70,8 @@ pub struct DeviceConfig {
     pub given: BTreeSet<&'static str>,
     /// Closed because of the access state, though `active`.
     is_held_closed: bool,
+    /// It has another file than the one that was served last.
+    has_new_file: bool,
     /// Nothing is opened, and nothing of this is made.
     pub(super) rehearsal: Option<Rehearsal>,
     unit: Option<Arc<Device>>,
@@ -170,6 +172,7 @@ impl DeviceConfig {
             kept: None,
             given: BTreeSet::new(),
             is_held_closed: false,
+            has_new_file: false,
             rehearsal: None,
             unit: None,
             holds: Holds::default(),
@@ -274,6 +277,7 @@ impl DeviceConfig {
             return Ok(());
         }
         let gate = self.opened()?;
+        self.has_new_file &= gate.is_none();
         self.change_medium(gate);
         Ok(())
     }
@@ -303,7 +307,9 @@ impl DeviceConfig {
                 return Err(Error::invalid("a disk needs a file"));
             }
         }
-        self.open.filename = Some(text.into()).filter(|_| !text.is_empty());
+        let file = Some(text.into()).filter(|_| !text.is_empty());
+        self.has_new_file |= self.unit.is_some() && self.open.filename != file;
+        self.open.filename = file;
         if is_drive && self.unit.is_some() {
             let gate = self.opened()?;
             self.after(|device| Effect::Medium { device, gate, absent: MediumState::TrayClosed });

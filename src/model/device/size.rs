@@ -9,11 +9,13 @@ use crate::model::device::DeviceConfig;
 use crate::model::device::attributes::is_of_tcmu_runner;
 use crate::model::effect::Effect;
 
-/// What is served; of one that is closed, what it will be asked for, or what was served last. Without a
+/// What is served; of one that is closed, what it will be asked for, or what was served last
+/// of its file. Without a
 /// medium that was ever open there may be none.
 fn size_of(config: &DeviceConfig) -> Option<u64> {
     let served = config.unit().map(|unit| unit.geometry().bytes()).filter(|bytes| *bytes > 0);
-    if config.is_open() { served } else { config.open.size.or(served) }
+    let last = || served.filter(|_| !config.has_new_file);
+    if config.is_open() { served } else { config.open.size.or_else(last) }
 }
 
 /// An image of tcmu-runner's handlers may tell its own size, which others may change. A size that is not

@@ -135,16 +135,22 @@ impl Planner<'_> {
         let set =
             |attribute: &str, value: &str| Change::set(Object::Device(name.to_owned()), attribute, value);
         let is_disk = now.handler.medium == crate::backstore::registry::Medium::Disk;
-        // A disk closes before anything else is done, and opens when all is as it shall be.
+        // A disk closes before anything else is done, and opens when its file and size are as they shall be.
         let turn = |attribute: &Node| match (attribute.name.as_str(), attribute.values.first()) {
             ("active", Some(value)) if value == "0" => 0,
-            ("active", _) => 2,
-            _ => 1,
+            ("filename", _) => 1,
+            ("size" | "size_mb", _) => 2,
+            ("active", _) => 4,
+            _ => 3,
         };
         let mut attributes: Vec<&Node> = node.children().iter().collect();
         attributes.sort_by_key(|attribute| turn(attribute));
         let closes = attributes.first().is_some_and(|attribute| turn(attribute) == 0);
+        let mut reopens = None;
         for attribute in attributes {
+            if let Some(place) = reopens.take_if(|_| turn(attribute) > 2) {
+                self.push(When::InOrder, Some(place), set("active", "1"), Some("0"));
+            }
             let Ok((row, access)) = now.config.find(&attribute.name) else { continue };
             let before = row.asked(&now.config);
             let value = value(attribute)?;
@@ -168,11 +174,12 @@ impl Planner<'_> {
             let is_exchange = row.name() == "filename" && is_disk && now.config.active && !closes;
             if is_exchange {
                 self.push(When::InOrder, Some(attribute.place), set("active", "0"), Some("1"));
+                reopens = Some(attribute.place);
             }
             self.push(When::InOrder, Some(attribute.place), set(row.name(), value), Some(&before));
-            if is_exchange {
-                self.push(When::InOrder, Some(attribute.place), set("active", "1"), Some("0"));
-            }
+        }
+        if let Some(place) = reopens {
+            self.push(When::InOrder, Some(place), set("active", "1"), Some("0"));
         }
         Ok(())
     }
