@@ -139,3 +139,32 @@ fn sbc_4_11_a_sanitize_that_has_begun_goes_on_whatever_becomes_of_its_task() {
     drop((one, busy, other));
     assert_eq!(server.stop(Duration::from_secs(5)), 0);
 }
+
+#[test]
+fn sbc_4_11_a_write_whose_data_comes_late_is_told_of_a_sanitize_that_has_begun() {
+    // A flush that hangs keeps the job going.
+    let memory = Memory::new(1 << 20, 512, true);
+    let store = Arc::new(Hanging { memory, flushes: Mutex::new((true, 0)), changed: Condvar::new() });
+    let (server, address) = serve(vec![store.clone() as Arc<dyn Backstore>], ServerOptions::default());
+    let login = |name: &str| {
+        let name = format!("iqn.2026-01.test:{name}");
+        let options = Options { name, immediate_data: false, ..Options::default() };
+        let mut session = Initiator::login(address, TARGET, &options).unwrap();
+        session.good(0, &[0; 6], 0, &[]).unwrap();
+        session
+    };
+    let (mut erasing, mut writing) = (login("erasing"), login("writing"));
+    let list = [1, 0, 0, 4, 0, 0, 0, 0];
+    let erase = erasing.start_without_data(0, &[0x48, 0x81, 0, 0, 0, 0, 0, 0, 8, 0], &list).unwrap();
+    let write = writing.start_without_data(0, &rw16(WRITE, 5, 1, false), &[5; 512]).unwrap();
+    erasing.give_data().unwrap();
+    assert_eq!(erasing.wait(erase).unwrap().status, 0);
+    drop(store.changed.wait_while(store.flushes.lock().unwrap(), |flushes| flushes.1 == 0).unwrap());
+    writing.give_data().unwrap();
+    let told = writing.wait(write).unwrap();
+    assert_eq!((told.status, told.sense[2], &told.sense[12..14]), (2, 2, &[0x04, 0x1b][..]), "{told:?}");
+    store.flushes.lock().unwrap().0 = false;
+    store.changed.notify_all();
+    drop((erasing, writing));
+    assert_eq!(server.stop(Duration::from_secs(5)), 0);
+}

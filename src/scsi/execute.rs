@@ -11,7 +11,7 @@ use crate::backstore::{BlockError, Capabilities};
 use crate::notice::Notice;
 use crate::scsi::Status;
 use crate::scsi::counters::add;
-use crate::scsi::device::Device;
+use crate::scsi::device::{Device, State};
 use crate::scsi::loan::Loan;
 use crate::scsi::opcode::{Allow, Memory, OpCode, Order, Request, Run, Step, Transfer};
 use crate::scsi::sense::{Sense, SenseKey};
@@ -40,6 +40,11 @@ pub fn start(mut task: Task) -> Started {
         finish(task, Err(Failure::Status(Status::RESERVATION_CONFLICT)));
         return Started::Settled;
     }
+    if let Some(sense) = in_progress(&state, task.row) {
+        drop(state);
+        finish(task, Err(Failure::Sense(sense)));
+        return Started::Settled;
+    }
     let queues = inline(&task) == Inline::No;
     let may_run = state.tasks.begin(id, queues);
     drop(state);
@@ -65,7 +70,14 @@ pub fn starts(task: &Task) -> bool {
     let Some(id) = task.id.filter(|_| !task.has_begun) else { return true };
     let mut state = task.itl.device.state();
     !state.reservations.conflicts(task.nexus.id, task.row, &task.cdb)
+        && in_progress(&state, task.row).is_none()
         && state.tasks.begin(id, false) == Some(true)
+}
+
+/// What a command is told that was admitted before a job of the whole medium began.
+fn in_progress(state: &State, row: &OpCode) -> Option<Sense> {
+    let background = state.background.as_ref().filter(|_| !row.allow.has(Allow::BACKGROUND))?;
+    Some(background.sense())
 }
 
 /// Ends a queued task that was aborted. Gives any other back, and one whose beginning cannot be undone.
@@ -123,8 +135,7 @@ pub fn execute(mut task: Task, may_block: bool) -> Option<Task> {
     if let Some(id) = task.id.filter(|_| std::mem::take(&mut task.is_queued)) {
         let mut state = task.itl.device.state();
         let is_alive = state.tasks.take_up(id);
-        let background = state.background.as_ref().filter(|_| !task.row.allow.has(Allow::BACKGROUND));
-        let sense = background.map(|background| background.sense());
+        let sense = in_progress(&state, task.row).filter(|_| !task.is_carried_out);
         drop(state);
         if !is_alive {
             finish(task, Err(Failure::Status(Status::TASK_ABORTED)));
