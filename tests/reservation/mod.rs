@@ -187,6 +187,10 @@ impl Model {
         if spec_i_pt && self.is_registered(who) {
             return Err(Status::Illegal(0x2600));
         }
+        // Table of REGISTER behaviors: do nothing except return GOOD status.
+        if !self.is_registered(who) && sark == 0 {
+            return Ok(());
+        }
         self.register_one(who, sark, who, outcome);
         let other = sibling(who);
         if all_tg_pt && (ignore || self.keys[other] == rk) {
