@@ -244,6 +244,8 @@ fn sam_7_resets_from_two_sessions_at_once() {
     let turn = Barrier::new(2);
     let storm = &|isid: u32, home: u64| {
         let mut session = session(address, isid);
+        // A reset of the other would end what this one logs in with, without an answer.
+        turn.wait();
         let mut random = Random(0x0e5e_u64 + u64::from(isid));
         for round in 0..60 {
             let sent = batch(&mut session, home, &mut random);
