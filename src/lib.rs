@@ -96,7 +96,7 @@
 //! [`limits`] has those of the protocol, [`scsi::limits`] those of one command; the others stand where they
 //! act: [`server::LOGIN_LIMIT`], [`server::sessions::SESSION_LIMIT`], [`server::pool::STUCK_AFTER`],
 //! [`server::outbox::HIGH_WATER_BYTES`], [`backstore::buffer::LARGEST`], [`backstore::lent::PIPES`],
-//! [`backstore::ram::MAX_BYTES`],
+//! [`backstore::ram::MAX_BYTES`], [`backstore::buffer::MODEST`],
 //! [`backstore::declared::ROW_LIMIT`], [`scsi::lun::MAX_LUN`], [`scsi::nexus::AHEAD`],
 //! [`scsi::reservation::REGISTRATION_LIMIT`],
 //! [`scsi::unit_attention::LIMIT`], [`model::OBJECT_LIMIT`], [`model::NAME_LIMIT`],
