@@ -41,6 +41,8 @@ pub enum CloseReason {
     TargetGone,
     /// The daemon is stopping.
     Stopping,
+    /// An initiator had the target reset, which ends its sessions (RFC 7143 11.5.1).
+    ColdReset,
 }
 
 impl CloseReason {
@@ -51,6 +53,7 @@ impl CloseReason {
             CloseReason::Kicked => "closed by the administrator",
             CloseReason::TargetGone => "target disabled or deleted",
             CloseReason::Stopping => "the daemon is stopping",
+            CloseReason::ColdReset => "TARGET COLD RESET",
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What the threads of a connection share: its socket, its outbox, the way answers take.
 
 use std::net::{Shutdown, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
@@ -46,10 +46,20 @@ pub struct Connection {
     closed: AtomicU8,
     values: Mutex<Option<Values>>,
     has_values: AtomicBool,
+    /// 0, [`BEGUN`] with the tag of a TARGET COLD RESET that is carried out, or [`COMPLETE`].
+    cold_reset: AtomicU64,
 }
 
-const REASONS: [CloseReason; 4] =
-    [CloseReason::Reinstated, CloseReason::Kicked, CloseReason::TargetGone, CloseReason::Stopping];
+const BEGUN: u64 = 1 << 32;
+const COMPLETE: u64 = 2 << 32;
+
+const REASONS: [CloseReason; 5] = [
+    CloseReason::Reinstated,
+    CloseReason::Kicked,
+    CloseReason::TargetGone,
+    CloseReason::Stopping,
+    CloseReason::ColdReset,
+];
 
 impl Connection {
     /// A connection that has yet to log in.
@@ -60,6 +70,7 @@ impl Connection {
             closed: AtomicU8::new(0),
             values: Mutex::default(),
             has_values: AtomicBool::new(false),
+            cold_reset: AtomicU64::new(0),
         })
     }
 
@@ -80,6 +91,23 @@ impl Connection {
         }
         self.has_values.store(false, Ordering::Relaxed);
         self.values.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// A TARGET COLD RESET with this tag is about to be carried out.
+    pub fn begin_cold_reset(&self, tag: u32) {
+        self.cold_reset.store(BEGUN | u64::from(tag), Ordering::Release);
+    }
+
+    /// Whether a TARGET COLD RESET was answered with FUNCTION COMPLETE: the target's sessions are to end.
+    pub fn is_cold_reset(&self) -> bool {
+        self.cold_reset.load(Ordering::Acquire) == COMPLETE
+    }
+
+    /// Notes why the connection's own thread ends it.
+    pub fn note_reason(&self, reason: CloseReason) {
+        let code = REASONS.iter().position(|known| *known == reason).unwrap_or(0) + 1;
+        let code = u8::try_from(code).unwrap_or(1);
+        let _ = self.closed.compare_exchange(0, code, Ordering::AcqRel, Ordering::Acquire);
     }
 
     /// Why the target itself has closed the connection, if it has.
@@ -103,9 +131,7 @@ impl Closer for Connection {
 
 impl SessionControl for Connection {
     fn close(&self, reason: CloseReason) {
-        let code = REASONS.iter().position(|known| *known == reason).unwrap_or(0) + 1;
-        let code = u8::try_from(code).unwrap_or(1);
-        let _ = self.closed.compare_exchange(0, code, Ordering::AcqRel, Ordering::Acquire);
+        self.note_reason(reason);
         let _ = self.socket.shutdown(Shutdown::Both);
         if let Some(full) = self.full.get() {
             full.outbox.abandon();
@@ -173,6 +199,12 @@ impl Reply for Connection {
 
     fn function_done(&self, tag: u32, result: FunctionResult) {
         self.send(&Outgoing::TaskManagement { itt: tag, response: manage::response(result) });
+        let begun = BEGUN | u64::from(tag);
+        let is_complete = result == FunctionResult::Complete
+            && self.cold_reset.compare_exchange(begun, COMPLETE, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        if let Some(full) = self.full.get().filter(|_| is_complete) {
+            full.outbox.wake().signal();
+        }
     }
 }
 

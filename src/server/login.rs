@@ -114,6 +114,7 @@ impl Serving<'_> {
         let target = wanted.target.as_ref().map_or(String::new(), |name| name.as_str().to_owned());
         let initiator = wanted.initiator.as_str();
         let new = NewSession {
+            tsih: wanted.tsih,
             cid: wanted.cid,
             target: target.clone(),
             initiator: initiator.to_owned(),

@@ -26,7 +26,7 @@ use crate::scsi::lun::LunField;
 use crate::scsi::management::PendingFunction;
 use crate::scsi::nexus::Nexus;
 use crate::scsi::task::{Command, Failure, Reply, Task};
-use crate::scsi::{Status, execute, target};
+use crate::scsi::{Status, TaskManagementFunction, execute, target};
 use crate::server::Shared;
 use crate::server::connection::Connection;
 use crate::server::front::Taken;
@@ -405,12 +405,42 @@ impl<'a> Serving<'a> {
         let session = self.established.as_ref().map_or(0, |established| established.session.id);
         let lun = LunField(request.lun);
         self.shared.events.say(|| info!("session {session}: {function:?} at LUN {lun}"));
+        if function == TaskManagementFunction::TargetColdReset {
+            self.connection.begin_cold_reset(tag);
+        }
         let pending = target::manage(&nexus, function, LunField(request.lun), tag, &self.reply);
         // Commands that were aborted while their data was arriving: what still comes is discarded.
         drop(self.receiver.forget_if(Task::is_aborted));
         if !pending.is_answered() {
             self.functions.push((self.now + FUNCTION_TIMEOUT, pending));
         }
+        self.end_if_reset();
+    }
+
+    /// Whoever had the target reset has its answer: all sessions of the target end, its own with what is
+    /// queued sent (TARGET COLD RESET, RFC 7143 11.5.1).
+    pub(super) fn end_if_reset(&mut self) -> bool {
+        let Some(established) = self.established.as_ref().filter(|_| self.connection.is_cold_reset()) else {
+            return false;
+        };
+        let own = &established.session;
+        for session in self.shared.sessions.all() {
+            if session.target == own.target && session.id != own.id {
+                session.close(CloseReason::ColdReset);
+            }
+        }
+        self.connection.note_reason(CloseReason::ColdReset);
+        self.leave();
+        true
+    }
+
+    /// The session ends here; what is queued is still sent.
+    fn leave(&mut self) {
+        if let Some(nexus) = self.established.as_ref().and_then(|e| e.nexus.as_ref()) {
+            target::nexus_lost(nexus);
+        }
+        drop(self.receiver.forget_all());
+        self.is_over = true;
     }
 
     fn text(&mut self, request: &TextRequest, text: &[u8]) {
@@ -454,11 +484,7 @@ impl<'a> Serving<'a> {
             }
         };
         if response == 0 {
-            if let Some(nexus) = &established.nexus {
-                target::nexus_lost(nexus);
-            }
-            drop(self.receiver.forget_all());
-            self.is_over = true;
+            self.leave();
         }
         self.connection.send(&Outgoing::Logout { itt, response });
     }

@@ -54,6 +54,8 @@ pub struct Session {
 
 /// What a new session is made of.
 pub struct NewSession {
+    /// The TSIH of the session whose connection it reinstates, which stays; 0 for a new one.
+    pub tsih: u16,
     /// Connection identifier.
     pub cid: u16,
     /// Target name; empty for a discovery session.
@@ -106,6 +108,22 @@ impl Session {
 struct Table {
     by_tsih: HashMap<u16, Arc<Session>>,
     last_tsih: u16,
+}
+
+impl Table {
+    /// The TSIH that is wanted, if it is free, or another that is.
+    fn tsih(&mut self, wanted: u16) -> u16 {
+        let is_free = |tsih: u16| tsih != 0 && !self.by_tsih.contains_key(&tsih);
+        if is_free(wanted) {
+            return wanted;
+        }
+        let mut tsih = self.last_tsih.wrapping_add(1);
+        while !is_free(tsih) {
+            tsih = tsih.wrapping_add(1);
+        }
+        self.last_tsih = tsih;
+        tsih
+    }
 }
 
 /// The table of sessions.
@@ -174,14 +192,7 @@ impl Sessions {
         if table.by_tsih.len() >= SESSION_LIMIT || (most > 0 && of_target() >= most) {
             return Err(OpenError::TooMany);
         }
-        let mut tsih = table.last_tsih;
-        loop {
-            tsih = tsih.wrapping_add(1);
-            if tsih != 0 && !table.by_tsih.contains_key(&tsih) {
-                break;
-            }
-        }
-        table.last_tsih = tsih;
+        let tsih = table.tsih(new.tsih);
         let session = Arc::new(Session {
             id,
             tsih,

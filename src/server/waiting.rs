@@ -48,6 +48,9 @@ impl Serving<'_> {
         }
         self.input.count_anew();
         self.gathered = 0;
+        if self.end_if_reset() {
+            return Ok(());
+        }
         self.hold_to_deadlines()?;
         full.outbox.uncork();
         self.take_over_values();
@@ -183,6 +186,9 @@ impl Serving<'_> {
             }
             self.take_over_values();
             self.look_at_functions();
+            if self.end_if_reset() {
+                break;
+            }
             // Nothing is out that could leave output behind: the socket is all there is to wait for.
             let is_settled = self.input.is_empty()
                 && self.functions.is_empty()

@@ -31,6 +31,8 @@ pub struct Options {
     pub isid: u32,
     /// The initiator's name.
     pub name: String,
+    /// The session whose connection is to be reinstated; 0 for a new session.
+    pub tsih: u16,
 }
 
 impl Default for Options {
@@ -47,6 +49,7 @@ impl Default for Options {
             fragment: 0,
             isid: 1,
             name: "iqn.2026-01.test:initiator".to_owned(),
+            tsih: 0,
         }
     }
 }
@@ -159,6 +162,7 @@ impl Initiator {
             request.bhs[1] = 0x87;
             request.bhs[8] = 0x80;
             request.bhs[10..14].copy_from_slice(&self.options.isid.to_be_bytes());
+            request.bhs[14..16].copy_from_slice(&self.options.tsih.to_be_bytes());
             request.put(24, self.cmd_sn);
             request.put(28, self.exp_stat_sn);
             request.data = std::mem::take(&mut text);
@@ -171,6 +175,7 @@ impl Initiator {
             self.max_cmd_sn = answer.get(32);
             self.adopt(&answer.data);
             if answer.bhs[1] & 0x83 == 0x83 {
+                self.options.tsih = u16::from_be_bytes([answer.bhs[14], answer.bhs[15]]);
                 return Ok(());
             }
         }

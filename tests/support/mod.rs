@@ -20,8 +20,10 @@ use scstu::scsi::nexus::{LunEntry, LunMap, Nexus};
 use scstu::server::pool::Pool;
 use scstu::server::{Server, ServerOptions};
 
-/// The only target.
+/// The target that is told of.
 pub const TARGET: &str = "iqn.2026-01.test:target";
+/// Another one with the same units, for those who know its name.
+pub const OTHER_TARGET: &str = "iqn.2026-01.test:other";
 
 /// Blocks in memory.
 pub struct Memory {
@@ -98,7 +100,7 @@ pub struct OneTarget {
 
 impl Directory for OneTarget {
     fn target(&self, target: &IscsiName, _query: &Query<'_>) -> Result<Offer, Refusal> {
-        if target.as_str() == TARGET {
+        if [TARGET, OTHER_TARGET].contains(&target.as_str()) {
             Ok(Offer::open())
         } else {
             Err(Refusal::Status(LoginStatus::NOT_FOUND))
