@@ -222,7 +222,7 @@ impl Serving<'_> {
         self.nagle = Nagle::new(setting);
         self.spin = Spin::of(agreed.ours[KeyId::PollUs]);
         self.answer(&mut phase, answer, cmd_sn, max_cmd_sn)?;
-        self.shared.login_is_over();
+        self.shared.roll.login_is_over(self.peer.ip());
         self.shared.totals.logins.fetch_add(1, Ordering::Relaxed);
         *self.logging_in = false;
         let name = if session.target.is_empty() { "discovery" } else { &session.target };

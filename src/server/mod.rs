@@ -6,7 +6,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,8 @@ use crate::scsi::target;
 use crate::server::noise::Noise;
 use crate::server::pool::Pool;
 use crate::server::portal::Portal;
+pub use crate::server::roll::LOGIN_LIMIT;
+use crate::server::roll::Roll;
 use crate::server::serving::Serving;
 use crate::server::sessions::{CloseReason, Session, Sessions};
 use crate::server::spin::Busy;
@@ -39,14 +41,13 @@ pub mod noise;
 pub mod outbox;
 pub mod pool;
 pub mod portal;
+mod roll;
 pub mod serving;
 pub mod sessions;
 pub mod spin;
 pub mod totals;
 mod waiting;
 
-/// Most connections that have not logged in yet; more are closed at once.
-pub const LOGIN_LIMIT: usize = 1024;
 /// Stack of a connection's thread in bytes; only what is used becomes resident.
 const STACK_BYTES: usize = 256 * 1024;
 
@@ -85,33 +86,6 @@ pub(crate) struct Shared {
     totals: Totals,
     busy: Busy,
     roll: Arc<Roll>,
-}
-
-/// Counts the connections' threads. Apart from [`Shared`], which a thread has given back when it is counted
-/// out: with it goes what the host holds, to the last device.
-#[derive(Default)]
-struct Roll {
-    threads: Mutex<Threads>,
-    thread_ended: Condvar,
-}
-
-impl Roll {
-    fn threads(&self) -> MutexGuard<'_, Threads> {
-        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn connection_ended(&self, was_logging_in: bool) {
-        let mut threads = self.threads();
-        threads.connections -= 1;
-        threads.logins -= usize::from(was_logging_in);
-        self.thread_ended.notify_all();
-    }
-}
-
-#[derive(Default)]
-struct Threads {
-    connections: usize,
-    logins: usize,
 }
 
 /// A running server.
@@ -217,7 +191,7 @@ impl Server {
 
     /// Number of connection threads.
     pub fn connections(&self) -> usize {
-        self.shared.threads().connections
+        self.shared.roll.connections()
     }
 
     /// Goes on after [`Server::stop`]. Portals are to be opened again.
@@ -242,50 +216,28 @@ impl Server {
         if !sessions.is_empty() {
             info!("stopping: {} sessions asked to log out", sessions.len());
         }
-        self.shared.await_connections(until);
+        self.shared.roll.await_none(until);
         for session in self.sessions() {
             session.close(CloseReason::Stopping);
         }
-        self.shared.await_connections(Instant::now() + Duration::from_secs(2));
+        self.shared.roll.await_none(Instant::now() + Duration::from_secs(2));
         self.shared.pool.stop(Duration::from_secs(2).max(until.saturating_duration_since(Instant::now())))
     }
 }
 
 impl Shared {
-    fn threads(&self) -> MutexGuard<'_, Threads> {
-        self.roll.threads()
-    }
-
-    fn await_connections(&self, until: Instant) {
-        let mut threads = self.threads();
-        while threads.connections > 0 {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return;
-            }
-            let waited = self.roll.thread_ended.wait_timeout(threads, left);
-            threads = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-    }
-
     /// Gives a connection a thread of its own.
     fn serve(shared: &Arc<Self>, socket: TcpStream, peer: SocketAddr) {
-        {
-            let mut threads = shared.threads();
-            if threads.logins >= LOGIN_LIMIT {
-                drop(threads);
-                shared.totals.login_failed(None);
-                shared.noise.say(|| warn!("connection from {peer} closed: {LOGIN_LIMIT} logins in progress"));
-                return;
-            }
-            threads.connections += 1;
-            threads.logins += 1;
+        if let Err(count) = shared.roll.admit(peer.ip()) {
+            shared.totals.login_failed(None);
+            let most = format!("{count} logins from there in progress, of {LOGIN_LIMIT} in all");
+            return shared.noise.say(|| warn!("connection from {peer} closed: {most}"));
         }
         let (own, roll) = (Arc::clone(shared), Arc::clone(&shared.roll));
-        let run = move || roll.connection_ended(Self::connection_thread(own, socket, peer));
+        let run = move || roll.connection_ended(peer.ip(), Self::connection_thread(own, socket, peer));
         if let Err(error) = spawn("scstu-conn".into(), STACK_BYTES, run) {
             shared.noise.say(|| warn!("connection from {peer} closed: no thread for it: {error}"));
-            shared.roll.connection_ended(true);
+            shared.roll.connection_ended(peer.ip(), true);
         }
     }
 
@@ -303,11 +255,6 @@ impl Shared {
             warn!("connection from {peer} closed: internal error");
         }
         logging_in
-    }
-
-    /// A connection has logged in.
-    fn login_is_over(&self) {
-        self.threads().logins -= 1;
     }
 
     /// A session that was opened for a login which then failed.
