@@ -150,7 +150,7 @@ impl Backstore for Cached {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::VOLATILE_CACHE
+        Capabilities::VOLATILE_CACHE.with(Capabilities::UNMAP).with(Capabilities::UNMAP_READS_ZERO)
     }
 
     fn read(&self, _offset: u64, into: &mut [u8]) -> Result<(), BlockError> {
@@ -159,6 +159,10 @@ impl Backstore for Cached {
     }
 
     fn write(&self, _offset: u64, _from: &[u8], _durable: bool) -> Result<(), BlockError> {
+        Ok(())
+    }
+
+    fn unmap(&self, _offset: u64, _length: u64) -> Result<(), BlockError> {
         Ok(())
     }
 
@@ -186,7 +190,8 @@ impl StateStore for Kept {
 fn cached() -> (Arc<Cached>, Bench) {
     let store = Arc::new(Cached::default());
     let gate = Some(Arc::new(Gate::new(Arc::clone(&store) as Arc<dyn Backstore>)));
-    let (name, settings) = ("disk".to_owned(), Settings::default());
+    let settings = Settings { thin_provisioned: true, ..Settings::default() };
+    let name = "disk".to_owned();
     let new =
         NewDevice { name, device_type: DeviceType::Disk, settings, gate, block_size: 512, task_set_type: 1 };
     (store, Bench::kept(new, Some(Arc::new(Kept::default()))))
@@ -222,6 +227,23 @@ fn sbc_6_6_4_data_beyond_the_maximum_transfer_length_is_refused_and_not_put_off(
             assert!(is_good || answer.has(5, 0x2400) && answer.pointer == Some((10, None)), "{answer:?}");
         }
     }
+}
+
+#[test]
+fn sbc_write_same_has_no_fua_and_is_durable_only_without_a_cache() {
+    let (store, bench) = cached();
+    let path = bench.path("a", 1);
+    let all = [(0x41, 0), (0x41, 0x08), (0x93, 0), (0x93, 0x08), (0x93, 0x09)];
+    let write_all = || {
+        for (opcode, flags) in all {
+            write_same(&path, opcode, flags, if flags & 1 == 0 { &[0; 512] } else { &[] });
+        }
+    };
+    write_all();
+    assert_eq!(store.flushes.load(Ordering::Relaxed), 0, "UNMAP is taken for FUA");
+    assert!(set_cache(&path, false, false).is_good());
+    write_all();
+    assert_eq!(store.flushes.load(Ordering::Relaxed), 1 + all.len());
 }
 
 #[test]

@@ -151,7 +151,8 @@ fn count_at(opcode: u8) -> u16 {
 /// write cache while the store has one.
 pub(super) fn is_durable(context: &Context<'_>, gate: &Gate) -> bool {
     let opcode = context.cdb().opcode();
-    let has_fua = opcode & 0xe0 != 0 && !matches!(opcode, 0x2e | 0xae | 0x8e);
+    // In WRITE SAME the bit is UNMAP; WRITE AND VERIFY has BYTCHK beside it, and goes to the medium anyhow.
+    let has_fua = opcode & 0xe0 != 0 && !matches!(opcode, 0x2e | 0xae | 0x8e | 0x41 | 0x93);
     if has_fua && context.cdb().bit(1, 0x08) {
         return true;
     }
