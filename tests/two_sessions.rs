@@ -371,3 +371,25 @@ fn a_reservation_on_one_path_holds_on_the_other() {
     }
     stop(&server);
 }
+
+/// An initiator that was asked for the data of a write and does not send it, as one whose path has failed:
+/// others, to which the same write has come again, do not wait for it.
+#[test]
+fn a_write_whose_data_does_not_come_holds_up_no_other_session() {
+    let (server, address, _) = serve(64);
+    let options = Options { immediate_data: false, ..Options::default() };
+    let mut silent = Initiator::login(address, TARGET, &options).unwrap();
+    silent.good(0, &[0; 6], 0, &[]).unwrap();
+    let mut other = session(address, 2);
+    let write = rw16(WRITE, 8, 2, false);
+    let late = silent.start_without_data(0, &write, &[1; 2 * BLOCK]).unwrap();
+    silent.nop().unwrap();
+    other.good(0, &write, 0, &[2; 2 * BLOCK]).unwrap();
+    let read = |session: &mut Initiator| session.good(0, &rw16(READ, 8, 2, false), 2 * BLOCK, &[]).unwrap();
+    assert_eq!(read(&mut other), [2; 2 * BLOCK]);
+    silent.give_data().unwrap();
+    assert_eq!(silent.wait(late).unwrap().status, 0);
+    assert_eq!(read(&mut other), [1; 2 * BLOCK], "it was carried out when it was complete");
+    drop((silent, other));
+    stop(&server);
+}

@@ -7,11 +7,12 @@
 //!   COMPARE AND WRITE atomic, keeps overlapping writes in the order they were sent, and is the fence
 //!   around a write that was aborted but is still out: it holds its blocks until it comes back.
 //!
-//! Edges go from older to younger only, so no cycle can form.
+//! Edges go from older to younger, so no cycle can form; but for tasks that others pass ([`passing`]).
 
 mod abort;
 mod extent;
 mod order;
+mod passing;
 
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ use crate::scsi::claim::{Signal, Standing};
 use crate::scsi::management::PendingFunction;
 pub(crate) use crate::scsi::task_set::extent::Extent;
 use crate::scsi::task_set::order::is_barrier;
+use crate::scsi::task_set::passing::NOT_YET;
 
 /// Names a task in its set; the generation makes a stale one harmless.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -112,6 +114,14 @@ struct Slot<T> {
     generation: u32,
     entry: Entry,
     sequence: u64,
+    /// It has passed tasks that were receiving.
+    passes: bool,
+    /// Since when it has all it needs, by the same clock as `sequence`; [`NOT_YET`].
+    begun: u64,
+    /// Nothing was left to wait for once it had begun.
+    is_free: bool,
+    /// When it last looked whether it is free.
+    looked: u64,
     blockers: u32,
     stage: Stage<T>,
     /// Names the command at the backstore that has it, if one does.
@@ -190,6 +200,8 @@ pub(crate) struct TaskSet<T> {
     barriers: u32,
     /// Tasks and claims that others hold up.
     held_up: u32,
+    /// Those that have passed others.
+    passing: u32,
     bytes: u64,
     slots: Vec<Option<Slot<T>>>,
     /// Slots below `fresh` that hold no task; none from there on does. An empty set begins anew, with slot 0:
@@ -217,6 +229,7 @@ impl<T> TaskSet<T> {
             writers: 0,
             barriers: 0,
             held_up: 0,
+            passing: 0,
             bytes: 0,
             per_nexus,
             told: Vec::new(),
@@ -227,6 +240,7 @@ impl<T> TaskSet<T> {
     /// them, and refused when an abort hits the claim first; [`TaskSet::remove`] gives the blocks back.
     pub(crate) fn claim(&mut self, entry: Entry, signal: &Arc<Signal>) -> TaskId {
         let id = self.insert(entry);
+        self.note_begun(id);
         if let Some(slot) = self.slot_mut(id) {
             slot.stage = Stage::Claimed(Arc::clone(signal));
             if slot.blockers == 0 {
@@ -251,7 +265,7 @@ impl<T> TaskSet<T> {
     /// Whether a task would run at once, were it put into the set.
     #[inline]
     pub(crate) fn lets_run(&self, entry: &Entry) -> bool {
-        self.count_blockers(entry) == 0
+        self.count_blockers(entry).0 == 0
     }
 
     /// Puts a task into the set. It may run when [`TaskSet::start`] says so.
@@ -264,12 +278,16 @@ impl<T> TaskSet<T> {
     pub(crate) fn put(&mut self, entry: Entry, begins: bool) -> (TaskId, bool) {
         self.generation = self.generation.wrapping_add(1);
         self.sequence += 1;
-        let blockers = self.count_blockers(&entry);
+        let (blockers, passes) = self.count_blockers(&entry);
         let begins = begins && blockers == 0;
         let slot = Slot {
             generation: self.generation,
             entry,
             sequence: self.sequence,
+            passes,
+            begun: if begins { self.sequence } else { NOT_YET },
+            is_free: begins,
+            looked: self.sequence,
             blockers,
             stage: if begins { Stage::Running } else { Stage::Receiving },
             ticket: None,
@@ -280,6 +298,7 @@ impl<T> TaskSet<T> {
         self.writers += u32::from(entry.writes);
         self.barriers += u32::from(is_barrier(&entry));
         self.held_up += u32::from(blockers > 0);
+        self.passing += u32::from(passes);
         let index = self.free.pop().unwrap_or_else(|| {
             self.fresh += 1;
             self.fresh - 1
@@ -291,23 +310,29 @@ impl<T> TaskSet<T> {
         (TaskId { slot: index, generation: self.generation }, begins)
     }
 
-    /// Hits only when something in the set can hold the newcomer up; the common case costs two compares.
-    fn count_blockers(&self, newer: &Entry) -> u32 {
+    /// How many hold the newcomer up, and whether it passes others. Hits only when something in the set can
+    /// hold it up; the common case costs two compares.
+    fn count_blockers(&self, newer: &Entry) -> (u32, bool) {
         let ordered = newer.place.attribute() == Some(TaskAttribute::Ordered);
         let by_blocks = newer.extent.blocks > 0 && (newer.writes || self.writers > 0);
         let by_order = self.barriers > 0 || ordered || newer.place.is_exclusive();
         if self.count == 0 || !(by_order || by_blocks) {
-            return 0;
+            return (0, false);
         }
         let per_nexus = self.per_nexus;
-        let blockers =
-            self.slots.iter().flatten().filter(|older| order::blocks(&older.entry, newer, per_nexus)).count();
-        u32::try_from(blockers).unwrap_or(u32::MAX)
+        let (mut blockers, mut passed) = (0, 0);
+        for older in self.slots.iter().flatten().filter(|older| order::blocks(&older.entry, newer, per_nexus))
+        {
+            blockers += 1;
+            passed += u32::from(older.is_passed_by(newer, per_nexus));
+        }
+        (blockers - passed, passed > 0)
     }
 
     /// The task has all it needs, and runs from now on or, if it `queues`, waits for a thread; unless others
     /// come first: `Some(false)`. `None` when it was aborted meanwhile.
     pub(crate) fn begin(&mut self, id: TaskId, queues: bool) -> Option<bool> {
+        self.note_begun(id);
         let slot = self.slot_mut(id).filter(|slot| !matches!(slot.stage, Stage::Fenced(_)))?;
         if slot.blockers == 0 {
             slot.stage = if queues { Stage::Queued } else { Stage::Running };
@@ -379,7 +404,7 @@ impl<T> TaskSet<T> {
             return aborted;
         }
         let Some(slot) = self.take(id.slot) else { return aborted };
-        self.release(&slot, enabled);
+        self.release(&slot, self.sequence, enabled);
         let Stage::Fenced(waiters) = slot.stage else { return Owed::Answer };
         for waiter in waiters {
             match waiter {
@@ -410,16 +435,17 @@ impl<T> TaskSet<T> {
         if !is_running || slot.generation != id.generation || self.held_up > 0 {
             return false;
         }
-        let entry = slot.entry;
+        let (entry, passes) = (slot.entry, slot.passes);
         self.slots[id.slot as usize] = None;
-        self.vacated(id.slot, &entry);
+        self.vacated(id.slot, &entry, passes);
         true
     }
 
     /// A slot has become free.
     #[inline]
-    fn vacated(&mut self, index: u32, entry: &Entry) {
+    fn vacated(&mut self, index: u32, entry: &Entry, passes: bool) {
         self.count -= 1;
+        self.passing -= u32::from(passes);
         if self.count == 0 {
             self.free.clear();
             self.fresh = 0;
@@ -464,16 +490,15 @@ impl<T> TaskSet<T> {
 
     fn take(&mut self, index: u32) -> Option<Slot<T>> {
         let slot = self.slots[index as usize].take()?;
-        self.vacated(index, &slot.entry);
+        self.vacated(index, &slot.entry, slot.passes);
         self.held_up -= u32::from(slot.blockers > 0);
         Some(slot)
     }
 
-    fn release(&mut self, gone: &Slot<T>, enabled: &mut Vec<T>) {
+    /// Those that waited for a task that has left the set at `left`.
+    fn release(&mut self, gone: &Slot<T>, left: u64, enabled: &mut Vec<T>) {
         let per_nexus = self.per_nexus;
-        self.unblock(enabled, |newer| {
-            gone.sequence < newer.sequence && order::blocks(&gone.entry, &newer.entry, per_nexus)
-        });
+        self.unblock(enabled, |other| other.waits_for(gone, left, per_nexus));
     }
 
     fn unblock(&mut self, enabled: &mut Vec<T>, held_up: impl Fn(&Slot<T>) -> bool) {
@@ -497,6 +522,12 @@ impl<T> TaskSet<T> {
             return;
         }
         self.held_up -= 1;
+        if slot.begun != NOT_YET && !slot.is_free {
+            self.look(index);
+        }
+        let Some(slot) = self.slots[index as usize].as_mut().filter(|slot| slot.blockers == 0) else {
+            return;
+        };
         if let Stage::Claimed(signal) = &slot.stage {
             signal.set(Standing::Granted);
         }

@@ -52,12 +52,13 @@ impl<T> TaskSet<T> {
                 gone.push(slot);
             }
         }
+        let left = self.sequence;
         // Only now: a task released earlier could itself be one that this abort hits.
         for index in fences {
             self.fence(index, &mut aborted.enabled);
         }
         for slot in gone {
-            self.release(&slot, &mut aborted.enabled);
+            self.release(&slot, left, &mut aborted.enabled);
             match slot.stage {
                 Stage::Waiting(task) => {
                     let told = abort.told_by.is_some_and(|by| by != slot.entry.nexus);
