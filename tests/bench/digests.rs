@@ -1,9 +1,10 @@
-//! What header and data digests cost: loads with and without, one behind the other, beside the time that
-//! CRC32C takes for their bytes by itself on the same processor.
+//! What header and data digests cost: loads with and without, at once, beside the time that CRC32C takes for
+//! their bytes by itself on the same processor.
 
 use std::hint::black_box;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use scstu::wire::digest;
@@ -11,7 +12,8 @@ use scstu::wire::digest;
 use crate::cells::Cell;
 use crate::compare::{self, Options};
 use crate::peers::{self, Peer, Settings};
-use crate::place::{self, Folder, median};
+use crate::place::{self, Folder, Running, median};
+use crate::process;
 use crate::session::bad;
 
 /// Names of the cells.
@@ -20,6 +22,8 @@ const LOADS: [&str; 4] =
 /// Bytes of a basic header segment. One each way is counted, which every command has; those of R2T and of
 /// further data PDUs are left out.
 const HEADER: usize = 48;
+/// Between two looks at what runs.
+const GLANCE: Duration = Duration::from_millis(1);
 /// How long each sum is measured.
 const SPELL: Duration = Duration::from_millis(40);
 
@@ -94,33 +98,78 @@ struct Bench<'a> {
     options: &'a Options,
 }
 
+/// A load that runs.
+struct Load {
+    program: Running,
+    pid: u32,
+    /// The target's thread for it, and the nanoseconds of CPU time that it was last seen to have used.
+    thread: u32,
+    cpu: u64,
+}
+
+impl Load {
+    fn goes_on(&mut self) -> io::Result<bool> {
+        self.cpu = process::of_thread(self.pid, self.thread).unwrap_or(self.cpu);
+        Ok(self.program.0.try_wait()?.is_none())
+    }
+
+    fn cpu_of_a_command(mut self) -> io::Result<f64> {
+        let mut json = String::new();
+        self.program.0.stdout.take().map(|mut pipe| pipe.read_to_string(&mut json)).transpose()?;
+        let commands = place::number(&json, "commands").filter(|commands| *commands > 0.0);
+        let commands = commands.ok_or_else(|| bad(format!("no commands in {json:?}")))?;
+        Ok(self.cpu as f64 / 1000.0 / commands)
+    }
+}
+
 impl Bench<'_> {
     /// The JSON that this program prints with these words, on a processor.
     fn output(&self, processor: Option<&str>, words: &[&str]) -> io::Result<String> {
         place::output(place::command(&self.own, None, processor).args(words))
     }
 
-    /// Microseconds of the target's CPU time for a command.
-    fn load(&self, cell: &Cell, more: &[&str]) -> io::Result<f64> {
+    /// Begins a load, with or without digests.
+    fn begin(&self, cell: &Cell, has_digests: bool) -> io::Result<Load> {
         let (pid, url) = self.peer.unit(cell.medium).ok_or_else(|| bad("scstud has no such unit"))?;
-        let (pid, depth) = (pid.unwrap_or_default().to_string(), cell.depth.to_string());
-        let mut words = vec![url.as_str(), "--json", "--pid", &pid, "--region", "256M", "--size", cell.size];
-        words.extend(["--depth", &depth, "--rw", cell.rw, "--time", &self.options.time]);
-        words.extend(more);
+        let (pid, depth) = (pid.ok_or_else(|| bad("scstud has no PID"))?, cell.depth.to_string());
+        let mut words = vec![url.as_str(), "--json", "--warm-up", "0", "--region", "256M"];
+        words.extend(["--size", cell.size, "--depth", &depth, "--rw", cell.rw, "--time", &self.options.time]);
+        words.extend(["--digests", "both"].into_iter().take(if has_digests { 2 } else { 0 }));
+        let before = process::threads(pid)?;
+        let mut command = place::command(&self.own, None, self.options.load_processor());
+        let program = Running(command.args(words).stdout(Stdio::piped()).spawn()?);
+        let since = Instant::now();
+        loop {
+            if let [thread] = process::threads(pid)?.difference(&before).copied().collect::<Vec<_>>()[..] {
+                return Ok(Load { program, pid, thread, cpu: 0 });
+            }
+            if since.elapsed() > place::START {
+                return Err(bad("scstud has no thread for the session"));
+            }
+            place::go_on()?;
+            std::thread::sleep(GLANCE);
+        }
+    }
+
+    /// Both loads at once: what disturbs one disturbs the other. Microseconds of the CPU time of the thread
+    /// of each connection for a command, plain and with digests.
+    fn both(&self, cell: &Cell, is_plain_first: bool) -> io::Result<(f64, f64)> {
         place::settle(self.options.quiet)?;
-        let json = self.output(self.options.load_processor(), &words)?;
-        place::number(&json, "target_cpu_us").ok_or_else(|| bad(format!("no CPU time in {json}")))
+        let mut loads = [self.begin(cell, !is_plain_first)?, self.begin(cell, is_plain_first)?];
+        // A thread takes its figures with it.
+        while loads.iter_mut().map(Load::goes_on).collect::<io::Result<Vec<_>>>()?.contains(&true) {
+            place::go_on()?;
+            std::thread::sleep(GLANCE);
+        }
+        let [first, second] = loads.map(Load::cpu_of_a_command);
+        Ok(if is_plain_first { (first?, second?) } else { (second?, first?) })
     }
 
     fn round(&self, round: usize, cell: &Cell, figures: &mut Figures) -> io::Result<()> {
         let sums = self.output(self.options.target_processor(), &["digests", "--sums", cell.size])?;
         let sum = |name| place::number(&sums, name).ok_or_else(|| bad(format!("no {name} in {sums}")));
-        let digests = ["--digests", "both"];
         // Which is first changes, so that whoever comes second is no better off.
-        let is_plain_first = round % 2 == 0;
-        let first = self.load(cell, if is_plain_first { &[] } else { &digests })?;
-        let second = self.load(cell, if is_plain_first { &digests } else { &[] })?;
-        let (plain, both) = if is_plain_first { (first, second) } else { (second, first) };
+        let (plain, both) = self.both(cell, round % 2 == 0)?;
         figures.own.push(sum("own")?);
         figures.of_crate.push(sum("crate")?);
         figures.plain.push(plain);

@@ -1,5 +1,6 @@
 //! What a process has used, from /proc.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 
@@ -67,8 +68,22 @@ impl Usage {
     }
 }
 
+/// The threads of a process.
+pub fn threads(pid: u32) -> io::Result<BTreeSet<u32>> {
+    let all = fs::read_dir(format!("/proc/{pid}/task"))?;
+    Ok(all.flatten().filter_map(|thread| thread.file_name().to_str()?.parse().ok()).collect())
+}
+
+fn nanoseconds(path: &str) -> Option<u64> {
+    fs::read_to_string(path).ok()?.split_whitespace().next()?.parse().ok()
+}
+
+/// Nanoseconds of CPU that a thread has used; `None` when it has ended.
+pub fn of_thread(pid: u32, thread: u32) -> Option<u64> {
+    nanoseconds(&format!("/proc/{pid}/task/{thread}/schedstat"))
+}
+
 /// Nanoseconds of CPU that the calling thread has used.
 pub fn own_thread() -> u64 {
-    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    text.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(0)
+    nanoseconds("/proc/thread-self/schedstat").unwrap_or(0)
 }
