@@ -78,6 +78,22 @@ fn the_whole_tree_is_as_it_was() {
 }
 
 #[test]
+fn scst_1_0_3_parameters_on_a_line_of_their_own_count() {
+    let tree = configured();
+    let luns = format!("targets/iscsi/{TARGET}/luns");
+    write(&tree, &format!("{luns}/mgmt"), "add null 50\nread_only=1\n");
+    write(&tree, &format!("{luns}/mgmt"), "add null 51 \n\n read_only=1");
+    for lun in [50, 51] {
+        assert_eq!(tree.read(&format!("{luns}/{lun}/read_only")).unwrap().lines().next(), Some("1"));
+    }
+    for text in ["add null 52\nbogus=1\n", "add null 52\n garbage here = and there\n", "del 50\ndel 51\n"] {
+        assert_eq!(tree.write(&format!("{luns}/mgmt"), text).unwrap_err().errno, libc::EINVAL, "{text:?}");
+    }
+    write(&tree, "targets/iscsi/mgmt", "add_target iqn.c:2\nIncomingUser joe 12charsecret\n");
+    assert!(tree.read("targets/iscsi/iqn.c:2/IncomingUser").unwrap().starts_with("joe 12charsecret\n"));
+}
+
+#[test]
 fn an_identifier_of_another_enabled_target_is_ebadslt() {
     let tree = configured();
     write(&tree, "targets/iscsi/mgmt", "add_target other");

@@ -49,11 +49,15 @@ impl<'a> Words<'a> {
         std::mem::take(&mut self.rest).trim_matches(is_blank)
     }
 
-    /// The parameters that are left. An empty one ends the list, as in SCST.
+    /// The parameters that are left. An empty one with its `;` ends the list, as in SCST; an empty line is a
+    /// blank, for what follows it was said as well.
     pub fn parameters(&mut self) -> Vec<Words<'a>> {
-        let rest = std::mem::take(&mut self.rest).trim_end_matches(is_blank);
-        let tokens = rest.split([';', '\n']).take_while(|token| !token.trim_matches(separates).is_empty());
-        tokens.map(Words::new).collect()
+        let ends = [';', '\n'];
+        let is_empty = |token: &str| token.trim_end_matches(ends).trim_matches(separates).is_empty();
+        let tokens = std::mem::take(&mut self.rest).split_inclusive(ends);
+        let tokens = tokens.take_while(|token| !(is_empty(token) && token.ends_with(';')));
+        let tokens = tokens.filter(|token| !is_empty(token));
+        tokens.map(|token| Words::new(token.trim_end_matches(ends))).collect()
     }
 
     /// The parameters that are left, each a name and one value.
@@ -84,6 +88,10 @@ mod tests {
         assert_eq!(pairs("a=b\nc d"), Ok(vec![("a", "b"), ("c", "d")]));
         assert_eq!(pairs("a=b;;c=d"), Ok(vec![("a", "b")]));
         assert_eq!(pairs("\n"), Ok(vec![]));
+        // A line that says nothing ends no list: the next may be `read_only=1`, or a password.
+        assert_eq!(pairs("\na=b\n"), Ok(vec![("a", "b")]));
+        assert_eq!(pairs("a=b;\n \r\nc d;"), Ok(vec![("a", "b"), ("c", "d")]));
+        assert_eq!(pairs("\n;a=b"), Ok(vec![]));
         assert!(pairs("a").is_err() && pairs("a=b=c").is_err() && pairs("a=b c").is_err());
     }
 }
