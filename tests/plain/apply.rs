@@ -100,17 +100,7 @@ impl Plain {
         }
         for target in &doc.targets {
             wanted(is_map(&target.luns) && target.groups.iter().all(|group| is_map(&group.luns)))?;
-            let patterns = || target.groups.iter().flat_map(|group| &group.patterns);
-            wanted(is_once(patterns()))?;
-            let Some(now) = self.targets.get(&target.name).filter(|_| !exact) else { continue };
-            for group in &target.groups {
-                let is_elsewhere = |pattern: &String| {
-                    let has = |own: &Group| own.patterns.contains(pattern);
-                    now.groups.iter().any(has)
-                        && !now.groups.iter().any(|own| own.name == group.name && has(own))
-                };
-                wanted(!group.patterns.iter().any(is_elsewhere))?;
-            }
+            wanted(target.groups.iter().all(|group| is_once(&group.patterns)))?;
         }
         let grouped = || doc.groups.iter().flat_map(|group| &group.devices);
         wanted(is_once(grouped()) && grouped().all(|device| is_known(device)))?;

@@ -123,14 +123,6 @@ impl Plain {
         self.enabled && is_enabled && !self.seen(target, initiator).is_empty()
     }
 
-    /// Whether a pattern is in two groups of a target.
-    pub fn has_pattern_twice(&self) -> bool {
-        self.targets.values().any(|target| {
-            let mut seen = BTreeSet::new();
-            target.groups.iter().flat_map(|group| &group.patterns).any(|pattern| !seen.insert(pattern))
-        })
-    }
-
     pub fn login(&mut self, id: u64, target: &str, initiator: &str) {
         self.sessions.insert(id, (target.to_owned(), initiator.to_owned()));
     }

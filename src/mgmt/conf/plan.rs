@@ -54,7 +54,7 @@ pub struct Step {
 pub struct Plan {
     /// The changes.
     pub steps: Vec<Step>,
-    /// What an older file says that has no place here.
+    /// What an older file says that has no place here, and what may not be meant.
     pub notes: Vec<String>,
 }
 
@@ -124,7 +124,7 @@ fn place(plan: &Plan, text: &str, (at, error): (usize, crate::model::Error)) -> 
 
 /// The changes that a file asks for. Nothing is opened.
 pub fn draft(model: &Model, text: &str, mode: Mode) -> Result<Plan, Error> {
-    let (nodes, notes) = match legacy::format(text) {
+    let (nodes, mut notes) = match legacy::format(text) {
         legacy::Format::Current => (parse(text)?, Vec::new()),
         _ => {
             let converted = legacy::convert(&[text]).map_err(|(_, error)| error)?;
@@ -142,11 +142,13 @@ pub fn draft(model: &Model, text: &str, mode: Mode) -> Result<Plan, Error> {
         last: Vec::new(),
         seen: HashMap::new(),
         renewed: HashSet::new(),
+        notes: Vec::new(),
     };
     planner.file(&nodes)?;
     if mode == Mode::Exact {
         planner.remove_the_rest();
     }
+    notes.append(&mut planner.notes);
     let mut steps = planner.first;
     steps.append(&mut planner.renewals);
     steps.append(&mut planner.steps);
@@ -171,6 +173,7 @@ struct Planner<'m> {
     seen: HashMap<String, Place>,
     /// Devices that are made anew; their LUNs are gone by then.
     renewed: HashSet<String>,
+    notes: Vec<String>,
 }
 
 /// When a change is made.

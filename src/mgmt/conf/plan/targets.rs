@@ -125,27 +125,28 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// An initiator is in one group of a target only: the first would hide the others.
+    /// An initiator may be in several groups of a target: the first of them has it.
     fn initiator(&mut self, node: &Node, target: &TargetObject, group: &str) -> Result<(), Error> {
         if node.children.is_some() {
             return Err(node.wrong("initiators have no attributes"));
         }
         let pattern = node.value("the name of an initiator, or a pattern")?;
-        self.once(
-            node,
-            initiator_key(&target.name, pattern),
-            &format!("INITIATOR {pattern} of this target"),
-        )?;
-        self.seen.insert(membership_key(&target.name, group, pattern), node.place);
+        let key = membership_key(&target.name, group, pattern);
+        self.once(node, key, &format!("INITIATOR {pattern} of this group"))?;
         let has = |own: &Arc<Group>| own.initiators.iter().any(|known| known.as_str() == pattern);
+        let mut others = target.groups.iter().filter(|(name, own)| *name != group && has(own));
+        // With Mode::Exact it leaves groups in which the file does not have it.
+        let other = others.next().filter(|_| self.mode == Mode::Merge).map(|(name, _)| name.to_owned());
+        let before = self.seen.insert(initiator_key(&target.name, pattern), node.place);
+        let other = other.map(|name| format!("group {name}"));
+        if let Some(other) = other.or_else(|| before.map(|place| format!("the group at {place}"))) {
+            self.notes.push(format!(
+                "{}: initiator {pattern} of target {} is in {other} too; the first of its groups has it",
+                node.place, target.name
+            ));
+        }
         if target.groups.get(group).is_some_and(has) {
             return Ok(());
-        }
-        if let Some((other, _)) = target.groups.iter().find(|(_, own)| has(own)) {
-            // With Mode::Exact it has left the other group by then.
-            if self.mode == Mode::Merge {
-                return Err(node.wrong(format!("{pattern} is in group {other} of this target already")));
-            }
         }
         let change = Change::AddInitiator(target.name.clone(), group.to_owned(), pattern.to_owned());
         self.add(node, change);
