@@ -94,6 +94,27 @@ fn scst_1_0_3_parameters_on_a_line_of_their_own_count() {
 }
 
 #[test]
+fn accounts_have_no_control_characters_and_blanks_are_of_one_kind() {
+    let tree = configured();
+    let command = |text: String| tree.write("targets/iscsi/mgmt", &text);
+    for text in [
+        "a\u{b}b 123456789012",
+        "joe1 secretsecret\u{1}x",
+        "joe2 secretsecret1\u{7f}",
+        "a\u{85}b 123456789012",
+    ] {
+        let error = command(format!("add_attribute IncomingUser {text}")).unwrap_err();
+        assert!(error.errno == libc::EINVAL && error.text.contains("control character"), "{text:?}: {error}");
+    }
+    let before = tree.read("targets/iscsi/IncomingUser").unwrap();
+    assert!(tree.write("targets/iscsi/IncomingUser", "joe secret\u{1}secret\n").is_err());
+    assert_eq!(tree.read("targets/iscsi/IncomingUser").unwrap(), before);
+    command("add_attribute IncomingUser no\u{a0}break 123456789012".to_owned()).unwrap();
+    assert_eq!(command("del_attribute IncomingUser no".to_owned()).unwrap_err().errno, libc::ENOENT);
+    command("del_attribute IncomingUser no\u{a0}break".to_owned()).unwrap();
+}
+
+#[test]
 fn an_identifier_of_another_enabled_target_is_ebadslt() {
     let tree = configured();
     write(&tree, "targets/iscsi/mgmt", "add_target other");

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::attr::{Access, Error};
 use crate::iscsi::account::{Account, Accounts, Secret};
+use crate::model::lex::{first_word, is_blank};
 use crate::names::Pattern;
 
 /// Longest and shortest password in bytes (SCST; RFC 7143 9.2.1 wants 96 bits).
@@ -100,8 +101,15 @@ pub fn find(name: &str, on_driver: bool) -> Option<(&'static Dynamic, u32)> {
 /// Name and password of an account.
 fn account(value: &str) -> Result<Account, Error> {
     let wants = || Error::invalid("a name and a password are wanted, with a blank between them");
-    let (name, secret) = value.trim().split_once([' ', '\t']).ok_or_else(wants)?;
-    let secret = secret.trim_start();
+    let (name, secret) = value.trim_matches(is_blank).split_once(is_blank).ok_or_else(wants)?;
+    let secret = secret.trim_start_matches(is_blank);
+    // No file could bring them back, and no initiator has them.
+    for (what, text) in [("name", name), ("password", secret)] {
+        if text.contains(char::is_control) {
+            let text = format!("the {what} of an account has a control character, such as a tab, in it");
+            return Err(Error::invalid(text));
+        }
+    }
     if !PASSWORD.contains(&secret.len()) {
         return Err(Error::invalid(format!(
             "the password of {name} must have {} to {} characters",
@@ -114,10 +122,6 @@ fn account(value: &str) -> Result<Account, Error> {
 
 fn written(account: &Account) -> String {
     format!("{} {}", account.name, String::from_utf8_lossy(account.secret.expose()))
-}
-
-fn user(value: &str) -> &str {
-    value.split_whitespace().next().unwrap_or("")
 }
 
 impl Numbers {
@@ -225,7 +229,7 @@ impl Values<'_> {
     /// `del_attribute`, `del_target_attribute`: of an account only the name counts.
     pub fn remove(&mut self, name: &str, value: &str) -> Result<(), Error> {
         let (row, _) = self.find(name)?;
-        let user = user(value);
+        let user = first_word(value);
         let missing = || Error::new(libc::ENOENT, format!("there is no {} {user}", row.name));
         match row.kind {
             Kind::Incoming => {

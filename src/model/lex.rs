@@ -8,8 +8,14 @@ pub struct Words<'a> {
     rest: &'a str,
 }
 
-fn is_blank(c: char) -> bool {
+/// What separates words, here and in values.
+pub fn is_blank(c: char) -> bool {
     c.is_ascii_whitespace()
+}
+
+/// The first word of a value: of an account its name.
+pub fn first_word(text: &str) -> &str {
+    text.split(is_blank).find(|word| !word.is_empty()).unwrap_or("")
 }
 
 fn separates(c: char) -> bool {

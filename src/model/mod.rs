@@ -61,7 +61,7 @@ pub mod hold;
 mod host;
 mod kept;
 pub mod latency;
-mod lex;
+pub(crate) mod lex;
 pub mod memory;
 pub mod object;
 pub mod ordered;
@@ -151,7 +151,7 @@ impl Configuration {
 
     /// Whether an object has this value of an attribute that comes and goes; of accounts the name counts.
     pub fn has_value(&self, object: &Object, attribute: &str, value: &str) -> bool {
-        let word = |value: &str| value.split_whitespace().next().unwrap_or("").to_owned();
+        let word = lex::first_word;
         self.values(object).iter().any(|own| own.name == attribute && word(&own.value) == word(value))
     }
 }

@@ -1,5 +1,6 @@
 //! Changes in words.
 
+use crate::model::lex::first_word;
 use crate::model::{Change, Object, Scope};
 
 fn map(scope: &Scope) -> String {
@@ -29,7 +30,7 @@ fn object(object: &Object) -> String {
 fn shown<'a>(attribute: &str, value: &'a str) -> std::borrow::Cow<'a, str> {
     let base = attribute.trim_end_matches(|c: char| c.is_ascii_digit());
     if base.eq_ignore_ascii_case("IncomingUser") || base.eq_ignore_ascii_case("OutgoingUser") {
-        return format!("{} (password not shown)", value.split_whitespace().next().unwrap_or("")).into();
+        return format!("{} (password not shown)", first_word(value)).into();
     }
     if value.is_empty() { "\"\"".into() } else { value.into() }
 }

@@ -3,10 +3,10 @@
 use crate::attr::{Access, Attr};
 use crate::backstore::registry::Medium;
 use crate::mgmt::conf::plan::targets::{lun_key, membership_key, target_key};
-use crate::mgmt::conf::plan::values::first_word;
 use crate::mgmt::conf::plan::{Planner, When};
 use crate::model::device::DeviceObject;
 use crate::model::device_group::{MEMBER_ATTRIBUTES, Member};
+use crate::model::lex::first_word;
 use crate::model::target::{
     CORE_ATTRIBUTES, GROUP_ATTRIBUTES, ISCSI_ATTRIBUTES, Map, TargetObject, map_rows,
 };

@@ -4,6 +4,7 @@ use crate::attr::{Access, Attr};
 use crate::mgmt::conf::Error;
 use crate::mgmt::conf::parse::Node;
 use crate::mgmt::conf::plan::{Planner, When, line, value};
+use crate::model::lex::{first_word, is_blank};
 use crate::model::{Change, Object, dynamic};
 
 /// Names that a file may use, of those that the object has.
@@ -95,13 +96,9 @@ impl Planner<'_> {
     }
 }
 
-/// Name of an account; the whole of a pattern.
-pub(super) fn first_word(value: &str) -> &str {
-    value.split_whitespace().next().unwrap_or("")
-}
-
 /// A name and a password with one blank between them, as the model keeps them.
 fn squeezed(value: &str) -> (String, String) {
-    let (name, rest) = value.trim().split_once([' ', '\t']).unwrap_or((value.trim(), ""));
-    (name.to_owned(), rest.trim_start().to_owned())
+    let value = value.trim_matches(is_blank);
+    let (name, rest) = value.split_once(is_blank).unwrap_or((value, ""));
+    (name.to_owned(), rest.trim_start_matches(is_blank).to_owned())
 }
