@@ -115,6 +115,16 @@ fn accounts_have_no_control_characters_and_blanks_are_of_one_kind() {
 }
 
 #[test]
+fn an_identifier_of_a_port_of_another_node_is_given_to_no_target() {
+    let tree = configured();
+    write(&tree, "device_groups/dg/target_groups/here/iqn.peer/rel_tgt_id", "2");
+    write(&tree, "targets/iscsi/mgmt", "add_target other");
+    write(&tree, "device_groups/dg/target_groups/here/mgmt", "add other");
+    write(&tree, "targets/iscsi/other/enabled", "1");
+    assert_eq!(tree.read("targets/iscsi/other/rel_tgt_id").unwrap(), "3\n[key]\n");
+}
+
+#[test]
 fn an_identifier_of_another_enabled_target_is_ebadslt() {
     let tree = configured();
     write(&tree, "targets/iscsi/mgmt", "add_target other");

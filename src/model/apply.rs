@@ -303,14 +303,7 @@ impl<'m> Batch<'m> {
             return Err(Error::new(libc::EBADSLT, format!("rel_tgt_id {own} is another enabled target's")));
         }
         if own == 0 {
-            if used.len() >= usize::from(u16::MAX) {
-                return Err(Error::new(libc::ENOSPC, "every rel_tgt_id is an enabled target's"));
-            }
-            own = self.next.next_relative;
-            while used.contains_key(&own) {
-                own = own.checked_add(1).unwrap_or(1);
-            }
-            self.next.next_relative = own.checked_add(1).unwrap_or(1);
+            own = self.free_identifier()?;
             self.target(name)?.relative_identifier = own;
         }
         if name != COPY_MANAGER_TARGET {

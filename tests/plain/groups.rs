@@ -163,6 +163,12 @@ impl Groups {
         true
     }
 
+    /// Identifiers of ports of other nodes.
+    pub fn remote_ports(&self) -> BTreeSet<u16> {
+        let groups = self.0.values().flat_map(|group| &group.groups);
+        groups.flat_map(|group| &group.members).filter_map(|(_, remote)| *remote).collect()
+    }
+
     pub fn forget_device(&mut self, name: &str) {
         for group in self.0.values_mut() {
             group.devices.remove(name);

@@ -186,7 +186,9 @@ impl Plain {
         let used: BTreeSet<u16> = others.map(|(_, target)| target.relative).collect();
         let Some(target) = self.targets.get_mut(name).filter(|target| target.enabled) else { return 0 };
         if target.relative == 0 {
-            let free = (self.next_relative.max(1)..).find(|number| !used.contains(number)).unwrap();
+            let remote = self.groups.remote_ports();
+            let is_free = |number: &u16| !used.contains(number) && !remote.contains(number);
+            let free = (self.next_relative.max(1)..).find(is_free).unwrap();
             target.relative = free;
             self.next_relative = free + 1;
         } else if used.contains(&target.relative) {
