@@ -189,3 +189,25 @@ fn a_file_is_checked_without_opening_anything() {
     }
     assert!(model.configuration().devices.is_empty());
 }
+
+#[test]
+fn members_move_from_one_group_to_another() {
+    let devices = "HANDLER vdisk_nullio {\n\tDEVICE n1\n\tDEVICE n2\n}\n\
+                   TARGET_DRIVER iscsi {\n\tTARGET iqn.l:1 {\n\t}\n}\n";
+    let file = |devices_of: [&str; 2], targets: [&str; 2]| {
+        let group = |name, device| {
+            format!(
+                "DEVICE_GROUP {name} {{\n\tDEVICE {device}\n\tTARGET_GROUP tg1 {{\n\t\tTARGET {}\n\t}}\n\
+                 \tTARGET_GROUP tg2 {{\n\t\tTARGET {}\n\t}}\n}}\n",
+                targets[0], targets[1]
+            )
+        };
+        format!("{devices}{}{}", group("dg1", devices_of[0]), group("dg2", devices_of[1]))
+    };
+    let (before, after) =
+        (file(["n1", "n2"], ["iqn.l:1", "iqn.far:1"]), file(["n2", "n1"], ["iqn.far:1", "iqn.l:1"]));
+    let model = loaded(&before);
+    apply_text(&model, &after, Mode::Exact).unwrap_or_else(|error| panic!("{error}\n{after}"));
+    assert_eq!(saved(&model), saved(&loaded(&after)));
+    assert_eq!(lines(&model, &after, Mode::Exact), [""; 0]);
+}

@@ -63,7 +63,7 @@ impl Groups {
         self.0.retain(|name, _| wanted.iter().any(|own| own.name == *name));
         for (name, group) in &mut self.0 {
             let Some(wants) = wanted.iter().find(|own| own.name == *name) else { continue };
-            group.devices.retain(|device| wanted.iter().any(|own| own.devices.contains(device)));
+            group.devices.retain(|device| wants.devices.contains(device));
             group.groups.retain(|own| wants.groups.iter().any(|wants| wants.name == own.name));
             for own in &mut group.groups {
                 let Some(line) = wants.groups.iter().find(|wants| wants.name == own.name) else { continue };
@@ -71,9 +71,7 @@ impl Groups {
                 own.id = if says("group_id") { own.id } else { 0 };
                 own.preferred = if says("preferred") { own.preferred.clone() } else { "0".into() };
                 own.state = if says("state") { own.state.clone() } else { "active".into() };
-                let mentioned = |name: &str| {
-                    wants.groups.iter().flat_map(|own| &own.members).find(|(own, _)| own == name).cloned()
-                };
+                let mentioned = |name: &str| line.members.iter().find(|(own, _)| own == name).cloned();
                 own.members.retain(|(name, _)| mentioned(name).is_some());
                 for (name, port) in &mut own.members {
                     if port.is_some() && mentioned(name).is_some_and(|(_, port)| port.is_none()) {

@@ -33,6 +33,7 @@ impl Planner<'_> {
         let device = node.value("the name of a device")?;
         let what = format!("DEVICE {device} in a device group");
         self.once(node, format!("device_groups DEVICE {device}"), &what)?;
+        self.seen.insert(device_key(group, device), node.place);
         self.there_is(node, device)?;
         // A device that is made anew has left its group.
         if !now.devices.contains(device) || self.renewed.contains(device) {
@@ -68,6 +69,7 @@ impl Planner<'_> {
         let object = Object::Remote(group.to_owned(), name.to_owned(), target.to_owned());
         let what = format!("TARGET {target} in this device group");
         self.once(node, format!("device_groups/{group} TARGET {target}"), &what)?;
+        self.seen.insert(member_key(group, name, target), node.place);
         let stays = self.mode == Mode::Merge && self.now.target(target).is_some();
         let is_here = stays || self.has_seen(&targets::target_key(target));
         let fresh = Member { is_local: is_here, relative_identifier: 0 };
@@ -88,4 +90,14 @@ impl Planner<'_> {
         }
         Ok(())
     }
+}
+
+/// That a device is in this group: it may have been in another.
+pub(super) fn device_key(group: &str, device: &str) -> String {
+    format!("device_groups/{group} DEVICE {device}")
+}
+
+/// The same of a target and a target group.
+pub(super) fn member_key(group: &str, name: &str, target: &str) -> String {
+    format!("device_groups/{group} TARGET_GROUP {name} TARGET {target}")
 }

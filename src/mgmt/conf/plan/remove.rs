@@ -2,6 +2,7 @@
 
 use crate::attr::{Access, Attr};
 use crate::backstore::registry::Medium;
+use crate::mgmt::conf::plan::groups::{device_key, member_key};
 use crate::mgmt::conf::plan::targets::{lun_key, membership_key, target_key};
 use crate::mgmt::conf::plan::{Planner, When};
 use crate::model::device::DeviceObject;
@@ -152,10 +153,10 @@ impl Planner<'_> {
     }
 
     fn rest_of_member(&mut self, (group, own, target): (&str, &str, &str), member: &Member) {
-        let (group_name, own) = (group.to_owned(), own.to_owned());
-        if !self.has_seen(&format!("device_groups/{group} TARGET {target}")) {
-            return self.gone(Change::RemoveMember(group_name, own, target.to_owned()));
+        if !self.has_seen(&member_key(group, own, target)) {
+            return self.gone(Change::RemoveMember(group.to_owned(), own.to_owned(), target.to_owned()));
         }
+        let (group_name, own) = (group.to_owned(), own.to_owned());
         let object = Object::Remote(group_name, own, target.to_owned());
         for row in MEMBER_ATTRIBUTES.iter().filter(|_| !member.is_local) {
             let fresh = fresh::value(&self.now, &object, row.name);
@@ -172,7 +173,7 @@ impl Planner<'_> {
         }
         let Some(group) = now.device_groups.get(name) else { return };
         for device in &group.devices {
-            if !self.has_seen(&format!("device_groups DEVICE {device}")) {
+            if !self.has_seen(&device_key(name, device)) {
                 self.gone(Change::RemoveGroupDevice(name.to_owned(), device.clone()));
             }
         }
