@@ -26,7 +26,7 @@ const QUEUE_LIMIT: usize = 256;
 /// How long a thread stays without work.
 const IDLE: Duration = Duration::from_secs(30);
 /// The file that tells how late work ended.
-const LAST_RESULT: &str = "last_sysfs_mgmt_res";
+pub const LAST_RESULT: &str = "last_sysfs_mgmt_res";
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -74,16 +74,29 @@ impl Desk {
         &self,
         work: impl FnOnce() -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
+        self.run_then(work, |_| {})
+    }
+
+    /// The same; how work ended that nobody waits for any more is told to `late`, before
+    /// [`is_behind`](Self::is_behind) says that it has.
+    pub fn run_then<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+        late: impl FnOnce(Result<(), Error>) + Send + 'static,
+    ) -> Result<T, Error> {
         let (answer, result) = sync_channel(1);
         let state = Arc::new(AtomicU8::new(WAITED_FOR));
         let (theirs, desk) = (Arc::clone(&state), Arc::clone(&self.work));
         self.work.enter(Box::new(move || {
             // A panic is a bug; it costs its caller the answer, not the desk a thread.
+            let mut end = Err(Error::new(libc::EIO, "internal error"));
             if let Ok(done) = catch_unwind(AssertUnwindSafe(work)) {
+                end = done.as_ref().map(|_| ()).map_err(Clone::clone);
                 let _ = answer.send(done);
             }
             drop(answer);
             if theirs.swap(DONE, Ordering::SeqCst) == GIVEN_UP {
+                late(end);
                 desk.overdue.fetch_sub(1, Ordering::SeqCst);
             }
         }))?;
@@ -169,6 +182,11 @@ impl<T: Files + 'static> Bounded<T> {
     }
 }
 
+/// What [`LAST_RESULT`] says while work goes on that nobody waits for (SCST 1.0.4).
+pub fn goes_on() -> Error {
+    Error::new(libc::EAGAIN, "work goes on in the background")
+}
+
 impl<T: Files + 'static> Files for Bounded<T> {
     // What there is comes out of a snapshot of the model, for which nobody waits (`model`, Locks).
 
@@ -182,7 +200,7 @@ impl<T: Files + 'static> Files for Bounded<T> {
 
     fn read(&self, path: &str) -> Result<String, Error> {
         if path == LAST_RESULT && self.desk.is_behind() {
-            return Err(Error::new(libc::EAGAIN, "work goes on in the background"));
+            return Err(goes_on());
         }
         self.run(path, |files, path| files.read(path))
     }
@@ -208,14 +226,18 @@ mod tests {
             let _ = done.send(());
             Ok(())
         };
-        assert_eq!(desk.run(hang).unwrap_err().errno, libc::EAGAIN);
-        assert!(desk.is_behind());
+        let end = Arc::new(Mutex::new(None));
+        let theirs = Arc::clone(&end);
+        let late = move |told| *theirs.lock().unwrap_or_else(PoisonError::into_inner) = Some(told);
+        assert_eq!(desk.run_then(hang, late).unwrap_err().errno, libc::EAGAIN);
+        assert!(desk.is_behind() && end.lock().is_ok_and(|end| end.is_none()));
         assert_eq!(desk.run(|| Ok(5)), Ok(5), "others are served meanwhile");
         finish.send(()).unwrap();
         ended.recv().unwrap();
         while desk.is_behind() {
             std::thread::yield_now();
         }
+        assert_eq!(*end.lock().unwrap(), Some(Ok(())));
     }
 
     #[test]

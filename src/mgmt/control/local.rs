@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::mgmt::conf::{self, Mode, Plan, save};
-use crate::mgmt::control::deadline::{Bounded, DEADLINE, Desk};
+use crate::mgmt::control::deadline::{Bounded, DEADLINE, Desk, LAST_RESULT, goes_on};
 use crate::mgmt::control::{Files, Lines, Service};
 use crate::mgmt::tree::{Description, Kind, Tree};
 use crate::model::{Error, Model};
@@ -47,13 +47,18 @@ pub struct Local {
 impl Local {
     /// The daemon with this tree, its model and this server.
     pub fn new(tree: Tree, server: Arc<Server>) -> Self {
+        Local::with_patience(tree, server, APPLY_DEADLINE)
+    }
+
+    /// The same, with another time that clients wait for `plan` and `apply`.
+    pub fn with_patience(tree: Tree, server: Arc<Server>, patience: Duration) -> Self {
         let (tree, model) = (Arc::new(tree.clone()), Arc::clone(tree.model()));
         Local {
             files: Bounded::new(Arc::clone(&tree), Desk::new(DEADLINE)),
             tree,
             model,
             server,
-            desk: Desk::new(APPLY_DEADLINE),
+            desk: Desk::new(patience),
             applying: Arc::default(),
             started: Instant::now(),
         }
@@ -88,12 +93,27 @@ impl Local {
     fn whole(
         &self,
         work: impl FnOnce(&Model) -> Result<Lines, Error> + Send + 'static,
+        late: impl FnOnce(Result<(), Error>) + Send + 'static,
     ) -> Result<Lines, Error> {
         let (model, applying) = (Arc::clone(&self.model), Arc::clone(&self.applying));
-        self.desk.run(move || {
+        let one = move || {
             let _one = applying.lock().unwrap_or_else(PoisonError::into_inner);
             work(&model)
-        })
+        };
+        self.desk.run_then(one, late)
+    }
+
+    /// How a file ended that was applied when nobody waited any more: the log says it, and the file that
+    /// scstadmin reads after EAGAIN (SCST 1.0.4).
+    fn applied_late(&self) -> impl FnOnce(Result<(), Error>) + Send + 'static {
+        let model = Arc::clone(&self.model);
+        move |end| {
+            match &end {
+                Ok(()) => log::info!("the file that took long to apply is applied"),
+                Err(error) => log::error!("the file that took long to apply is not applied: {error}"),
+            }
+            model.set_last_result(end.err().map_or(0, |error| error.errno));
+        }
     }
 }
 
@@ -202,6 +222,9 @@ impl Files for Local {
     }
 
     fn read(&self, path: &str) -> Result<String, Error> {
+        if path == LAST_RESULT && self.desk.is_behind() {
+            return Err(goes_on());
+        }
         self.files.read(path)
     }
 
@@ -229,12 +252,13 @@ impl Service for Local {
 
     fn plan(&self, mode: &str, text: &str) -> Result<Lines, Error> {
         let (mode, text) = (mode_of(mode)?, text.to_owned());
-        self.whole(move |model| conf::plan_text(model, &text, mode).map(changes).map_err(placed))
+        self.whole(move |model| conf::plan_text(model, &text, mode).map(changes).map_err(placed), |_| {})
     }
 
     fn apply(&self, mode: &str, text: &str) -> Result<Lines, Error> {
         let (mode, text) = (mode_of(mode)?, text.to_owned());
-        self.whole(move |model| conf::apply_text(model, &text, mode).map(changes).map_err(placed))
+        let apply = move |model: &Model| conf::apply_text(model, &text, mode).map(changes).map_err(placed);
+        self.whole(apply, self.applied_late())
     }
 
     fn save(&self) -> Result<String, Error> {
