@@ -211,3 +211,27 @@ fn members_move_from_one_group_to_another() {
     assert_eq!(saved(&model), saved(&loaded(&after)));
     assert_eq!(lines(&model, &after, Mode::Exact), [""; 0]);
 }
+
+#[test]
+fn groups_of_initiators_come_into_the_order_of_the_file() {
+    let file = |names: &[&str]| {
+        let group = |name: &&str| format!("\t\tGROUP {name} {{\n\t\t\tINITIATOR iqn.*\n\t\t}}\n");
+        let groups: String = names.iter().map(group).collect();
+        format!("TARGET_DRIVER iscsi {{\n\tTARGET iqn.a:1 {{\n{groups}\t}}\n}}\n")
+    };
+    for mode in [Mode::Merge, Mode::Exact] {
+        let model = loaded(&file(&["a", "b", "c"]));
+        let wanted = file(&["c", "new", "b", "a"]);
+        let steps = lines(&model, &wanted, mode);
+        let line =
+            "~ target iqn.a:1: groups a, b, c, new -> c, new, b, a, of which the first that matches wins";
+        assert!(steps.iter().any(|step| step == line), "{steps:#?}");
+        apply_text(&model, &wanted, mode).unwrap();
+        assert_eq!(saved(&model), saved(&loaded(&wanted)));
+        assert_eq!(lines(&model, &wanted, mode), [""; 0]);
+    }
+    // Groups that the file does not name keep their places.
+    let model = loaded(&file(&["a", "b", "c"]));
+    apply_text(&model, &file(&["c", "a"]), Mode::Merge).unwrap();
+    assert_eq!(saved(&model), saved(&loaded(&file(&["c", "b", "a"]))));
+}

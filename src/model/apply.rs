@@ -110,6 +110,7 @@ impl<'m> Batch<'m> {
             Change::RemoveTarget(name) => self.remove_target(name),
             Change::AddGroup(target, name) => self.add_group(target, name),
             Change::RemoveGroup(target, name) => self.remove_group(target, name),
+            Change::OrderGroups(target, names) => self.order_groups(target, names),
             Change::AddInitiator(target, group, pattern) => self.add_initiator(target, group, pattern),
             Change::RemoveInitiator(target, group, pattern) => {
                 self.take_initiator(target, group, pattern).map(|_| ())

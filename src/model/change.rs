@@ -62,6 +62,9 @@ pub enum Change {
     AddGroup(String, String),
     /// A group goes; it must have no sessions.
     RemoveGroup(String, String),
+    /// These groups of a target, which it has, come into this order among themselves; the others stay where
+    /// they are. The first that matches an initiator has it.
+    OrderGroups(String, Vec<String>),
     /// An initiator, as a pattern, of a group.
     AddInitiator(String, String, String),
     /// An initiator leaves a group.

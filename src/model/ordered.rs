@@ -1,4 +1,5 @@
-//! A small map that keeps the order in which its entries were added: of groups, the first that matches wins.
+//! A small map that keeps the order in which its entries were added, or were put: of groups, the first that
+//! matches wins.
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ impl<V> Default for Ordered<V> {
     }
 }
 
-impl<V> Ordered<V> {
+impl<V: Clone> Ordered<V> {
     fn place(&self, name: &str) -> Option<usize> {
         self.entries.iter().position(|(own, _)| **own == *name)
     }
@@ -44,7 +45,17 @@ impl<V> Ordered<V> {
         self.place(name).map(|at| self.entries.remove(at).1)
     }
 
-    /// All entries, oldest first.
+    /// Puts the entries of these names into this order, in the places that they have between them.
+    pub fn arrange(&mut self, names: &[impl AsRef<str>]) {
+        let mut places: Vec<usize> = names.iter().filter_map(|name| self.place(name.as_ref())).collect();
+        let wanted: Vec<(Arc<str>, V)> = places.iter().map(|at| self.entries[*at].clone()).collect();
+        places.sort_unstable();
+        for (at, entry) in places.into_iter().zip(wanted) {
+            self.entries[at] = entry;
+        }
+    }
+
+    /// All entries, in their order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &V)> {
         self.entries.iter().map(|(name, value)| (&**name, value))
     }

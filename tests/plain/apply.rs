@@ -224,6 +224,13 @@ impl Plain {
                 }
             }
         }
+        // Those of the file come into its order; the others stay where they are.
+        let own = &mut self.targets.get_mut(&target.name).unwrap().groups;
+        let place = |group: &Group| target.groups.iter().position(|wants| wants.name == group.name);
+        let mut ordered: Vec<Group> = own.iter().filter(|group| place(group).is_some()).cloned().collect();
+        ordered.sort_by_key(|group| place(group));
+        let places = own.iter_mut().filter(|group| place(group).is_some());
+        places.zip(ordered).for_each(|(group, wants)| *group = wants);
         Ok(())
     }
 }

@@ -80,6 +80,16 @@ impl Batch<'_> {
         Ok(())
     }
 
+    /// The first group that matches wins: sessions may see another.
+    pub(super) fn order_groups(&mut self, target: &str, names: &[String]) -> Result<(), Error> {
+        let groups = &mut self.target(target)?.groups;
+        if let Some(name) = names.iter().find(|name| !groups.contains_key(name)) {
+            return Err(unknown("group", name));
+        }
+        groups.arrange(names);
+        Ok(())
+    }
+
     pub(super) fn device_group(&mut self, name: &str) -> Result<&mut DeviceGroup, Error> {
         let own = self.next.device_groups.get_mut(name);
         own.map(Arc::make_mut).ok_or_else(|| unknown("device group", name))

@@ -71,6 +71,11 @@ pub(super) fn change(change: &Change, before: Option<&str>) -> String {
         Change::RemoveTarget(name) => format!("- target {name}"),
         Change::AddGroup(target, name) => format!("+ target {target}, group {name}"),
         Change::RemoveGroup(target, name) => format!("- target {target}, group {name}"),
+        Change::OrderGroups(target, names) => format!(
+            "~ target {target}: groups {} -> {}, of which the first that matches wins",
+            before.unwrap_or_default(),
+            names.join(", ")
+        ),
         Change::AddInitiator(target, group, name) => {
             format!("+ target {target}, group {group}: initiator {name}")
         }

@@ -1,5 +1,6 @@
 //! `TARGET_DRIVER` sections: the driver, targets, groups of initiators, LUNs.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::mgmt::conf::Error;
@@ -92,7 +93,24 @@ impl Planner<'_> {
                 }
             }
         }
+        self.order_groups(node, now);
         Ok(())
+    }
+
+    /// The groups that a file has come into its order: an initiator is in the first that matches.
+    fn order_groups(&mut self, node: &Node, target: &TargetObject) {
+        let lines = node.children().iter().filter(|child| child.name == "GROUP");
+        let wanted: Vec<String> = lines.filter_map(|line| line.values.first().cloned()).collect();
+        // Those that it adds come behind those that there are.
+        let named: HashSet<&str> = wanted.iter().map(String::as_str).collect();
+        let mut before: Vec<&str> = target.groups.keys().filter(|name| named.contains(name)).collect();
+        let known: HashSet<&str> = before.iter().copied().collect();
+        before.extend(wanted.iter().map(String::as_str).filter(|name| !known.contains(name)));
+        if before != wanted {
+            let before = before.join(", ");
+            let change = Change::OrderGroups(target.name.clone(), wanted);
+            self.push(When::InOrder, Some(node.place), change, Some(&before));
+        }
     }
 
     /// Whether a target that is enabled is so when the file was applied.

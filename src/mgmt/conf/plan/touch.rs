@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::model::session::SessionObject;
+use crate::model::target::Group;
 use crate::model::{Change, Configuration, Model, Object, Scope};
 use crate::names::Pattern;
 
@@ -58,6 +59,16 @@ fn sees_group(now: &Configuration, session: &SessionObject, group: &str) -> bool
     group.is_some_and(|group| group.devices.iter().any(|device| sees(now, session, device)))
 }
 
+/// Of the groups that match it, another is the first.
+fn notices_order(now: &Configuration, session: &SessionObject, target: &str, names: &[String]) -> bool {
+    let Some(own) = now.target(target).filter(|_| is_of(session, target)) else { return false };
+    let mut groups = own.groups.clone();
+    groups.arrange(names);
+    let matches = |group: &Group| group.initiators.iter().any(|pattern| pattern.matches(&session.subject));
+    let first = groups.iter().find(|(_, group)| matches(group)).map(|(name, _)| name);
+    first != own.group_of(&session.subject)
+}
+
 fn notices(now: &Configuration, session: &SessionObject, change: &Change) -> bool {
     match change {
         Change::Set { object, attribute, .. } | Change::Reset { object, attribute } => match object {
@@ -77,6 +88,7 @@ fn notices(now: &Configuration, session: &SessionObject, change: &Change) -> boo
         Change::RemoveGroup(target, group) | Change::ClearInitiators(target, group) => {
             scope(now, session) == Some(&Scope::group(target, group))
         }
+        Change::OrderGroups(target, names) => notices_order(now, session, target, names),
         Change::AddInitiator(target, _, pattern)
         | Change::RemoveInitiator(target, _, pattern)
         | Change::MoveInitiator { target, pattern, .. } => matches(session, target, pattern),
