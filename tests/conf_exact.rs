@@ -235,3 +235,32 @@ fn groups_of_initiators_come_into_the_order_of_the_file() {
     apply_text(&model, &file(&["c", "a"]), Mode::Merge).unwrap();
     assert_eq!(saved(&model), saved(&loaded(&file(&["c", "b", "a"]))));
 }
+
+#[test]
+fn an_attribute_with_two_names_is_one() {
+    let file = |lines: &str| format!("TARGET_DRIVER iscsi {{\n\tTARGET iqn.a:1 {{\n{lines}\t}}\n}}\n");
+    for name in ["forwarding", "forward_dst"] {
+        let model = loaded(&file(&format!("{name} 1\n")));
+        assert_eq!(lines(&model, &file(&format!("{name} 1\n")), Mode::Exact), [""; 0]);
+        apply_text(&model, &file(""), Mode::Exact).unwrap();
+        assert_eq!(saved(&model), saved(&loaded(&file(""))));
+    }
+    let both = "forwarding 1\nforward_dst 1\n";
+    assert_eq!(lines(&loaded(&file(both)), &file(both), Mode::Exact), [""; 0]);
+    let error = apply_text(&model(), &file("forwarding 1\nforward_dst 0\n"), Mode::Merge).unwrap_err();
+    assert_eq!(error.place.line, 4, "{error}");
+}
+
+#[test]
+fn what_was_asked_of_thin_provisioning_goes_with_its_line() {
+    let file = |line: &str| format!("HANDLER vdisk_ram {{\n\tDEVICE r {{\n\t\tsize 1M\n{line}\t}}\n}}\n");
+    let model = loaded(&file("thin_provisioned 0\n"));
+    let bare = file("");
+    apply_text(&model, &bare, Mode::Exact).unwrap();
+    assert_eq!(saved(&model), saved(&loaded(&bare)));
+    assert!(model.configuration().devices.get("r").unwrap().device.settings().thin_provisioned);
+    assert_eq!(lines(&model, &bare, Mode::Exact), [""; 0]);
+    // What is so anyway costs no device its data.
+    let model = loaded(&file("thin_provisioned 1\n"));
+    assert!(!lines(&model, &bare, Mode::Exact).iter().any(|step| step.starts_with('-')));
+}

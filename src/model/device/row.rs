@@ -64,6 +64,15 @@ impl Row {
         }
     }
 
+    /// Whether a new device that was told nothing of it would have another value than this one. What its
+    /// backing can do, a new one does: only who has refused it has something else.
+    pub fn is_other_by_default(self, config: &DeviceConfig, fresh: &DeviceConfig) -> bool {
+        if self.name() == "thin_provisioned" {
+            return config.open.thin_provisioned == Some(false);
+        }
+        self.get(config) != self.get(fresh)
+    }
+
     /// Whether the value belongs into a saved configuration.
     pub fn is_key(self, config: &DeviceConfig) -> bool {
         match self {

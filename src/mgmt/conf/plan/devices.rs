@@ -124,7 +124,7 @@ impl Planner<'_> {
                 && row.name() != "size"
                 && now.handler.parameter_names().any(|name| name == row.name())
                 && row.is_key(&now.config)
-                && row.get(&now.config) != row.get(&fresh)
+                && row.is_other_by_default(&now.config, &fresh)
                 && !node.children().iter().any(|child| child.name == row.name())
         };
         let row = now.config.rows().find(is_other)?;

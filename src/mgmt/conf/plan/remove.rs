@@ -3,7 +3,7 @@
 use crate::attr::{Access, Attr};
 use crate::backstore::registry::Medium;
 use crate::mgmt::conf::plan::groups::{device_key, member_key};
-use crate::mgmt::conf::plan::targets::{lun_key, membership_key, target_key};
+use crate::mgmt::conf::plan::targets::{lun_key, membership_key, other_name, target_key};
 use crate::mgmt::conf::plan::{Planner, When};
 use crate::model::device::DeviceObject;
 use crate::model::device_group::{MEMBER_ATTRIBUTES, Member};
@@ -81,7 +81,11 @@ impl Planner<'_> {
     fn mentions(&self, object: &Object, attribute: &str) -> bool {
         match object {
             Object::Root => self.has_seen(&format!("/{attribute}")),
-            _ => self.has_seen(&format!("{} {attribute}", object.path())),
+            _ => {
+                let has = |name| self.has_seen(&format!("{} {name}", object.path()));
+                let other = other_name(attribute).filter(|_| matches!(object, Object::Target(_)));
+                has(attribute) || other.is_some_and(has)
+            }
         }
     }
 

@@ -83,6 +83,7 @@ impl Planner<'_> {
                 }
                 attribute => {
                     self.once(child, format!("{} {attribute}", object.path()), attribute)?;
+                    self.agree(node, child)?;
                     // Any identifier is wanted, and it has one.
                     let is_given = attribute == "rel_tgt_id" && now.enabled && self.stays_enabled(node);
                     if is_given && crate::attr::number(value(child)?) == Ok(Some(0)) {
@@ -110,6 +111,18 @@ impl Planner<'_> {
             let before = before.join(", ");
             let change = Change::OrderGroups(target.name.clone(), wanted);
             self.push(When::InOrder, Some(node.place), change, Some(&before));
+        }
+    }
+
+    /// Two names of one attribute may both be there, as they are in a directory, with one value.
+    fn agree(&self, target: &Node, line: &Node) -> Result<(), Error> {
+        let Some(other) = other_name(&line.name) else { return Ok(()) };
+        match target.children().iter().find(|child| child.name == other && child.values != line.values) {
+            Some(before) if before.place < line.place => {
+                let text = format!("{} is another name of {other}, and has another value", line.name);
+                Err(line.wrong(format!("{text} at {}", before.place)))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -205,6 +218,15 @@ impl Planner<'_> {
             None => !now.read_only,
             Some(wanted) => wanted == now.read_only || (wanted && is_fixed()),
         }
+    }
+}
+
+/// The other name of an attribute of targets that has two.
+pub(super) fn other_name(attribute: &str) -> Option<&'static str> {
+    match attribute {
+        "forwarding" => Some("forward_dst"),
+        "forward_dst" => Some("forwarding"),
+        _ => None,
     }
 }
 
