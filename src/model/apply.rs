@@ -134,12 +134,11 @@ impl<'m> Batch<'m> {
             }
             Change::RemoveLun(scope, lun) if scope.target == COPY_MANAGER_TARGET => {
                 let own = self.next.copy_device(*lun).map(|(name, _)| name.to_owned());
-                self.device(&own.ok_or_else(|| unknown("LUN", &lun.to_string()))?)?.is_copied = false;
-                Ok(())
+                self.copy(&own.ok_or_else(|| unknown("LUN", &lun.to_string()))?, false)
             }
             Change::ClearLuns(scope) if scope.target == COPY_MANAGER_TARGET => {
                 let names: Vec<String> = self.next.devices.keys().cloned().collect();
-                names.iter().try_for_each(|name| self.device(name).map(|own| own.is_copied = false))
+                names.iter().try_for_each(|name| self.copy(name, false))
             }
             Change::AddLun { scope, lun, device, read_only } => {
                 if self.map(scope)?.luns.contains_key(lun) {
@@ -563,7 +562,12 @@ impl<'m> Batch<'m> {
         if read_only {
             return Err(Error::invalid("the copy manager takes no LUN that is read-only"));
         }
-        self.device(device)?.is_copied = true;
+        self.copy(device, true)
+    }
+
+    fn copy(&mut self, device: &str, is_copied: bool) -> Result<(), Error> {
+        let effects = self.device(device)?.set_copied(is_copied);
+        self.effects.extend(effects);
         Ok(())
     }
 

@@ -89,8 +89,6 @@ pub struct DeviceObject {
     pub config: DeviceConfig,
     /// The unit.
     pub device: Arc<Device>,
-    /// It is a LUN of the copy manager, as every device is until somebody takes it out there.
-    pub is_copied: bool,
     /// Where it is mapped, by the number of the link; number 0 is for the copy manager.
     pub exports: BTreeMap<u32, (Scope, u16)>,
     next_export: u32,
@@ -445,14 +443,7 @@ impl DeviceObject {
             device.set_medium(None, MediumState::Closed);
         }
         config.unit = Some(Arc::clone(&device));
-        Ok(DeviceObject {
-            handler,
-            config,
-            device,
-            is_copied: true,
-            exports: BTreeMap::new(),
-            next_export: 1,
-        })
+        Ok(DeviceObject { handler, config, device, exports: BTreeMap::new(), next_export: 1 })
     }
 
     /// Writes an attribute; what it does to the unit comes back, to be done when everything else is right.
@@ -476,6 +467,18 @@ impl DeviceObject {
         row.write(&mut self.config, value)?;
         self.config.given.remove(row.name());
         Ok(self.effects(&before))
+    }
+
+    /// Whether it is a LUN of the copy manager, as every device is until somebody takes it out there.
+    pub fn is_copied(&self) -> bool {
+        self.config.settings.is_copied
+    }
+
+    /// Makes it a LUN of the copy manager, or none.
+    pub(super) fn set_copied(&mut self, is_copied: bool) -> Vec<Effect> {
+        let before = self.config.settings.clone();
+        self.config.settings.is_copied = is_copied;
+        self.effects(&before)
     }
 
     fn effects(&mut self, before: &Settings) -> Vec<Effect> {

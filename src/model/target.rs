@@ -212,7 +212,7 @@ impl Configuration {
     /// saved configuration gives the same numbers again, in whatever order its devices are made. Nobody logs
     /// in there, so a number that moves disturbs nobody.
     pub fn copy_lun(&self, device: &str) -> Option<u16> {
-        let is_copied = self.devices.get(device)?.is_copied;
+        let is_copied = self.devices.get(device)?.is_copied();
         let place = u16::try_from(self.devices.place(device)?).ok()?;
         (is_copied && u32::from(place) <= MAX_LUN).then_some(place)
     }
@@ -220,7 +220,7 @@ impl Configuration {
     /// The device of a LUN of the copy manager.
     pub fn copy_device(&self, lun: u16) -> Option<(&str, &Arc<DeviceObject>)> {
         let (name, object) = self.devices.nth(usize::from(lun))?;
-        (object.is_copied && u32::from(lun) <= MAX_LUN).then_some((name.as_str(), object))
+        (object.is_copied() && u32::from(lun) <= MAX_LUN).then_some((name.as_str(), object))
     }
 
     /// A LUN of a map, the copy manager's included.

@@ -108,6 +108,8 @@ pub struct Settings {
     pub soft_threshold_mb: u32,
     /// Most commands of one I_T_L nexus before TASK SET FULL.
     pub max_tgt_dev_commands: u32,
+    /// EXTENDED COPY may name it.
+    pub is_copied: bool,
 }
 
 impl Default for Settings {
@@ -127,6 +129,7 @@ impl Default for Settings {
             thin_provisioned: false,
             soft_threshold_mb: 0,
             max_tgt_dev_commands: 64,
+            is_copied: true,
         }
     }
 }

@@ -118,7 +118,7 @@ fn block_length(itl: &Itl) -> u64 {
     u64::from(itl.device.geometry().block_size).max(1)
 }
 
-/// The unit that a descriptor names, if the nexus sees exactly one; to write, at a LUN where it may. Two
+/// The unit that a descriptor names, if the copy manager has it and the nexus sees exactly one; to write, at a LUN where it may. Two
 /// units with one designator are as good as none: nobody could say which was meant.
 fn find(nexus: &Arc<Nexus>, cscd: &Cscd, writes: bool) -> Result<Arc<Itl>, Sense> {
     let map = nexus.map();
@@ -126,11 +126,12 @@ fn find(nexus: &Arc<Nexus>, cscd: &Cscd, writes: bool) -> Result<Arc<Itl>, Sense
         // ASSOCIATION 00b is the upper half of `kind` being 0.
         let settings = itl.device.settings();
         let own = unit_designators(&settings.identity);
-        own.iter().any(|designator| {
-            designator.code_set == cscd.code_set
-                && designator.kind == cscd.kind
-                && designator.value == cscd.designator
-        })
+        settings.is_copied
+            && own.iter().any(|designator| {
+                designator.code_set == cscd.code_set
+                    && designator.kind == cscd.kind
+                    && designator.value == cscd.designator
+            })
     };
     let matches: Vec<_> = map.entries().iter().filter(|entry| names(entry)).collect();
     let Some(first) = matches.first() else { return Err(Sense::COPY_TARGET_DEVICE_NOT_REACHABLE) };
