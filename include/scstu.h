@@ -4,8 +4,8 @@
  * Made from the source by cbindgen; do not edit. SPDX-License-Identifier: MIT OR Apache-2.0
  *
  * Instances. scstu_new() gives a handle; everything of an instance is reached through it, and several
- * instances in a process share nothing. A handle is looked up and never followed: a wrong or freed one is
- * -EBADF.
+ * instances in a process share nothing but the level of the log (`trace_level`). A handle is looked up and
+ * never followed: a wrong or freed one is -EBADF.
  *
  * Errors. Functions answer 0 or a negative errno. scstu_error() then tells in words what was wrong and what
  * is allowed, scstu_error_call() the name of the call; both are the calling thread's own. Every pointer is
@@ -336,7 +336,8 @@
 #define SCSTU_LUN_READ_ONLY 1
 
 /**
- * An instance: configuration, portals, sessions, threads. Several in one process share nothing.
+ * An instance: configuration, portals, sessions, threads. Several in one process share nothing
+ * but the level of the log (`trace_level`), which is the process's.
  *
  * The pointer is a name, not an address: it must not be followed.
  *
@@ -438,6 +439,7 @@ struct scstu_disk {
   uint32_t physical_block_exponent;
   /**
    * Bytes that are best moved at once; 0 when unknown.
+   * Initiators see the device's `opt_trans_len`.
    */
   uint32_t optimal_transfer_bytes;
   /**

@@ -125,6 +125,7 @@ pub struct scstu_disk {
     /// A physical block is 2 to this power logical ones, 0 to 15.
     pub physical_block_exponent: u32,
     /// Bytes that are best moved at once; 0 when unknown.
+    /// Initiators see the device's `opt_trans_len`.
     pub optimal_transfer_bytes: u32,
     /// Bytes that are freed at once; 0 for a block.
     pub unmap_granularity_bytes: u32,

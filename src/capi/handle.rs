@@ -13,7 +13,8 @@ use crate::instance::Instance;
 use crate::model::Error;
 use crate::sys::interleave::until;
 
-/// An instance: configuration, portals, sessions, threads. Several in one process share nothing.
+/// An instance: configuration, portals, sessions, threads. Several in one process share nothing
+/// but the level of the log (`trace_level`), which is the process's.
 ///
 /// The pointer is a name, not an address: it must not be followed.
 ///

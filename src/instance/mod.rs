@@ -1,7 +1,7 @@
 //! A target as one object: configuration, server, worker pool, kinds of backstore. What a program embeds.
 //!
-//! An [`Instance`] owns everything; several in one process share nothing but the process. The C API
-//! (`capi`) is a translation of this module and has no way around it.
+//! An [`Instance`] owns everything; several in one process share nothing but the process and the level of its
+//! log (`trace_level`). The C API (`capi`) is a translation of this module and has no way around it.
 //!
 //! ```
 //! use std::time::Duration;

@@ -4,8 +4,8 @@
  * Made from the source by cbindgen; do not edit. SPDX-License-Identifier: MIT OR Apache-2.0
  *
  * Instances. scstu_new() gives a handle; everything of an instance is reached through it, and several
- * instances in a process share nothing. A handle is looked up and never followed: a wrong or freed one is
- * -EBADF.
+ * instances in a process share nothing but the level of the log (`trace_level`). A handle is looked up and
+ * never followed: a wrong or freed one is -EBADF.
  *
  * Errors. Functions answer 0 or a negative errno. scstu_error() then tells in words what was wrong and what
  * is allowed, scstu_error_call() the name of the call; both are the calling thread's own. Every pointer is

@@ -118,8 +118,8 @@ fn block_length(itl: &Itl) -> u64 {
     u64::from(itl.device.geometry().block_size).max(1)
 }
 
-/// The unit that a descriptor names, if the copy manager has it and the nexus sees exactly one; to write, at a LUN where it may. Two
-/// units with one designator are as good as none: nobody could say which was meant.
+/// The unit that a descriptor names, if the copy manager has it and the nexus sees exactly one; to write, at
+/// a LUN where it may. Two units with one designator are as good as none: nobody could say which was meant.
 fn find(nexus: &Arc<Nexus>, cscd: &Cscd, writes: bool) -> Result<Arc<Itl>, Sense> {
     let map = nexus.map();
     let names = |itl: &crate::scsi::nexus::LunEntry| {
