@@ -54,6 +54,9 @@ pub(super) const CDB_BYTES: usize = 32;
 /// Most buffers of a command: COMPARE AND WRITE has two.
 pub(super) const BUFFERS: usize = 2;
 
+/// No memory: the end of a command's list.
+pub(super) const NO_BUFFER: iovec = iovec { iov_base: ptr::null_mut(), iov_len: 0 };
+
 /// What a command is, before it has a place.
 pub(super) struct Order {
     pub(super) cdb: [u8; CDB_BYTES],
@@ -68,8 +71,9 @@ pub(super) struct Command {
     shared: tcmur_cmd,
     library: tcmulib_cmd,
     cdb: [u8; CDB_BYTES],
-    /// Handlers change them while they consume them, so they are this command's own.
-    buffers: [iovec; BUFFERS],
+    /// Handlers change them while they consume them, so they are this command's own. One without memory is
+    /// behind them: there the functions end that are not told how many there are.
+    buffers: [iovec; BUFFERS + 1],
     is_flush: bool,
     work: Work,
     store: Arc<Store>,
@@ -98,7 +102,9 @@ impl Command {
             sense_buf: [0; SENSE_BYTES],
             hm_private: ptr::null_mut(),
         };
-        let (cdb, buffers, is_flush) = (order.cdb, order.buffers, order.is_flush);
+        let (cdb, is_flush) = (order.cdb, order.is_flush);
+        let mut buffers = [NO_BUFFER; BUFFERS + 1];
+        buffers[..order.count].copy_from_slice(&order.buffers[..order.count]);
         let command =
             Box::into_raw(Box::new(Command { shared, library, cdb, buffers, is_flush, work, store }));
         // SAFETY: just made, and nobody else's yet.

@@ -48,21 +48,28 @@ pub(super) unsafe extern "C" fn tcmu_iovec_length(iov: *mut iovec, count: size_t
     list.iter().map(|buffer| buffer.iov_len).sum()
 }
 
-/// Consumes bytes from the front. Answers how many buffers are used up.
+/// A buffer of a list that comes without a count; `None` behind the last one of a command's own list, which
+/// ends with one that has no memory. A list that a handler has made has no such end.
+///
+/// # Safety
+/// `iov` has more than `at` entries, that with no memory among them, which nobody else uses.
+unsafe fn next<'a>(iov: *mut iovec, at: usize) -> Option<&'a mut iovec> {
+    // SAFETY: the caller vouches for it.
+    let buffer = unsafe { iov.wrapping_add(at).as_mut() }?;
+    (!buffer.iov_base.is_null()).then_some(buffer)
+}
+
+/// Consumes bytes from the front, as many as there are. Answers how many buffers are used up.
 #[unsafe(no_mangle)]
 pub(super) unsafe extern "C" fn tcmu_iovec_seek(iov: *mut iovec, bytes: size_t) -> size_t {
     let (mut left, mut used) = (bytes, 0);
-    // The interface has no count: the handler vouches for enough buffers.
     while left > 0 {
-        // SAFETY: as above.
-        let buffer = unsafe { &mut *iov.wrapping_add(used) };
+        // SAFETY: the handler vouches for enough buffers, or for a command's list.
+        let Some(buffer) = (unsafe { next(iov, used) }) else { break };
         let part = left.min(buffer.iov_len);
         consume(buffer, part);
         left -= part;
         used += usize::from(buffer.iov_len == 0);
-        if part == 0 && left > 0 && buffer.iov_len > 0 {
-            break;
-        }
     }
     used
 }
@@ -98,7 +105,8 @@ pub(super) unsafe extern "C" fn tcmu_iovec_zeroed(iov: *mut iovec, count: size_t
     })
 }
 
-/// Compares memory with the buffers: -1 when they are the same, else the first byte that differs.
+/// Compares memory with the buffers: -1 when they are the same, else the first byte that differs, or that the
+/// buffers do not have.
 #[unsafe(no_mangle)]
 pub(super) unsafe extern "C" fn tcmu_iovec_compare(
     memory_with: *mut c_void,
@@ -107,8 +115,10 @@ pub(super) unsafe extern "C" fn tcmu_iovec_compare(
 ) -> off_t {
     let (mut done, mut at) = (0, 0);
     while done < size {
-        // SAFETY: the handler vouches for buffers of `size` bytes together.
-        let buffer = unsafe { &*iov.wrapping_add(at) };
+        // SAFETY: the handler vouches for buffers of `size` bytes together, or for a command's list.
+        let Some(buffer) = (unsafe { next(iov, at) }) else {
+            return off_t::try_from(done).unwrap_or(off_t::MAX);
+        };
         // SAFETY: as above.
         let part: &[u8] = unsafe { memory(buffer, size - done) };
         // SAFETY: the handler vouches for `size` bytes.
@@ -327,6 +337,21 @@ mod tests {
         };
         assert_eq!(compare(&mut other, 6, &mut list), 4);
         assert_eq!(compare(&mut other, 4, &mut list), -1);
+    }
+
+    #[test]
+    fn a_commands_list_ends_where_there_is_no_memory() {
+        let (mut memory, mut beyond, mut with) = (*b"ab", *b"cdef", *b"abcdef");
+        let end = iovec { iov_base: ptr::null_mut(), iov_len: 0 };
+        let mut list = buffers([&mut memory[..]]);
+        list.push(end);
+        list.extend(buffers([&mut beyond[..]]));
+        // SAFETY: the list ends before its last buffer; the memory has six bytes.
+        let compared = unsafe { tcmu_iovec_compare(with.as_mut_ptr().cast(), list.as_mut_ptr(), 6) };
+        assert_eq!(compared, 2);
+        // SAFETY: as above.
+        assert_eq!(unsafe { tcmu_iovec_seek(list.as_mut_ptr(), 6) }, 1);
+        assert_eq!((list[0].iov_len, list[2].iov_len), (0, 4));
     }
 
     #[test]

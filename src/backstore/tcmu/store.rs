@@ -13,7 +13,7 @@ use log::{error, warn};
 use crate::backstore::io::{Io, Operation, Waiter};
 use crate::backstore::registry::InUse;
 use crate::backstore::tcmu::abi::{CONFIG_SIZE, status, tcmulib_cfg_info, tcmur_cmd, tcmur_handler};
-use crate::backstore::tcmu::command::{self, BUFFERS, CDB_BYTES, Command, Order, Work};
+use crate::backstore::tcmu::command::{self, BUFFERS, CDB_BYTES, Command, NO_BUFFER, Order, Work};
 use crate::backstore::tcmu::device::{Device, Pointer};
 use crate::backstore::tcmu::library::{Kind, OPEN};
 use crate::backstore::{Backstore, BlockError, Capabilities, Geometry, Pass, Reported};
@@ -21,7 +21,7 @@ use crate::sys::thread::spawn;
 
 /// Stack of a thread that closes a device, in bytes.
 const CLOSE_STACK_BYTES: usize = 256 << 10;
-const NO_DATA: [iovec; BUFFERS] = [iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; BUFFERS];
+const NO_DATA: [iovec; BUFFERS] = [NO_BUFFER; BUFFERS];
 
 /// Lets so many threads in at once.
 struct Turns {
