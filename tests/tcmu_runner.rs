@@ -85,8 +85,11 @@ fn a_qcow2_image_is_a_disk() {
     tool(&qemu_io(), &["-f", "raw", "-c", &change.replace("write", "write -f"), "-c", "flush", &url]);
     tool(&qemu_io(), &["-f", "raw", "-c", change, raw]);
     tool(&qemu_img(), &["compare", "-f", "raw", "-F", "raw", raw, &url]);
-    let twice = admin.refused(&["device", "add", "x", "tcmu_qcow", &format!("cfgstring={disk}"), "size=1M"]);
-    assert!(twice.contains("TCMU says 1048576 but image says 16777216"), "{twice}");
+    let other = folder.file("other.qcow2");
+    fs::copy(disk, &other).unwrap();
+    let cfgstring = format!("cfgstring={}", other.display());
+    let words = admin.refused(&["device", "add", "x", "tcmu_qcow", &cfgstring, "size=1M"]);
+    assert!(words.contains("TCMU says 1048576 but image says 16777216"), "{words}");
     assert!(daemon.stop().success());
     tool(&qemu_img(), &["check", "-q", disk]);
     tool(&qemu_img(), &["compare", "-q", raw, disk]);
@@ -249,6 +252,91 @@ fn an_optical_drive_takes_its_commands_itself() {
     let refused = session.command(0, &rw10(0x2a, 100, 1), 0, &[0; BLOCK]).unwrap();
     assert_eq!(refused.status, 2);
     assert!(session.good(0, &rw10(0x28, 100, 16), 16 * BLOCK, &[]).unwrap() == data);
+    drop(session);
+    assert!(daemon.stop().success());
+}
+
+/// An optical drive of 4 MiB with a session, where file_optical is there.
+fn optical(folder: &Folder, lun: &str) -> Option<(Daemon, Admin, Initiator)> {
+    if !has_handlers("handler_file_optical") {
+        return None;
+    }
+    let conf = conf("fbo", &format!("cfgstring {}\nsize 4194304", folder.file("disc").display()));
+    let (daemon, admin) = start(folder, &conf.replace("LUN 0 disk", &format!("LUN 0 disk {lun}")));
+    let session = login(&daemon);
+    Some((daemon, admin, session))
+}
+
+#[test]
+fn a_verify_without_data_compares_with_nothing() {
+    let folder = Folder::new("tcmu-verify");
+    let Some((mut daemon, _admin, mut session)) = optical(&folder, "") else { return };
+    let verify_12 = |lba: u8, blocks: u8| [0xaf, 0, 0, 0, 0, lba, 0, 0, 0, blocks, 0, 0];
+    let mut verify_16 = rw16(0x8f, 2047, 1, false);
+    for cdb in [&rw10(0x2f, 0, 1)[..], &rw10(0x2f, 2000, 48), &rw10(0x2f, 5, 0), &verify_12(3, 9), &verify_16]
+    {
+        let answer = session.command(0, cdb, 0, &[]).unwrap();
+        assert_eq!(answer.status, 0, "{cdb:?} {answer:?}");
+    }
+    verify_16[13] = 2;
+    for cdb in [&rw10(0x2f, 2048, 1)[..], &rw10(0x2f, 2047, 2), &rw10(0x2f, 4096, 0), &verify_16] {
+        assert_eq!(sense(&session.command(0, cdb, 0, &[]).unwrap()), (5, 0x21, 0), "{cdb:?}");
+    }
+    let unasked = session.command(0, &rw10(0x2f, 0, 1), 0, &[1; 512]).unwrap();
+    assert_eq!((unasked.status, unasked.underflow), (0, 512));
+    drop(session);
+    assert!(daemon.stop().success());
+}
+
+#[test]
+fn rfc7143_11_4_5_what_is_announced_beyond_the_cdb_is_a_residual() {
+    const BLOCK: usize = 2048;
+    let folder = Folder::new("tcmu-residual");
+    let Some((mut daemon, _admin, mut session)) = optical(&folder, "") else { return };
+    let data: Vec<u8> = (0..2 * BLOCK).map(|at| (at / 7) as u8).collect();
+    let moved = |session: &mut Initiator, cdb: &[u8], read: usize, write: &[u8]| {
+        let answer = session.command(0, cdb, read, write).unwrap();
+        assert_eq!(answer.status, 0, "{cdb:?} {answer:?}");
+        (answer.data, answer.underflow as usize)
+    };
+    assert_eq!(moved(&mut session, &rw10(0x2a, 8, 1), 0, &data).1, BLOCK);
+    let (read, left) = moved(&mut session, &rw10(0x28, 8, 1), 3 * BLOCK, &[]);
+    assert_eq!((&read[..BLOCK], left), (&data[..BLOCK], 2 * BLOCK));
+    let (read, left) = moved(&mut session, &rw10(0x28, 8, 2), 2 * BLOCK, &[]);
+    assert_eq!((&read[..BLOCK], left), (&data[..BLOCK], 0));
+    assert_eq!(read[BLOCK..], [0; BLOCK], "what the CDB did not say is not written");
+    let (_, left) = moved(&mut session, &[0xa8, 0, 0, 0, 0, 8, 0, 0, 0, 1, 0, 0], 2 * BLOCK, &[]);
+    assert_eq!(left, BLOCK);
+    assert_eq!(moved(&mut session, &rw10(0x28, 8, 0), BLOCK, &[]).1, BLOCK);
+    assert_eq!(moved(&mut session, &rw10(0x2a, 8, 0), 0, &data).1, 2 * BLOCK);
+    drop(session);
+    assert!(daemon.stop().success());
+}
+
+#[test]
+fn what_changes_the_unit_and_not_the_medium_is_allowed_where_it_is_read_only() {
+    let folder = Folder::new("tcmu-fbo-read-only");
+    let Some((mut daemon, _admin, mut session)) = optical(&folder, "{\nread_only 1\n}") else { return };
+    for (cdb, write) in [
+        (&[0x1e, 0, 0, 0, 1, 0][..], 0),
+        (&[0x1e, 0, 0, 0, 0, 0], 0),
+        (&[0x1b, 0, 0, 0, 1, 0], 0),
+        (&[0x1d, 4, 0, 0, 0, 0], 0),
+        (&[0x35, 0, 0, 0, 0, 0, 0, 0, 0, 0], 0),
+        (&[0xbb, 0, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0], 0),
+        (&[0x2b, 0, 0, 0, 0, 8, 0, 0, 0, 0], 0),
+        (&[0x15, 0x10, 0, 0, 4, 0], 4),
+        (&[0x55, 0x10, 0, 0, 0, 0, 0, 0, 8, 0], 8),
+    ] {
+        let answer = session.command(0, cdb, 0, &vec![0; write]).unwrap();
+        assert!(answer.status == 0 || sense(&answer) != (7, 0x27, 0), "{cdb:?} {answer:?}");
+    }
+    for (cdb, write) in
+        [(rw10(0x2a, 8, 1), 2048), (rw10(0x2e, 8, 1), 2048), ([0x04, 0x11, 0, 0, 0, 0, 0, 0, 0, 0], 12)]
+    {
+        let refused = session.command(0, &cdb, 0, &vec![0; write]).unwrap();
+        assert_eq!(sense(&refused), (7, 0x27, 0), "{cdb:?}");
+    }
     drop(session);
     assert!(daemon.stop().success());
 }

@@ -60,6 +60,8 @@ pub struct Answer {
     pub status: u8,
     pub data: Vec<u8>,
     pub sense: Vec<u8>,
+    /// Bytes that were moved less than was announced.
+    pub underflow: u32,
 }
 
 struct Pending {
@@ -363,7 +365,8 @@ impl Initiator {
         self.stat_sn(pdu)?;
         let pending = self.pending.remove(&itt).ok_or_else(|| bad("answer to no command"))?;
         let sense = pdu.data.get(2..).unwrap_or_default().to_vec();
-        self.answers.insert(itt, Answer { status: pdu.bhs[3], data: pending.read, sense });
+        let (status, underflow) = (pdu.bhs[3], underflow(pdu));
+        self.answers.insert(itt, Answer { status, data: pending.read, sense, underflow });
         Ok(())
     }
 
@@ -375,8 +378,8 @@ impl Initiator {
         if pdu.bhs[1] & 0x01 != 0 {
             self.stat_sn(pdu)?;
             let pending = self.pending.remove(&itt).ok_or_else(|| bad("answer to no command"))?;
-            let answer = Answer { status: pdu.bhs[3], data: pending.read, sense: Vec::new() };
-            self.answers.insert(itt, answer);
+            let (status, underflow) = (pdu.bhs[3], underflow(pdu));
+            self.answers.insert(itt, Answer { status, data: pending.read, sense: Vec::new(), underflow });
         }
         Ok(())
     }
@@ -535,6 +538,11 @@ impl Initiator {
     pub fn raw(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)
     }
+}
+
+/// Residual Count, with U (RFC 7143 11.4.5).
+fn underflow(pdu: &Pdu) -> u32 {
+    if pdu.bhs[1] & 0x02 != 0 { pdu.get(44) } else { 0 }
 }
 
 /// The parameter list of UNMAP for these blocks.
