@@ -154,6 +154,42 @@ fn an_image_that_the_handler_would_damage_is_refused() {
 }
 
 #[test]
+fn an_image_is_open_once_but_to_be_read() {
+    if !has_handlers("an image twice") {
+        return;
+    }
+    let folder = Folder::new("tcmu-twice");
+    let (image, other) = (folder.file("disc"), folder.file("other"));
+    fs::File::create(&image).unwrap().set_len(4 << 20).unwrap();
+    std::os::unix::fs::symlink(&image, &other).unwrap();
+    let (mut daemon, admin) = start(&folder, &conf("fbo", &format!("cfgstring {}", image.display())));
+    for (handler, path) in [("tcmu_fbo", &image), ("tcmu_fbo", &other), ("tcmu_zbc", &other)] {
+        for more in ["read_only=0", "read_only=1"] {
+            let cfgstring = format!("cfgstring={}", path.display());
+            let text = admin.refused(&["device", "add", "two", handler, &cfgstring, more]);
+            assert!(text.contains("device disk has it open"), "{text}");
+        }
+    }
+    // What a configuration makes anew goes first.
+    let anew = folder.file("anew");
+    fs::write(&anew, conf("fbo", &format!("cfgstring {}\nread_only 1", image.display()))).unwrap();
+    admin.good(&["apply", anew.to_str().unwrap(), "--remove"]);
+    let cfgstring = format!("cfgstring=ro/{}", other.display());
+    admin.good(&["device", "add", "two", "tcmu_fbo", &cfgstring, "read_only=1"]);
+    let cfgstring = format!("cfgstring={}", other.display());
+    let text = admin.refused(&["device", "add", "three", "tcmu_fbo", &cfgstring]);
+    assert!(text.contains("has it open"), "{text}");
+    admin.good(&["device", "remove", "two"]);
+    admin.good(&["set", "devices/disk/active", "0"]);
+    admin.good(&["device", "add", "three", "tcmu_fbo", &cfgstring]);
+    let text = admin.refused(&["set", "devices/disk/active", "1"]);
+    assert!(text.contains("device three has it open"), "{text}");
+    admin.good(&["device", "remove", "three"]);
+    admin.good(&["set", "devices/disk/active", "1"]);
+    assert!(daemon.stop().success());
+}
+
+#[test]
 fn rbd_without_a_cluster_is_an_error_in_words() {
     if !has_handlers("handler_rbd") {
         return;

@@ -11,6 +11,7 @@
 #![allow(unsafe_code)] // The boundary to handlers: their pointers become references here.
 
 mod abi;
+mod claim;
 mod command;
 mod data;
 mod device;

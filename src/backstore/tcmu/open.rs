@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::backstore::Geometry;
 use crate::backstore::registry::{InUse, OpenError, OpenRequest, Opened};
+use crate::backstore::tcmu::claim::claim;
 use crate::backstore::tcmu::device::{NewDevice, Pointer};
 use crate::backstore::tcmu::library::Kind;
 use crate::backstore::tcmu::store::{Cache, Store};
@@ -19,6 +20,9 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// An option that is for tcmu-runner and not for its handlers.
 const RUNNERS_OWN: &str = "tcmur_cmd_time_out=";
+
+/// What file_optical has before the path of a file that it does not write.
+const READ_ONLY: &str = "ro/";
 
 fn invalid(text: impl Into<String>) -> OpenError {
     OpenError::new(libc::EINVAL, text)
@@ -35,8 +39,9 @@ fn handlers_own(text: &str) -> String {
 /// The file that a configuration string names, where it names one: behind the options that file_zbc has
 /// before an @, or behind file_optical's `ro/`.
 fn file_of(text: &str) -> Option<&Path> {
-    let behind = text.split_once('@').map_or(text, |(_, path)| path);
-    let behind = behind.strip_prefix("ro/").unwrap_or(behind);
+    let options = text.split_once('@').filter(|_| !text.starts_with('/'));
+    let behind = options.map_or(text, |(_, path)| path);
+    let behind = behind.strip_prefix(READ_ONLY).unwrap_or(behind);
     behind.starts_with('/').then(|| Path::new(behind))
 }
 
@@ -151,6 +156,10 @@ pub(super) fn open(kind: &Arc<Kind>, request: &OpenRequest, in_use: Option<InUse
     let block_size = block_size(request)?;
     let cfgstring = CString::new(format!("{}/{text}", kind.subtype()))
         .map_err(|_| invalid("cfgstring has a NUL in it"))?;
+    let is_read_only = request.read_only || text.starts_with(READ_ONLY);
+    let claim = file_of(&text).map_or(Ok(None), |file| claim(file, &request.device, is_read_only))?;
+    // It is given back when the device is closed, as that is.
+    let in_use = if claim.is_some() { Some(Arc::new((claim, in_use)) as InUse) } else { in_use };
     let bytes = bytes(kind, request, &text, block_size)?;
     check(kind, &cfgstring)?;
     let file = file_of(&text).filter(|_| kind.subtype() == "qcow");
@@ -206,6 +215,7 @@ mod tests {
             ("/a/b", Some("/a/b")),
             ("ro//a", Some("/a")),
             ("model-HM/lba-512@/z", Some("/z")),
+            ("/z@/y", Some("/z@/y")),
             ("pool/image;conf=/c", None),
         ] {
             assert_eq!(file_of(text), path.map(Path::new), "{text}");
