@@ -191,6 +191,7 @@ fn a_plan_opens_nothing() {
     plan_text(&other, &first, Mode::Merge).unwrap();
 
     std::fs::write(folder.file("f"), [0; 512]).unwrap();
+    std::fs::write(folder.file("empty"), []).unwrap();
     let device = |handler: &str, words: &str| {
         format!(
             "HANDLER {handler} {{\n\tDEVICE x {{\n\t\t{}\n\t}}\n}}\n",
@@ -202,6 +203,10 @@ fn a_plan_opens_nothing() {
         ("vdisk_blockio", "filename AT", "is neither a file nor a block device"),
         ("vdisk_fileio", "filename AT/f\n\t\tsize 1M", "is more than the 512 bytes of"),
         ("vcdrom", "filename AT/none", "/none: No such file"),
+        ("vdisk_fileio", "filename AT/empty", "/empty has 0 bytes, which is no whole block of 512"),
+        ("vdisk_blockio", "filename AT/f\n\t\tblocksize 4096", "/f has 512 bytes, which is no whole block"),
+        ("vdisk_fileio", "filename AT/f\n\t\tsize 0", "size 0 is not a positive multiple of blocksize 512"),
+        ("vcdrom", "filename AT/f", "/f has 512 bytes, which is no whole block of 2048"),
         ("vdisk_ram", "filename AT/none", "/none: cannot be opened: No such file"),
         ("vdisk_ram", "filename AT/none/x\n\t\tsize 1M", "/x: cannot be opened: No such file"),
         ("vdisk_ram", "filename AT\n\t\tsize 1M", "is no regular file"),

@@ -11,6 +11,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use log::warn;
+
 use crate::backstore::direct;
 use crate::backstore::{Backstore, BlockError, Capabilities, Geometry, Provisioning, Space, piece};
 use crate::sys::AlignedMemory;
@@ -127,6 +129,10 @@ impl FileStore {
             Kind::Regular => (metadata.len(), 1, 4096),
         };
         let bytes = Self::size(path, &options, kind, size)?;
+        if options.bytes.is_none() && bytes < size {
+            let (left, block) = (size - bytes, options.block_size);
+            warn!("{shown}: its last {left} bytes are no block of {block} and cannot be reached");
+        }
         if kind == Kind::Block && options.block_size < logical {
             let text = format!("{shown}: blocksize {} is below the device's {logical}", options.block_size);
             return Err(OpenError::new(libc::EINVAL, text));
@@ -197,7 +203,19 @@ impl FileStore {
             (Some(wanted), _) => wanted,
             (None, _) => found,
         };
-        Ok(bytes - bytes % block)
+        // Of nothing, READ CAPACITY can name no last block (SBC-3, 5.15).
+        match (bytes - bytes % block, options.bytes) {
+            (0, None) => {
+                let text =
+                    format!("{shown} has {bytes} bytes, which is no whole block of {block}: make it longer");
+                Err(OpenError::new(libc::EINVAL, text))
+            }
+            (0, Some(wanted)) => {
+                let text = format!("size {wanted} is not a positive multiple of blocksize {block}");
+                Err(OpenError::new(libc::EINVAL, text))
+            }
+            (whole, _) => Ok(whole),
+        }
     }
 
     /// A file frees what its file system allocates together; a block device says it of itself, or cannot.

@@ -23,7 +23,7 @@ fn size_of(config: &DeviceConfig) -> Option<u64> {
 pub(super) fn is_size_saved(config: &DeviceConfig) -> bool {
     match config.handler.name.as_ref() {
         "vdisk_nullio" => size_of(config) != Some(null::DEFAULT_BYTES),
-        "vdisk_fileio" | "vcdrom" => true,
+        "vcdrom" => true,
         _ if is_of_tcmu_runner(config) => config.is_given("size"),
         _ => size_of(config).is_some(),
     }
