@@ -125,6 +125,19 @@ fn every_mistake_has_scsts_errno_and_changes_nothing() {
 }
 
 #[test]
+fn scst_1_4_4_an_open_tray_takes_a_medium_while_removal_is_prevented() {
+    let folder = Folder::new("errno-tray");
+    let (world, mut session) = configured(&folder);
+    let at = |name: &str| folder.file(name).display().to_string();
+    for cdb in [[0x1e, 0, 0, 0, 0, 0], [0x1b, 0, 0, 0, 2, 0], PREVENT] {
+        session.good(1, &cdb, 0, &[]).unwrap();
+    }
+    world.write("devices/disc/filename", &at("b"));
+    let refused = world.tree.write("devices/disc/filename", &at("disc")).unwrap_err();
+    assert_eq!(refused.errno, libc::EBUSY, "{}", refused.text);
+}
+
+#[test]
 fn scst_1_0_1_what_cannot_be_written_or_read_is_eio_and_what_is_too_long_is_e2big() {
     let folder = Folder::new("errno");
     let (world, _session) = configured(&folder);

@@ -308,3 +308,34 @@ fn mmc_each_nexus_is_told_once_what_became_of_the_medium() {
     bench.device.set_medium(Some(Arc::new(Gate::new(ram()))), MediumState::TrayClosed);
     assert_eq!([event(&path), event(&other)], [(2, 2), (2, 2)], "another one");
 }
+
+#[test]
+fn mmc_what_is_prevented_is_to_take_the_medium_out() {
+    let bench = Bench::made(NewDevice {
+        name: "cd".to_owned(),
+        device_type: DeviceType::CdRom,
+        settings: Settings { removable: true, ..Settings::default() },
+        gate: Some(Arc::new(Gate::new(ram()))),
+        block_size: 2048,
+        task_set_type: 1,
+    });
+    let (path, other) = (bench.path("a", 1), bench.path("b", 1));
+    for path in [&path, &other] {
+        path.run(&[0; 6], &[]);
+    }
+    let prevent = [0x1e, 0, 0, 0, 1, 0];
+    let start_stop = |path: &Path<'_>, flags: u8| path.run(&[0x1b, 0, 0, 0, flags, 0], &[]);
+    let prevented = (5, 0x5302);
+    assert!(path.run(&prevent, &[]).is_good());
+    for flags in [2, 3] {
+        assert_eq!(start_stop(&other, flags).sense, prevented, "with the medium in it: {flags}");
+    }
+    assert!(path.run(&[0x1e, 0, 0, 0, 0, 0], &[]).is_good());
+    assert!(start_stop(&other, 2).is_good());
+    assert!(path.run(&prevent, &[]).is_good());
+    assert_eq!(start_stop(&other, 2).sense, prevented);
+    assert!(start_stop(&other, 3).is_good(), "an open tray may be closed");
+    assert_eq!(start_stop(&other, 2).sense, prevented);
+    bench.device.set_medium(None, MediumState::TrayClosed);
+    assert!(start_stop(&other, 3).is_good(), "an empty one too");
+}

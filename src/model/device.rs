@@ -295,7 +295,10 @@ impl DeviceConfig {
         }
         let is_drive = self.handler.medium == Medium::CdRom;
         if let Some(unit) = &self.unit {
-            if is_drive && !unit.state().prevented.is_empty() {
+            let state = unit.state();
+            let is_kept = !state.prevented.is_empty() && state.medium == MediumState::Present;
+            drop(state);
+            if is_drive && is_kept {
                 return Err(Error::new(libc::EBUSY, "an initiator prevents removal of the medium"));
             }
             if !is_drive && self.active {

@@ -122,14 +122,16 @@ fn start_or_stop(context: &mut Context<'_>) -> Result<(), Failure> {
         return Err(Sense::invalid_field_in_cdb(4, Some(1)).into());
     }
     let mut state = device.state();
-    if !state.prevented.is_empty() {
+    // What is prevented is to take the medium out (SPC-3, PREVENT ALLOW MEDIUM REMOVAL): an open tray and an
+    // empty one may be loaded. With the medium in it both are refused, as libiscsi's PreventAllow wants.
+    let holds_medium = state.medium == MediumState::Present;
+    if !state.prevented.is_empty() && (!start || holds_medium) {
         return Err(Sense::MEDIUM_REMOVAL_PREVENTED.into());
     }
     if !start {
-        let was_present = state.medium == MediumState::Present;
         state.medium = MediumState::TrayOpen;
         drop(state);
-        if was_present {
+        if holds_medium {
             device.media_event(MediaEvent::Removal);
         }
         return Ok(());
