@@ -535,8 +535,13 @@ impl Backstore for FileStore {
             Kind::Character => self.bytes.load(Ordering::Acquire),
         };
         let unit = u64::from(self.options.block_size).max(self.alignment as u64);
-        self.bytes.store(size - size % unit, Ordering::Release);
-        Ok(self.geometry())
+        match size - size % unit {
+            0 => Err(BlockError::OutOfRange),
+            whole => {
+                self.bytes.store(whole, Ordering::Release);
+                Ok(self.geometry())
+            }
+        }
     }
 }
 
@@ -578,5 +583,17 @@ mod tests {
         assert_eq!(store.geometry().blocks, 1);
         store.resize(8 << 20).unwrap();
         assert_eq!(file.metadata().unwrap().len(), 8 << 20);
+    }
+
+    #[test]
+    fn a_file_without_a_whole_block_is_neither_opened_nor_found_again() {
+        let (path, file) = file("no-block");
+        let store = FileStore::open(&path, OPTIONS).unwrap();
+        file.set_len(511).unwrap();
+        assert!(store.resync().is_err());
+        assert_eq!(store.geometry().blocks, 8192, "it stays what it was");
+        let refused = FileStore::open(&path, OPTIONS).err().unwrap();
+        assert!(refused.text.contains("has 511 bytes, which is no whole block of 512"), "{}", refused.text);
+        std::fs::remove_file(&path).unwrap();
     }
 }
