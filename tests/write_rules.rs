@@ -311,9 +311,16 @@ fn mmc_each_nexus_is_told_once_what_became_of_the_medium() {
 
 #[test]
 fn mmc_what_is_prevented_is_to_take_the_medium_out() {
+    for device_type in [DeviceType::CdRom, DeviceType::Disk] {
+        prevent_and_load(device_type);
+    }
+}
+
+/// Of a disk a load is refused as well (libiscsi, PreventAllow.Eject).
+fn prevent_and_load(device_type: DeviceType) {
     let bench = Bench::made(NewDevice {
         name: "cd".to_owned(),
-        device_type: DeviceType::CdRom,
+        device_type,
         settings: Settings { removable: true, ..Settings::default() },
         gate: Some(Arc::new(Gate::new(ram()))),
         block_size: 2048,
@@ -334,6 +341,9 @@ fn mmc_what_is_prevented_is_to_take_the_medium_out() {
     assert!(start_stop(&other, 2).is_good());
     assert!(path.run(&prevent, &[]).is_good());
     assert_eq!(start_stop(&other, 2).sense, prevented);
+    if device_type == DeviceType::Disk {
+        return assert_eq!(start_stop(&other, 3).sense, prevented);
+    }
     assert!(start_stop(&other, 3).is_good(), "an open tray may be closed");
     assert_eq!(start_stop(&other, 2).sense, prevented);
     bench.device.set_medium(None, MediumState::TrayClosed);

@@ -122,10 +122,11 @@ fn start_or_stop(context: &mut Context<'_>) -> Result<(), Failure> {
         return Err(Sense::invalid_field_in_cdb(4, Some(1)).into());
     }
     let mut state = device.state();
-    // What is prevented is to take the medium out (SPC-3, PREVENT ALLOW MEDIUM REMOVAL): an open tray and an
-    // empty one may be loaded. With the medium in it both are refused, as libiscsi's PreventAllow wants.
+    // What is prevented is to take the medium out (MMC-6, PREVENT ALLOW MEDIUM REMOVAL): a drive's open or
+    // empty tray may be loaded. Of a disk libiscsi's PreventAllow wants every load refused.
     let holds_medium = state.medium == MediumState::Present;
-    if !state.prevented.is_empty() && (!start || holds_medium) {
+    let may_move = start && device.device_type() == DeviceType::CdRom && !holds_medium;
+    if !may_move && !state.prevented.is_empty() {
         return Err(Sense::MEDIUM_REMOVAL_PREVENTED.into());
     }
     if !start {
