@@ -22,6 +22,8 @@ const LOADS: [&str; 4] =
 /// Bytes of a basic header segment. One each way is counted, which every command has; those of R2T and of
 /// further data PDUs are left out.
 const HEADER: usize = 48;
+/// Name of scstud's threads for connections. Where the file is in memory they do all the work.
+const CONNECTION: &str = "scstu-conn";
 /// Between two looks at what runs.
 const GLANCE: Duration = Duration::from_millis(1);
 /// How long each sum is measured.
@@ -135,13 +137,13 @@ impl Bench<'_> {
         let mut words = vec![url.as_str(), "--json", "--warm-up", "0", "--region", "256M"];
         words.extend(["--size", cell.size, "--depth", &depth, "--rw", cell.rw, "--time", &self.options.time]);
         words.extend(["--digests", "both"].into_iter().take(if has_digests { 2 } else { 0 }));
-        let before = process::threads(pid)?;
+        let before = process::threads(pid, CONNECTION)?;
         let mut command = place::command(&self.own, None, self.options.load_processor());
         let program = Running(command.args(words).stdout(Stdio::piped()).spawn()?);
         let since = Instant::now();
         loop {
-            if let [thread] = process::threads(pid)?.difference(&before).copied().collect::<Vec<_>>()[..] {
-                return Ok(Load { program, pid, thread, cpu: 0 });
+            if let Some(thread) = process::threads(pid, CONNECTION)?.difference(&before).next() {
+                return Ok(Load { program, pid, thread: *thread, cpu: 0 });
             }
             if since.elapsed() > place::START {
                 return Err(bad("scstud has no thread for the session"));

@@ -68,10 +68,13 @@ impl Usage {
     }
 }
 
-/// The threads of a process.
-pub fn threads(pid: u32) -> io::Result<BTreeSet<u32>> {
-    let all = fs::read_dir(format!("/proc/{pid}/task"))?;
-    Ok(all.flatten().filter_map(|thread| thread.file_name().to_str()?.parse().ok()).collect())
+/// The threads of a process that have this name.
+pub fn threads(pid: u32, name: &str) -> io::Result<BTreeSet<u32>> {
+    let all = fs::read_dir(format!("/proc/{pid}/task"))?.flatten();
+    let named = all.filter(|thread| {
+        fs::read_to_string(thread.path().join("comm")).is_ok_and(|known| known.trim_end() == name)
+    });
+    Ok(named.filter_map(|thread| thread.file_name().to_str()?.parse().ok()).collect())
 }
 
 fn nanoseconds(path: &str) -> Option<u64> {
