@@ -72,7 +72,7 @@ fn sessions_stay_until_the_writes_that_a_cold_reset_waits_for_are_over() {
     let mut neighbour = session(address, TARGET, 2);
     let write = rw16(WRITE, 0, 1, false);
     neighbour.start(0, &write, 0, &[1; BLOCK]).unwrap();
-    neighbour.nop().unwrap();
+    store.wait_for_writes(1);
     let cold = own.begin_function(TARGET_COLD_RESET, 0, 0).unwrap();
     own.nop().unwrap();
     assert_eq!(own.function_result(cold), None, "the write may still land");

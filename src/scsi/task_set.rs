@@ -239,7 +239,9 @@ impl<T> TaskSet<T> {
     /// Claims blocks for work that is no task of this set. `signal` is granted when no older task touches
     /// them, and refused when an abort hits the claim first; [`TaskSet::remove`] gives the blocks back.
     pub(crate) fn claim(&mut self, entry: Entry, signal: &Arc<Signal>) -> TaskId {
-        let id = self.insert(entry);
+        // A copy holds one claim while it waits for the next, so none passes anybody: there could be a cycle.
+        let older = self.count_blockers(&entry);
+        let (id, _) = self.enter(entry, false, (older.0 + older.1, 0));
         self.note_begun(id);
         if let Some(slot) = self.slot_mut(id) {
             slot.stage = Stage::Claimed(Arc::clone(signal));
@@ -269,16 +271,25 @@ impl<T> TaskSet<T> {
     }
 
     /// Puts a task into the set. It may run when [`TaskSet::start`] says so.
+    #[cfg(test)]
     pub(crate) fn insert(&mut self, entry: Entry) -> TaskId {
         self.put(entry, false).0
     }
 
-    /// As [`TaskSet::insert`] of a task that has all it needs and runs at once: whether it may.
+    /// Puts a task into the set. It may run when [`TaskSet::start`] says so; one that `begins` has all it
+    /// needs and runs at once, if it may: whether it does.
     #[inline]
     pub(crate) fn put(&mut self, entry: Entry, begins: bool) -> (TaskId, bool) {
+        let older = self.count_blockers(&entry);
+        self.enter(entry, begins, older)
+    }
+
+    /// `older` are how many hold it up, and how many it passes.
+    #[inline]
+    fn enter(&mut self, entry: Entry, begins: bool, older: (u32, u32)) -> (TaskId, bool) {
         self.generation = self.generation.wrapping_add(1);
         self.sequence += 1;
-        let (blockers, passes) = self.count_blockers(&entry);
+        let (blockers, passes) = (older.0, older.1 > 0);
         let begins = begins && blockers == 0;
         let slot = Slot {
             generation: self.generation,
@@ -310,14 +321,14 @@ impl<T> TaskSet<T> {
         (TaskId { slot: index, generation: self.generation }, begins)
     }
 
-    /// How many hold the newcomer up, and whether it passes others. Hits only when something in the set can
+    /// How many hold the newcomer up, and how many it passes. Hits only when something in the set can
     /// hold it up; the common case costs two compares.
-    fn count_blockers(&self, newer: &Entry) -> (u32, bool) {
+    fn count_blockers(&self, newer: &Entry) -> (u32, u32) {
         let ordered = newer.place.attribute() == Some(TaskAttribute::Ordered);
         let by_blocks = newer.extent.blocks > 0 && (newer.writes || self.writers > 0);
         let by_order = self.barriers > 0 || ordered || newer.place.is_exclusive();
         if self.count == 0 || !(by_order || by_blocks) {
-            return (0, false);
+            return (0, 0);
         }
         let per_nexus = self.per_nexus;
         let (mut blockers, mut passed) = (0, 0);
@@ -326,7 +337,7 @@ impl<T> TaskSet<T> {
             blockers += 1;
             passed += u32::from(older.is_passed_by(newer, per_nexus));
         }
-        (blockers - passed, passed > 0)
+        (blockers - passed, passed)
     }
 
     /// The task has all it needs, and runs from now on or, if it `queues`, waits for a thread; unless others

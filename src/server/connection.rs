@@ -93,9 +93,10 @@ impl Connection {
         self.values.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// A TARGET COLD RESET with this tag is about to be carried out.
+    /// A TARGET COLD RESET with this tag is about to be carried out. While an older one is, that one counts.
     pub fn begin_cold_reset(&self, tag: u32) {
-        self.cold_reset.store(BEGUN | u64::from(tag), Ordering::Release);
+        let begun = BEGUN | u64::from(tag);
+        let _ = self.cold_reset.compare_exchange(0, begun, Ordering::AcqRel, Ordering::Relaxed);
     }
 
     /// Whether a TARGET COLD RESET was answered with FUNCTION COMPLETE: the target's sessions are to end.

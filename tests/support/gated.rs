@@ -14,8 +14,8 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// 32 MiB in blocks of 512 bytes.
 pub struct Gated {
     memory: Memory,
-    /// Bytes that may still be written, and bytes that were.
-    counts: Mutex<(u64, u64)>,
+    /// Bytes that may still be written, bytes that were, and writes that have come.
+    counts: Mutex<(u64, u64, u64)>,
     changed: Condvar,
 }
 
@@ -34,6 +34,13 @@ impl Gated {
     /// Bytes written so far.
     pub fn written(&self) -> u64 {
         self.counts.lock().unwrap().1
+    }
+
+    /// Waits until so many writes have come.
+    pub fn wait_for_writes(&self, count: u64) {
+        let counts = self.counts.lock().unwrap();
+        let waited = self.changed.wait_timeout_while(counts, DEADLINE, |counts| counts.2 < count).unwrap();
+        assert!(!waited.1.timed_out(), "{} of {count} writes have come", waited.0.2);
     }
 
     /// Waits until so many bytes were written.
@@ -59,7 +66,9 @@ impl Backstore for Gated {
 
     fn write(&self, offset: u64, from: &[u8], durable: bool) -> Result<(), BlockError> {
         let length = from.len() as u64;
-        let counts = self.counts.lock().unwrap();
+        let mut counts = self.counts.lock().unwrap();
+        counts.2 += 1;
+        self.changed.notify_all();
         let mut counts = self.changed.wait_while(counts, |counts| counts.0 < length).unwrap();
         counts.0 -= length;
         drop(counts);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::scsi::TaskAttribute;
+use crate::scsi::claim::{Signal, Standing};
 use crate::scsi::task_set::{Abort, Extent, Owed, Place, Selector};
 
 fn task(nexus: u64, tag: u32, (lba, blocks): (u64, u64), writes: bool) -> Entry {
@@ -48,7 +49,7 @@ fn a_write_without_its_data_holds_up_its_own_nexus_only() {
 fn of_two_that_receive_the_one_that_has_its_data_first_goes_first() {
     for younger_first in [false, true] {
         let mut set = TaskSet::new(true);
-        let ids = [1, 2].map(|nexus| set.insert(task(nexus, nexus as u32, (7, 1), true)));
+        let ids = [(1, 1), (2, 2)].map(|(nexus, tag)| set.insert(task(nexus, tag, (7, 1), true)));
         let [first, second] = if younger_first { [1, 0] } else { [0, 1] };
         let tag = |at: usize| u32::try_from(at).unwrap() + 1;
         assert!(begins(&mut set, ids[first], tag(first)));
@@ -58,11 +59,32 @@ fn of_two_that_receive_the_one_that_has_its_data_first_goes_first() {
     }
 }
 
+/// A copy holds one claim of a unit while it waits for another.
+#[test]
+fn a_claim_passes_nobody() {
+    let mut set = TaskSet::new(true);
+    let late = set.insert(task(1, 1, (0, 10), true));
+    let behind = set.insert(task(1, 2, (5, 20), false));
+    assert!(!begins(&mut set, behind, 2));
+    let claim = |set: &mut TaskSet<u32>, place, writes| {
+        let signal = Signal::new();
+        (set.claim(Entry { place: Place::AtOnce, ..task(2, 0, place, writes) }, &signal), signal)
+    };
+    let (source, sees_source) = claim(&mut set, (0, 4), false);
+    let (destination, sees_destination) = claim(&mut set, (20, 10), true);
+    assert!(begins(&mut set, late, 1), "it waits for no copy that may wait for what is behind it");
+    assert_eq!(ends(&mut set, late), [2]);
+    assert!(ends(&mut set, behind).is_empty());
+    assert!([sees_source, sees_destination].iter().all(|signal| signal.standing() == Standing::Granted));
+    ends(&mut set, source);
+    ends(&mut set, destination);
+}
+
 #[test]
 fn changes_of_the_reservations_are_passed_too_and_stay_one_at_a_time() {
     let mut set = TaskSet::new(true);
     let place = Place::Exclusive(Some(TaskAttribute::Simple));
-    let exclusive = |nexus| Entry { place, ..task(nexus, nexus as u32, (0, 0), false) };
+    let exclusive = |tag: u32| Entry { place, ..task(tag.into(), tag, (0, 0), false) };
     let late = set.insert(exclusive(1));
     let other = set.insert(exclusive(2));
     assert!(begins(&mut set, other, 2));
@@ -160,6 +182,7 @@ impl Model {
 #[test]
 fn whatever_comes_nothing_overlaps_and_everything_ends() {
     let (mut state, mut passings, mut waits) = (7_u64, 0, 0);
+    let index = |number: u64| usize::try_from(number).unwrap();
     let mut below = |limit: u64| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) % limit
@@ -186,11 +209,11 @@ fn whatever_comes_nothing_overlaps_and_everything_ends() {
             passings += model.set.passing;
             for _ in 0..below(3) {
                 let receiving = model.all(At::Receiving);
-                if let Some(tag) = receiving.get(below(6) as usize) {
+                if let Some(tag) = receiving.get(index(below(6))) {
                     model.begin(*tag);
                 }
                 let running = model.all(At::Running);
-                if let Some(tag) = running.get(below(6) as usize) {
+                if let Some(tag) = running.get(index(below(6))) {
                     model.end(*tag);
                 }
             }
