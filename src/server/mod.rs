@@ -230,8 +230,9 @@ impl Shared {
     fn serve(shared: &Arc<Self>, socket: TcpStream, peer: SocketAddr) {
         if let Err(count) = shared.roll.admit(peer.ip()) {
             shared.totals.login_failed(None);
-            let most = format!("{count} logins from there in progress, of {LOGIN_LIMIT} in all");
-            return shared.noise.say(|| warn!("connection from {peer} closed: {most}"));
+            return shared.noise.say(|| {
+                warn!("connection from {peer} closed: {count} logins from there, of {LOGIN_LIMIT} at most");
+            });
         }
         let (own, roll) = (Arc::clone(shared), Arc::clone(&shared.roll));
         let run = move || roll.connection_ended(peer.ip(), Self::connection_thread(own, socket, peer));

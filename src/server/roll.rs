@@ -6,8 +6,8 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// Most connections that have not logged in yet; more are closed at once. Of what others leave free one
-/// source may have half, so that whoever opens connections and says nothing keeps nobody else out: `n` such
-/// sources leave one part in `n + 1` free.
+/// source may have half, so that whoever opens connections and says nothing keeps nobody else out; only ten
+/// such sources leave no more than one free.
 pub const LOGIN_LIMIT: usize = 1024;
 
 /// Counts the connections' threads. Apart from [`super::Shared`], which a thread has given back when it is

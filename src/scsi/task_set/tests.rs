@@ -23,7 +23,7 @@ fn silently(selector: Selector) -> Abort {
     Abort { selector, waiter: None, told_by: None }
 }
 
-fn removed(set: &mut TaskSet<u32>, id: TaskId) -> Vec<u32> {
+pub(super) fn removed(set: &mut TaskSet<u32>, id: TaskId) -> Vec<u32> {
     let mut enabled = Vec::new();
     assert_eq!(set.remove(id, &mut enabled), Owed::Answer);
     enabled

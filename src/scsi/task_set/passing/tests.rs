@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::scsi::TaskAttribute;
 use crate::scsi::claim::{Signal, Standing};
-use crate::scsi::task_set::{Abort, Extent, Owed, Place, Selector};
+use crate::scsi::task_set::tests::removed as ends;
+use crate::scsi::task_set::{Abort, Extent, Place, Selector};
 
 fn task(nexus: u64, tag: u32, (lba, blocks): (u64, u64), writes: bool) -> Entry {
     let place = Place::Attribute(TaskAttribute::Simple);
@@ -16,12 +17,6 @@ fn begins(set: &mut TaskSet<u32>, id: TaskId, tag: u32) -> bool {
     let now = set.start(id, tag).unwrap().is_some();
     assert!(!now || set.take_up(id));
     now
-}
-
-fn ends(set: &mut TaskSet<u32>, id: TaskId) -> Vec<u32> {
-    let mut enabled = Vec::new();
-    assert_eq!(set.remove(id, &mut enabled), Owed::Answer);
-    enabled
 }
 
 #[test]
