@@ -82,7 +82,7 @@ impl Frame {
     #[inline]
     pub fn plain_header(&self, received: &[u8]) -> Option<Bhs> {
         let bhs = Bhs(*received.first_chunk()?);
-        let is_intact = || received[bhs::LENGTH..].starts_with(&digest::digest(&[&bhs.0]));
+        let is_intact = || received[bhs::LENGTH..].starts_with(&digest::of_header(&bhs.0));
         let is_next = self.part == Part::Header && self.filled == 0;
         (is_next && (!self.digests.header || is_intact())).then_some(bhs)
     }
@@ -102,7 +102,8 @@ impl Frame {
         }
         let data = pdu.get(self.plain_length()..).unwrap_or_default();
         let covered = data_length + padding(data_length);
-        data.split_at_checked(covered).is_some_and(|(data, rest)| rest.starts_with(&digest::digest(&[data])))
+        data.split_at_checked(covered)
+            .is_some_and(|(data, rest)| rest.starts_with(&digest::append(0, data).to_le_bytes()))
     }
 
     /// The basic header segment of the PDU in progress or, between PDUs, of the last one.

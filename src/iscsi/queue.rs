@@ -172,7 +172,7 @@ impl Queue {
         set_data_length(&mut header, data_length);
         self.text.extend_from_slice(&header);
         if digests.header {
-            self.text.extend_from_slice(&digest::digest(&[&header]));
+            self.text.extend_from_slice(&digest::of_header(&header));
         }
     }
 
@@ -180,11 +180,14 @@ impl Queue {
     #[inline]
     fn push_tail(&mut self, data: &[u8], digests: Digests) {
         let padding = &[0; 3][..padding(data.len())];
-        if !padding.is_empty() {
+        let is_padded = !padding.is_empty();
+        if is_padded {
             self.text.extend_from_slice(padding);
         }
         if digests.data && !data.is_empty() {
-            self.text.extend_from_slice(&digest::digest(&[data, padding]));
+            let crc = digest::append(0, data);
+            let crc = if is_padded { digest::append(crc, padding) } else { crc };
+            self.text.extend_from_slice(&crc.to_le_bytes());
         }
     }
 

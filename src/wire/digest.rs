@@ -1,6 +1,7 @@
 //! Header and data digests (RFC 7143 11.2.3): CRC32C, sent least significant byte first.
 
 use crate::sys::crc;
+use crate::wire::bhs;
 
 /// Length of a digest in bytes.
 pub const LENGTH: usize = 4;
@@ -9,6 +10,12 @@ pub const LENGTH: usize = 4;
 pub fn digest(parts: &[&[u8]]) -> [u8; LENGTH] {
     let crc = parts.iter().fold(0, |crc, part| append(crc, part));
     crc.to_le_bytes()
+}
+
+/// The digest of a basic header segment without additional ones.
+#[inline]
+pub fn of_header(header: &[u8; bhs::LENGTH]) -> [u8; LENGTH] {
+    crc::of_few(header).unwrap_or_else(|| crc32c::crc32c(header)).to_le_bytes()
 }
 
 /// Continues a CRC over `part`; begin with 0.

@@ -7,7 +7,9 @@ use std::arch::x86_64::{
     _mm256_clmulepi64_epi128, _mm256_extracti128_si256, _mm256_loadu_si256, _mm256_set_epi64x,
     _mm256_setzero_si256, _mm256_xor_si256, _mm256_zextsi128_si256,
 };
+use std::hint::black_box;
 
+use crate::sys::crc::sse42;
 use crate::sys::crc::weight::{factor_of_remainder, factors};
 
 /// What is multiplied at once, in bytes, and how many such are under way.
@@ -25,6 +27,23 @@ const BLOCK: usize = ROUNDS * GROUP + 3 * PART;
 /// Shorter runs are quicker otherwise.
 pub(super) const LEAST: usize = 2 * GROUP;
 
+/// The factors for what stands one group, two vectors, one vector or one lane before another: in one line of
+/// the processor's cache.
+#[repr(align(64))]
+struct Factors {
+    group: [i64; 2],
+    two: [i64; 2],
+    one: [i64; 2],
+    lane: [i64; 2],
+}
+
+static FACTORS: Factors = Factors {
+    group: factors(8 * GROUP),
+    two: factors(16 * LANES),
+    one: factors(8 * LANES),
+    lane: factors(128),
+};
+
 /// Whether the processor, and the operating system, can.
 #[inline]
 pub(super) fn is_possible() -> bool {
@@ -32,28 +51,31 @@ pub(super) fn is_possible() -> bool {
     has!("avx2") && has!("vpclmulqdq") && has!("pclmulqdq") && has!("sse4.2")
 }
 
-/// Continues a CRC32C; also answers the bytes at the end, fewer than [`GROUP`], that it has left out.
+/// Continues a CRC32C.
 #[target_feature(enable = "avx2,vpclmulqdq,pclmulqdq,sse4.2")]
-pub(super) fn append(crc: u32, bytes: &[u8]) -> (u32, &[u8]) {
+pub(super) fn append(crc: u32, bytes: &[u8]) -> u32 {
     let (blocks, rest) = bytes.as_chunks::<BLOCK>();
+    // Otherwise the compiler scatters them, each into a cache line of its own.
+    let factors = black_box(&FACTORS);
     let mut remainder = !crc;
     for block in blocks {
-        remainder = whole_block(remainder, block);
+        remainder = whole_block(remainder, block, factors);
     }
     let (groups, rest) = rest.as_chunks::<GROUP>();
     if let Some((first, groups)) = groups.split_first() {
         let mut streams = begin(remainder, first);
         for group in groups {
-            multiply(&mut streams, group);
+            multiply(&mut streams, group, factors);
         }
-        remainder = end(streams);
+        remainder = end(streams, factors);
     }
-    (!remainder, rest)
+    // SAFETY: this processor has SSE4.2.
+    unsafe { sse42(!remainder, rest) }
 }
 
 #[inline]
 #[target_feature(enable = "avx2,vpclmulqdq,pclmulqdq,sse4.2")]
-fn whole_block(remainder: u32, block: &[u8; BLOCK]) -> u32 {
+fn whole_block(remainder: u32, block: &[u8; BLOCK], factors: &Factors) -> u32 {
     let (multiplied, parts) = block.split_at(ROUNDS * GROUP);
     let (first, others) = parts.split_at(PART);
     let (second, third) = others.split_at(PART);
@@ -63,11 +85,11 @@ fn whole_block(remainder: u32, block: &[u8; BLOCK]) -> u32 {
     let (mut streams, mut sums) = (begin(remainder, &rounds[0]), (0, 0, 0));
     for (round, ((first, second), third)) in strides.enumerate() {
         if round > 0 {
-            multiply(&mut streams, &rounds[round]);
+            multiply(&mut streams, &rounds[round], factors);
         }
         sums = (words(sums.0, first), words(sums.1, second), words(sums.2, third));
     }
-    moved(end(streams), const { factor_of_remainder(3 * PART) })
+    moved(end(streams, factors), const { factor_of_remainder(3 * PART) })
         ^ moved(low(sums.0), const { factor_of_remainder(2 * PART) })
         ^ moved(low(sums.1), const { factor_of_remainder(PART) })
         ^ low(sums.2)
@@ -112,8 +134,8 @@ fn begin(remainder: u32, group: &[u8; GROUP]) -> [__m256i; STREAMS] {
 /// What was there, each stream where it stands in the next group, and that group.
 #[inline]
 #[target_feature(enable = "avx2,vpclmulqdq")]
-fn multiply(streams: &mut [__m256i; STREAMS], group: &[u8; GROUP]) {
-    let over_group = in_both_lanes(const { factors(8 * GROUP) });
+fn multiply(streams: &mut [__m256i; STREAMS], group: &[u8; GROUP], factors: &Factors) {
+    let over_group = in_both_lanes(factors.group);
     for (stream, lanes) in streams.iter_mut().zip(group.as_chunks().0) {
         *stream = fold(*stream, over_group, load(lanes));
     }
@@ -122,13 +144,13 @@ fn multiply(streams: &mut [__m256i; STREAMS], group: &[u8; GROUP]) {
 /// The remainder of all streams.
 #[inline]
 #[target_feature(enable = "avx2,vpclmulqdq,pclmulqdq,sse4.2")]
-fn end(streams: [__m256i; STREAMS]) -> u32 {
-    let over_one = in_both_lanes(const { factors(8 * LANES) });
-    let over_two = in_both_lanes(const { factors(16 * LANES) });
+fn end(streams: [__m256i; STREAMS], factors: &Factors) -> u32 {
+    let over_one = in_both_lanes(factors.one);
+    let over_two = in_both_lanes(factors.two);
     let [first, second, third, fourth] = streams;
     let whole = fold(fold(first, over_two, third), over_one, fold(second, over_two, fourth));
     let (front, back) = (_mm256_castsi256_si128(whole), _mm256_extracti128_si256::<1>(whole));
-    let [a, b] = const { factors(128) };
+    let [a, b] = factors.lane;
     let lane = fold_lane(front, _mm_set_epi64x(b, a), back);
     let words = (_mm_cvtsi128_si64(lane), _mm_cvtsi128_si64(_mm_unpackhi_epi64(lane, lane)));
     low(_mm_crc32_u64(_mm_crc32_u64(0, words.0.cast_unsigned()), words.1.cast_unsigned()))
