@@ -1,8 +1,11 @@
 //! What header and data digests cost: loads with and without, at once, beside the time that CRC32C takes for
-//! their bytes by itself on the same processor.
+//! their bytes on the same processor: by itself, the same bytes again and again, and where each system call
+//! has just brought others.
 
+use std::fs::File;
 use std::hint::black_box;
 use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -28,6 +31,9 @@ const CONNECTION: &str = "scstu-conn";
 const GLANCE: Duration = Duration::from_millis(1);
 /// How long each sum is measured.
 const SPELL: Duration = Duration::from_millis(40);
+/// What is read lies in so many bytes and at most so many buffers, as that of a load does.
+const READ_BYTES: usize = 512 << 10;
+const READ_BUFFERS: usize = 32;
 
 /// Microseconds of a call: the median of batches.
 fn time(mut call: impl FnMut()) -> f64 {
@@ -41,27 +47,73 @@ fn time(mut call: impl FnMut()) -> f64 {
     median(&batches).unwrap_or(0.0)
 }
 
-/// Measures the sums of a command with so many bytes of data, on the processor that this program has: as
-/// scstud makes them here, and by the crate `crc32c`. A JSON object of microseconds.
-pub fn sums(bytes: usize) -> String {
-    let data: Vec<u8> = (0..bytes).map(|at| at.to_le_bytes()[0]).collect();
-    let header = [0x5a; HEADER];
-    let of_command = |sum: fn(&[u8]) -> u32| {
-        let of = |bytes: &[u8]| {
-            time(|| {
-                black_box(sum(black_box(bytes)));
-            })
-        };
-        of(&data) + 2.0 * of(&header)
+/// The sums of a command: of its data and of a header each way.
+fn of_command(sum: fn(&[u8]) -> u32, data: &[u8], header: &[u8; HEADER]) {
+    black_box(sum(black_box(data)));
+    for _ in 0..2 {
+        black_box(sum(black_box(header)));
+    }
+}
+
+fn own(bytes: &[u8]) -> u32 {
+    digest::append(0, bytes)
+}
+
+/// Fills `buffer` from the file, which begins again at its end.
+fn fill(file: &File, at: &mut u64, mut buffer: &mut [u8]) -> io::Result<()> {
+    while !buffer.is_empty() {
+        let count = file.read_at(buffer, *at)?;
+        *at = if count == 0 { 0 } else { *at + count as u64 };
+        buffer = &mut buffer[count..];
+    }
+    Ok(())
+}
+
+/// Microseconds that the sums add to a read of the data from the page cache: the median of what pairs of
+/// passes through the buffers differ in, with and without.
+fn behind_reads(bytes: usize) -> io::Result<f64> {
+    let file = File::open(std::env::current_exe()?)?;
+    if file.metadata()?.len() == 0 {
+        return Err(bad("this program's own file is empty"));
+    }
+    let count = (READ_BYTES / bytes).clamp(1, READ_BUFFERS);
+    let mut buffers = vec![vec![0; bytes]; count];
+    let (header, mut at) = ([0x5a; HEADER], 0);
+    let mut pass = |has_sums: bool| -> io::Result<f64> {
+        let start = Instant::now();
+        for buffer in &mut buffers {
+            fill(&file, &mut at, buffer)?;
+            if has_sums {
+                of_command(own, buffer, &header);
+            }
+        }
+        Ok(start.elapsed().as_secs_f64() * 1e6 / count as f64)
     };
-    let (own, other) = (of_command(|bytes| digest::append(0, bytes)), of_command(crc32c::crc32c));
-    format!("{{\"own\":{own:.4},\"crate\":{other:.4}}}")
+    let (start, mut more) = (Instant::now(), Vec::new());
+    // The first pair may have to fetch the file.
+    while more.len() < 2 || start.elapsed() < 5 * SPELL {
+        let plain = pass(false)?;
+        more.push(pass(true)? - plain);
+    }
+    Ok(median(&more[1..]).unwrap_or(0.0))
+}
+
+/// Measures the sums of a command with so many bytes of data, on the processor that this program has: as
+/// scstud makes them here, by themselves and behind reads, and by the crate `crc32c`. A JSON object of
+/// microseconds.
+pub fn sums(bytes: usize) -> io::Result<String> {
+    let data: Vec<u8> = (0..bytes).map(|at| at.to_le_bytes()[0]).collect();
+    let by_itself = |sum| time(|| of_command(sum, &data, &[0x5a; HEADER]));
+    let (own, other) = (by_itself(own), by_itself(crc32c::crc32c));
+    let behind = behind_reads(bytes)?;
+    Ok(format!("{{\"own\":{own:.4},\"crate\":{other:.4},\"read\":{behind:.4}}}"))
 }
 
 /// A load's figures in microseconds, a value for each round.
 #[derive(Default)]
 struct Figures {
     own: Vec<f64>,
+    behind_reads: Vec<f64>,
     of_crate: Vec<f64>,
     plain: Vec<f64>,
     more: Vec<f64>,
@@ -75,19 +127,24 @@ fn quartile(values: &[f64], quarters: usize) -> f64 {
 
 fn table(all: &[(Cell, Figures)]) -> String {
     let mut text = String::from("| load | plain, CPU us | its CRC32C, us | by the crate crc32c |");
-    text += " more with digests | quartiles | of its CRC32C |\n|---|---:|---:|---:|---:|---:|---:|\n";
+    text += " of bytes just read | more with digests | quartiles | of its CRC32C | of bytes just read |\n";
+    text += "|---|---:|---:|---:|---:|---:|---:|---:|---:|\n";
     for (cell, figures) in all {
         let middle = |values: &[f64]| median(values).unwrap_or(0.0);
         let (low, high) = (quartile(&figures.more, 1), quartile(&figures.more, 3));
-        let parts: Vec<f64> = figures.more.iter().zip(&figures.own).map(|(more, own)| more / own).collect();
+        let parts = |of: &[f64]| {
+            middle(&figures.more.iter().zip(of).map(|(more, own)| more / own).collect::<Vec<f64>>())
+        };
         text += &format!(
-            "| {} | {:.2} | {:.2} | {:.2} | {:.2} | {low:.2} to {high:.2} | {:.2} |\n",
+            "| {} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {low:.2} to {high:.2} | {:.2} | {:.2} |\n",
             cell.name,
             middle(&figures.plain),
             middle(&figures.own),
             middle(&figures.of_crate),
+            middle(&figures.behind_reads),
             middle(&figures.more),
-            middle(&parts),
+            parts(&figures.own),
+            parts(&figures.behind_reads),
         );
     }
     text
@@ -174,6 +231,7 @@ impl Bench<'_> {
         let (plain, both) = self.both(cell, round % 2 == 0)?;
         figures.own.push(sum("own")?);
         figures.of_crate.push(sum("crate")?);
+        figures.behind_reads.push(sum("read")?);
         figures.plain.push(plain);
         figures.more.push(both - plain);
         Ok(())

@@ -263,7 +263,7 @@ fn side_by_side(side: Side, mut parser: lexopt::Parser) -> io::Result<ExitCode> 
                 let bytes =
                     usize::try_from(size(&mut parser)?).ok().filter(|bytes| (1..=16 << 20).contains(bytes));
                 let bytes = bytes.ok_or_else(|| session::bad("--sums wants 1 to 16M"))?;
-                println!("{}", digests::sums(bytes));
+                println!("{}", digests::sums(bytes)?);
                 return Ok(ExitCode::SUCCESS);
             }
             Long("peers") if side == Side::Compare => options.peers = list(&value(&mut parser)?),
