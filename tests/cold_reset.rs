@@ -86,6 +86,26 @@ fn sessions_stay_until_the_writes_that_a_cold_reset_waits_for_are_over() {
 }
 
 #[test]
+fn a_cold_reset_ends_the_sessions_though_the_one_who_asked_is_gone_before_it_is_over() {
+    let store = Gated::new();
+    let (server, address) = serve(vec![store.clone()], ServerOptions::default());
+    let mut own = session(address, TARGET, 1);
+    let mut neighbour = session(address, TARGET, 2);
+    let other = session(address, OTHER_TARGET, 1);
+    neighbour.start(0, &rw16(WRITE, 0, 1, false), 0, &[1; BLOCK]).unwrap();
+    store.wait_for_writes(1);
+    let cold = own.begin_function(TARGET_COLD_RESET, 0, 0).unwrap();
+    own.nop().unwrap();
+    assert_eq!(own.function_result(cold), None, "the write may still land");
+    drop(own);
+    assert!(ends(&mut neighbour));
+    await_sessions(&server, 1);
+    store.allow(BLOCK as u64);
+    drop(other);
+    server.stop(Duration::from_secs(10));
+}
+
+#[test]
 fn rfc7143_6_3_4_a_session_keeps_its_tsih_when_its_connection_is_reinstated() {
     let (server, address) = serve(vec![Gated::new()], ServerOptions::default());
     let mut old = session(address, TARGET, 1);

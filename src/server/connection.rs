@@ -104,6 +104,11 @@ impl Connection {
         self.cold_reset.load(Ordering::Acquire) == COMPLETE
     }
 
+    /// Whether a TARGET COLD RESET has yet to end the target's sessions; the caller does it.
+    pub fn take_cold_reset(&self) -> bool {
+        self.cold_reset.swap(0, Ordering::AcqRel) != 0
+    }
+
     /// Notes why the connection's own thread ends it.
     pub fn note_reason(&self, reason: CloseReason) {
         let code = REASONS.iter().position(|known| *known == reason).unwrap_or(0) + 1;
@@ -201,9 +206,11 @@ impl Reply for Connection {
     fn function_done(&self, tag: u32, result: FunctionResult) {
         self.send(&Outgoing::TaskManagement { itt: tag, response: manage::response(result) });
         let begun = BEGUN | u64::from(tag);
-        let is_complete = result == FunctionResult::Complete
-            && self.cold_reset.compare_exchange(begun, COMPLETE, Ordering::AcqRel, Ordering::Relaxed).is_ok();
-        if let Some(full) = self.full.get().filter(|_| is_complete) {
+        let is_complete = result == FunctionResult::Complete;
+        // One that was given up ends nothing, and another may follow it.
+        let after = if is_complete { COMPLETE } else { 0 };
+        let was_begun = self.cold_reset.compare_exchange(begun, after, Ordering::AcqRel, Ordering::Relaxed);
+        if let Some(full) = self.full.get().filter(|_| is_complete && was_begun.is_ok()) {
             full.outbox.wake().signal();
         }
     }

@@ -423,15 +423,22 @@ impl<'a> Serving<'a> {
         let Some(established) = self.established.as_ref().filter(|_| self.connection.is_cold_reset()) else {
             return false;
         };
-        let own = &established.session;
+        self.end_others(&established.session);
+        self.connection.note_reason(CloseReason::ColdReset);
+        self.leave();
+        true
+    }
+
+    /// Ends all other sessions of the target, if a TARGET COLD RESET has yet to.
+    fn end_others(&self, own: &Session) {
+        if !self.connection.take_cold_reset() {
+            return;
+        }
         for session in self.shared.sessions.all() {
             if session.target == own.target && session.id != own.id {
                 session.close(CloseReason::ColdReset);
             }
         }
-        self.connection.note_reason(CloseReason::ColdReset);
-        self.leave();
-        true
     }
 
     /// The session ends here; what is queued is still sent.
@@ -497,6 +504,8 @@ impl<'a> Serving<'a> {
                 target::nexus_lost(nexus);
                 self.shared.host.closed(nexus);
             }
+            // Who had the target reset may be gone before the writes in its way are over.
+            self.end_others(&established.session);
             self.shared.sessions.remove(&established.session);
             let session = &established.session;
             self.shared.host.notice(&Notice::SessionClosed(session.ends(), end));
