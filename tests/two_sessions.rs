@@ -15,6 +15,7 @@ use std::time::Duration;
 use initiator::{Initiator, Options, READ, WRITE, rw16};
 use scstu::backstore::{Backstore, BlockError, Capabilities, Geometry};
 use scstu::server::{Server, ServerOptions};
+use support::gated::Gated;
 use support::{Memory, TARGET};
 
 const BLOCK: usize = 512;
@@ -391,5 +392,27 @@ fn a_write_whose_data_does_not_come_holds_up_no_other_session() {
     assert_eq!(silent.wait(late).unwrap().status, 0);
     assert_eq!(read(&mut other), [1; 2 * BLOCK], "it was carried out when it was complete");
     drop((silent, other));
+    stop(&server);
+}
+
+/// A unit without a write cache has none for a write either that another nexus had begun before.
+#[test]
+fn spc_6_11_mode_select_waits_for_the_writes_of_other_nexuses() {
+    let store = Gated::new();
+    let (server, address) = support::serve(vec![store.clone()], ServerOptions::default());
+    let (mut own, mut other) = (session(address, 1), session(address, 2));
+    let page = own.good(0, &[0x1a, 0x08, 0x0a, 0, 16, 0], 16, &[]).unwrap();
+    let list = [&[0; 4][..], &[page[4] & 0x7f], &page[5..]].concat();
+    let select = [0x15, 0x10, 0, 0, u8::try_from(list.len()).unwrap(), 0];
+    let write = other.start(0, &rw16(WRITE, 0, 1, false), 0, &[1; BLOCK]).unwrap();
+    store.wait_for_writes(1);
+    let change = own.start(0, &select, 0, &list).unwrap();
+    own.nop().unwrap();
+    own.nop().unwrap();
+    assert!(own.answer(change).is_none(), "the write is still out");
+    store.allow(BLOCK as u64);
+    assert_eq!(own.wait(change).unwrap().status, 0);
+    assert_eq!(other.wait(write).unwrap().status, 0);
+    drop((own, other));
     stop(&server);
 }
