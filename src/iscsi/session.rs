@@ -2,7 +2,7 @@
 //!
 //! Kept apart from the connection, so that a session may have several.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 
 use crate::wire::serial::{is_before, is_within};
 
@@ -106,6 +106,9 @@ impl CommandWindow {
     pub fn release_unanswered(&self) {
         self.release();
         self.has_moved_silently.store(true, Ordering::Release);
+        // Who releases looks for what was received behind it, who receives for what was released, each after
+        // its own step: one of them finds the other's, if not at once, then before the receiver sleeps.
+        fence(Ordering::SeqCst);
     }
 
     /// ExpCmdSN and MaxCmdSN for a PDU that is about to tell the initiator.
@@ -122,6 +125,12 @@ impl CommandWindow {
     pub fn owes_update(&self) -> bool {
         self.has_moved_silently.load(Ordering::Acquire)
             && self.told_max_cmd_sn.load(Ordering::Acquire).wrapping_add(1) == self.exp_cmd_sn()
+    }
+
+    /// As [`CommandWindow::owes_update`], before the receiving side sleeps.
+    pub fn owes_update_at_rest(&self) -> bool {
+        fence(Ordering::SeqCst);
+        self.owes_update()
     }
 
     /// Whether `cmd_sn` is in the window and was sent before `than`.

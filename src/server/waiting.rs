@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 use crate::backstore::spare;
 use crate::iscsi::error::ProtocolError;
 use crate::iscsi::key::KeyId;
+use crate::iscsi::send::Outgoing;
 use crate::server::connection::{Connection, FullFeature};
 use crate::server::nagle::{Nagle, Statistics, Switch};
 use crate::server::outbox::HIGH_WATER_BYTES;
 use crate::server::serving::{Blocked, End, Overdue, Serving};
+use crate::server::sessions::Closer;
 use crate::server::spin::Figures;
 use crate::sys::{socket, thread};
 
@@ -188,6 +190,9 @@ impl Serving<'_> {
             self.look_at_functions();
             if self.end_if_reset() {
                 break;
+            }
+            if full.window.owes_update_at_rest() {
+                connection.send(&Outgoing::WindowUpdate);
             }
             // Nothing is out that could leave output behind: the socket is all there is to wait for.
             let is_settled = self.input.is_empty()
