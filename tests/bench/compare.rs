@@ -281,7 +281,8 @@ impl Comparison {
 
 /// Compares and tells.
 pub fn compare(options: &Options) -> io::Result<()> {
-    with_file(options, |folder, file| compare_on(options, folder, file))
+    let cells = wanted(cells(), &options.only)?;
+    with_file(options, |folder, file| compare_on(options, cells, folder, file))
 }
 
 /// Does work that wants a folder, and a file in the page cache.
@@ -296,20 +297,23 @@ pub fn with_file(options: &Options, work: impl FnOnce(&Folder, &Path) -> io::Res
     outcome
 }
 
-/// The cells of these names, and those whose name has such a word in it where no cell has it for a name.
-pub fn wanted(only: &[String]) -> Vec<Cell> {
-    let all = cells();
+/// Of `all`, the cells of these names, and those whose name has such a word in it where no cell has it for a
+/// name.
+pub fn wanted(all: Vec<Cell>, only: &[String]) -> io::Result<Vec<Cell>> {
     let is_name = |word: &String| all.iter().any(|cell| cell.name == *word);
     let has = |cell: &Cell, word: &String| {
         if is_name(word) { cell.name == *word } else { cell.name.contains(word.as_str()) }
     };
+    if let Some(wrong) = only.iter().find(|word| !all.iter().any(|cell| has(cell, word))) {
+        let names: Vec<&str> = all.iter().map(|cell| cell.name.as_str()).collect();
+        return Err(bad(format!("--only: \"{wrong}\" is in none of {}", names.join(", "))));
+    }
     let is_wanted = |cell: &&Cell| only.is_empty() || only.iter().any(|word| has(cell, word));
-    all.iter().filter(is_wanted).cloned().collect()
+    Ok(all.iter().filter(is_wanted).cloned().collect())
 }
 
-fn compare_on(options: &Options, folder: &Folder, file: &Path) -> io::Result<()> {
+fn compare_on(options: &Options, cells: Vec<Cell>, folder: &Folder, file: &Path) -> io::Result<()> {
     let processor = options.target_processor();
-    let cells = wanted(&options.only);
     let needs_many = cells.iter().any(|cell| matches!(cell.medium, Medium::Units | Medium::Targets));
     let spdk = options.spdk.as_deref();
     let settings = Settings { folder: &folder.0, file, processor, spdk, needs_many };
@@ -320,7 +324,7 @@ fn compare_on(options: &Options, folder: &Folder, file: &Path) -> io::Result<()>
             Err(error) => place::say(&format!("without {name}: {error}")),
         }
     }
-    if peers.is_empty() || cells.is_empty() {
+    if peers.is_empty() {
         return Err(bad("nothing to compare"));
     }
     let own = std::env::current_exe()?;

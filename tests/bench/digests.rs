@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use scstu::wire::digest;
 
-use crate::cells::Cell;
+use crate::cells::{Cell, cells};
 use crate::compare::{self, Options};
 use crate::peers::{self, Peer, Settings};
 use crate::place::{self, Folder, Running, median};
@@ -240,11 +240,8 @@ impl Bench<'_> {
 
 /// Measures and tells.
 pub fn digests(options: &Options) -> io::Result<()> {
-    let wanted = compare::wanted(&options.only).into_iter();
-    let cells: Vec<Cell> = wanted.filter(|cell| LOADS.contains(&cell.name.as_str())).collect();
-    if cells.is_empty() {
-        return Err(bad(format!("--only of digests wants one of {}", LOADS.join(", "))));
-    }
+    let all = cells().into_iter().filter(|cell| LOADS.contains(&cell.name.as_str())).collect();
+    let cells = compare::wanted(all, &options.only)?;
     compare::with_file(options, |folder, file| digests_on(options, cells, folder, file))
 }
 
