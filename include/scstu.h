@@ -438,8 +438,8 @@ struct scstu_disk {
    */
   uint32_t physical_block_exponent;
   /**
-   * Bytes that are best moved at once; 0 when unknown.
-   * Initiators see the device's `opt_trans_len`.
+   * Bytes that are best moved at once, at most 32 MiB; 0 when unknown. Initiators see it, in whole blocks,
+   * as OPTIMAL TRANSFER LENGTH (SBC-3, 6.6.4), unless the device is given another `opt_trans_len`.
    */
   uint32_t optimal_transfer_bytes;
   /**

@@ -6,8 +6,7 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use scstu::backstore::file::OpenError;
-use scstu::backstore::registry::{Handler, OpenRequest};
+use scstu::backstore::registry::{Handler, OpenError, OpenRequest};
 use scstu::instance::{Instance, Options};
 use scstu::mgmt::control::local::Local;
 use scstu::mgmt::control::{Files, Service};

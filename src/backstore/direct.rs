@@ -1,7 +1,10 @@
 //! What a file takes past the page cache: multiples of the sectors below its file system, not of 512 bytes.
 
 use std::fs::File;
+use std::io;
+use std::path::Path;
 
+use crate::backstore::registry::OpenError;
 use crate::sys::file::{direct_alignment, read_at_most};
 use crate::sys::{ALIGNMENT, AlignedMemory};
 
@@ -13,6 +16,16 @@ pub(super) fn alignment(file: &File) -> Option<usize> {
     let mut memory = AlignedMemory::zeroed(ALIGNMENT);
     // A position and a length that do not fit are refused alike.
     choose(direct_alignment(file), |length| read_at_most(file, &mut memory[..length], 0) != Err(libc::EINVAL))
+}
+
+/// What open(2) says of a file system without O_DIRECT, in words.
+pub(super) fn unavailable(path: &Path, error: &io::Error) -> Option<OpenError> {
+    let text = format!(
+        "{}: its file system has no O_DIRECT, which o_direct=1 and vdisk_blockio want: vdisk_fileio without \
+         o_direct serves it",
+        path.display()
+    );
+    (error.raw_os_error() == Some(libc::EINVAL)).then(|| OpenError::new(libc::EINVAL, text))
 }
 
 /// What the file system says of offsets, and of memory, counts; where it says nothing, what can be read.

@@ -14,6 +14,7 @@ use std::sync::{Mutex, PoisonError};
 use log::warn;
 
 use crate::backstore::direct;
+use crate::backstore::registry::OpenError;
 use crate::backstore::{Backstore, BlockError, Capabilities, Geometry, Provisioning, Space, piece};
 use crate::sys::AlignedMemory;
 use crate::sys::file::{self, Allocate, Discard};
@@ -83,21 +84,6 @@ pub struct FileStore {
     partial: Mutex<()>,
 }
 
-/// Why it was not opened: an errno and what to tell the administrator.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OpenError {
-    /// errno.
-    pub errno: i32,
-    /// In words, with the name of what was wrong.
-    pub text: String,
-}
-
-impl OpenError {
-    pub(crate) fn new(errno: i32, text: impl Into<String>) -> Self {
-        OpenError { errno, text: text.into() }
-    }
-}
-
 fn block_error(errno: i32) -> BlockError {
     match errno {
         libc::ENOSPC | libc::EDQUOT | libc::EFBIG => BlockError::NoSpace,
@@ -112,7 +98,8 @@ impl FileStore {
     pub fn open(path: &Path, options: FileOptions) -> Result<Self, OpenError> {
         let shown = path.display();
         let io = |error: std::io::Error| {
-            OpenError::new(error.raw_os_error().unwrap_or(libc::EIO), format!("{shown}: {error}"))
+            let words = direct::unavailable(path, &error).filter(|_| options.direct);
+            words.unwrap_or_else(|| OpenError::io(path, &error))
         };
         let mut open = OpenOptions::new();
         open.read(true).write(!options.read_only);

@@ -5,13 +5,13 @@
 
 use std::any::Any;
 use std::borrow::Cow;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::attr::{Access, Attr};
 use crate::backstore::Backstore;
 use crate::backstore::declared::Declared;
-pub use crate::backstore::file::OpenError;
 use crate::backstore::file::{FileOptions, FileStore};
 use crate::backstore::mapped::MappedStore;
 use crate::backstore::null::{DEFAULT_BYTES, NullStore};
@@ -60,6 +60,26 @@ pub struct OpenRequest {
     pub serial: String,
     /// Values of what the handler declares, in the order of its rows.
     pub declared: Vec<String>,
+}
+
+/// Why it was not opened: an errno and what to tell the administrator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenError {
+    /// errno.
+    pub errno: i32,
+    /// In words, with the name of what was wrong.
+    pub text: String,
+}
+
+impl OpenError {
+    pub(crate) fn new(errno: i32, text: impl Into<String>) -> Self {
+        OpenError { errno, text: text.into() }
+    }
+
+    /// What the system says of the file or folder.
+    pub(crate) fn io(path: &Path, error: &io::Error) -> Self {
+        OpenError::new(error.raw_os_error().unwrap_or(libc::EIO), format!("{}: {error}", path.display()))
+    }
 }
 
 /// An open medium; `None` is an empty drive.

@@ -124,8 +124,8 @@ pub struct scstu_disk {
     pub flags: u32,
     /// A physical block is 2 to this power logical ones, 0 to 15.
     pub physical_block_exponent: u32,
-    /// Bytes that are best moved at once; 0 when unknown.
-    /// Initiators see the device's `opt_trans_len`.
+    /// Bytes that are best moved at once, at most 32 MiB; 0 when unknown. Initiators see it, in whole blocks,
+    /// as OPTIMAL TRANSFER LENGTH (SBC-3, 6.6.4), unless the device is given another `opt_trans_len`.
     pub optimal_transfer_bytes: u32,
     /// Bytes that are freed at once; 0 for a block.
     pub unmap_granularity_bytes: u32,

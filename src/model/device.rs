@@ -6,10 +6,10 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::attr::{Access, Error};
-use crate::backstore::Capabilities;
 use crate::backstore::declared::Declared;
 use crate::backstore::gate::Gate;
 use crate::backstore::registry::{Handler, Medium, OpenError, OpenRequest};
+use crate::backstore::{Capabilities, Geometry};
 use crate::model::effect::{Effect, Pending};
 use crate::model::hold::{self, Holds};
 use crate::model::kept::{self, Kept};
@@ -393,6 +393,22 @@ fn handler_threads(handler: &Handler) -> u32 {
     if matches!(handler.name.as_ref(), "vdisk_fileio" | "vcdrom") { 8 } else { 1 }
 }
 
+/// The attribute that says what a backstore may say too, and its limit in bytes.
+const OPTIMAL: &str = "opt_trans_len";
+const OPTIMAL_LIMIT: u32 = 32 << 20;
+
+impl DeviceConfig {
+    /// Until another is given, the optimal transfer length is what the backstore tells, in whole blocks.
+    fn take_optimal_transfer(&mut self) {
+        let Some(gate) = self.gate.upgrade().filter(|_| !self.is_given(OPTIMAL)) else { return };
+        let Geometry { block_size, optimal_transfer_bytes, .. } = gate.geometry();
+        let bytes = optimal_transfer_bytes.min(OPTIMAL_LIMIT);
+        if bytes >= block_size {
+            self.settings.opt_trans_len = bytes - bytes % block_size;
+        }
+    }
+}
+
 impl DeviceObject {
     /// Opens a new device that begins as `config` says; before its medium is opened, `make_way` is called.
     pub(super) fn open(
@@ -419,6 +435,7 @@ impl DeviceObject {
         let gate = config.opened()?;
         config.settings.thin_provisioned = config.is_thin(gate.as_deref());
         config.gate = gate.as_ref().map_or_else(Weak::new, Arc::downgrade);
+        config.take_optimal_transfer();
         let is_drive = handler.medium == Medium::CdRom;
         let device_type = match (handler.medium, &gate) {
             (Medium::CdRom, _) => DeviceType::CdRom,
@@ -469,6 +486,7 @@ impl DeviceObject {
         let value = if row.name() == "filename" && value == row.default() { "" } else { &value };
         row.write(&mut self.config, value)?;
         self.config.given.remove(row.name());
+        self.config.take_optimal_transfer();
         Ok(self.effects(&before))
     }
 

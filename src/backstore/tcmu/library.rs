@@ -190,9 +190,7 @@ fn check_symbols() -> Result<(), OpenError> {
 /// process do anything.
 fn check_owner(path: &Path) -> Result<(), OpenError> {
     use std::os::unix::fs::MetadataExt;
-    let metadata = std::fs::metadata(path).map_err(|error| {
-        OpenError::new(error.raw_os_error().unwrap_or(libc::EIO), format!("{}: {error}", path.display()))
-    })?;
+    let metadata = std::fs::metadata(path).map_err(|error| OpenError::io(path, &error))?;
     let own = crate::sys::process::effective_user();
     if metadata.mode() & 0o002 != 0 || (metadata.uid() != 0 && metadata.uid() != own) {
         let text = "anybody may write to it, or it is of another user; it is not loaded";
@@ -204,9 +202,7 @@ fn check_owner(path: &Path) -> Result<(), OpenError> {
 /// Loads a library, once; answers the handlers in it. Errors name the file and the reason: EPERM, ENOENT, or
 /// ENOEXEC for what is no handler of this interface.
 pub(super) fn load(path: &Path) -> Result<Vec<Arc<Kind>>, OpenError> {
-    let path = path.canonicalize().map_err(|error| {
-        OpenError::new(error.raw_os_error().unwrap_or(libc::EIO), format!("{}: {error}", path.display()))
-    })?;
+    let path = path.canonicalize().map_err(|error| OpenError::io(path, &error))?;
     // Held while it is loaded: two instances may want the same library at the same time.
     let mut loaded = loaded();
     if let Some((_, kinds)) = loaded.iter().find(|(known, _)| *known == path) {
@@ -254,9 +250,7 @@ fn initialise(path: &Path) -> Result<c_int, OpenError> {
 
 /// Names of handlers' libraries in a directory, in order.
 pub(super) fn candidates(directory: &Path) -> Result<Vec<PathBuf>, OpenError> {
-    let failed = |error: std::io::Error| {
-        OpenError::new(error.raw_os_error().unwrap_or(libc::EIO), format!("{}: {error}", directory.display()))
-    };
+    let failed = |error: std::io::Error| OpenError::io(directory, &error);
     let is_library = |name: &OsStr| {
         let name = name.as_bytes();
         name.starts_with(b"handler_") && name.ends_with(b".so")

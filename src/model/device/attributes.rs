@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use crate::attr::{Access, Attr, Error, Kind, Saved, Tail, to_hex};
 use crate::model::device::size::{is_size_saved, mebibytes};
-use crate::model::device::{DeviceConfig, SOFT_THRESHOLD, handler_threads};
+use crate::model::device::{DeviceConfig, OPTIMAL_LIMIT, SOFT_THRESHOLD, handler_threads};
 use crate::model::effect::Effect;
 use crate::model::handler;
 
@@ -360,11 +360,12 @@ pub static ATTRIBUTES: &[Row] = &[
     switch!("lb_per_pb_exp" "ww--www" "1" "report the physical block length", |c| c.settings.lb_per_pb_exp),
     Attr {
         name: "opt_trans_len",
-        kind: Kind::Number { min: 0, max: 32 << 20 },
+        kind: Kind::Number { min: 0, max: OPTIMAL_LIMIT as u64 },
         here: |c, _| column("www-www", c),
         default: "524288",
         saved: Saved::When(|c| c.is_given("opt_trans_len")),
-        help: "optimal transfer length in bytes, a multiple of blocksize (VPD page B0h)",
+        help: "optimal transfer length in bytes, a multiple of blocksize (VPD page B0h); what the backstore \
+               tells until it is given",
         get: |c| c.settings.opt_trans_len.to_string(),
         set: |c, value| {
             let block = c.open.blocksize.unwrap_or(512);
