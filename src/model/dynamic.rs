@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::attr::{Access, Error};
 use crate::iscsi::account::{Account, Accounts, Secret};
-use crate::model::lex::{first_word, is_blank};
+use crate::model::lex::{first_and_rest, first_word};
 use crate::names::Pattern;
 
 /// Longest and shortest password in bytes (SCST; RFC 7143 9.2.1 wants 96 bits).
@@ -100,9 +100,10 @@ pub fn find(name: &str, on_driver: bool) -> Option<(&'static Dynamic, u32)> {
 
 /// Name and password of an account.
 fn account(value: &str) -> Result<Account, Error> {
-    let wants = || Error::invalid("a name and a password are wanted, with a blank between them");
-    let (name, secret) = value.trim_matches(is_blank).split_once(is_blank).ok_or_else(wants)?;
-    let secret = secret.trim_start_matches(is_blank);
+    let (name, secret) = first_and_rest(value);
+    if secret.is_empty() {
+        return Err(Error::invalid("a name and a password are wanted, with a blank between them"));
+    }
     // No file could bring them back, and no initiator has them.
     for (what, text) in [("name", name), ("password", secret)] {
         if text.contains(char::is_control) {

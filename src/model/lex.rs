@@ -18,6 +18,14 @@ pub fn first_word(text: &str) -> &str {
     text.split(is_blank).find(|word| !word.is_empty()).unwrap_or("")
 }
 
+/// The first word of a value and what follows it, an account's name and its password, without the blanks
+/// around them.
+pub fn first_and_rest(text: &str) -> (&str, &str) {
+    let text = text.trim_matches(is_blank);
+    let (first, rest) = text.split_once(is_blank).unwrap_or((text, ""));
+    (first, rest.trim_start_matches(is_blank))
+}
+
 fn separates(c: char) -> bool {
     is_blank(c) || c == '='
 }

@@ -3,7 +3,7 @@
 use crate::attr::{Access, Attr, Error, Kind};
 use crate::backstore::declared::{self, Declared};
 use crate::backstore::registry::Handler;
-use crate::model::device::{ATTRIBUTES, DeviceConfig, OPTIMAL};
+use crate::model::device::{ATTRIBUTES, DeviceConfig};
 use crate::model::effect::Effect;
 
 /// A row, whoever has made it.
@@ -67,11 +67,10 @@ impl Row {
     /// Whether a new device that was told nothing of it would have another value than this one. What its
     /// backing can do, a new one does: only who has refused it has something else.
     pub fn is_other_by_default(self, config: &DeviceConfig, fresh: &DeviceConfig) -> bool {
-        match self.name() {
-            "thin_provisioned" => config.open.thin_provisioned == Some(false),
-            OPTIMAL if !config.is_given(OPTIMAL) => false,
-            _ => self.get(config) != self.get(fresh),
+        if self.name() == "thin_provisioned" {
+            return config.open.thin_provisioned == Some(false);
         }
+        self.get(config) != self.get(fresh)
     }
 
     /// Whether the value belongs into a saved configuration.

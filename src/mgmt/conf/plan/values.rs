@@ -4,7 +4,7 @@ use crate::attr::{Access, Attr};
 use crate::mgmt::conf::Error;
 use crate::mgmt::conf::parse::Node;
 use crate::mgmt::conf::plan::{Planner, When, line, value};
-use crate::model::lex::{first_word, is_blank};
+use crate::model::lex::{first_and_rest, first_word};
 use crate::model::{Change, Object, dynamic};
 
 /// Names that a file may use, of those that the object has.
@@ -82,7 +82,7 @@ impl Planner<'_> {
         let own = shown.iter().find(|own| own.name == row.name && first_word(&own.value) == word);
         let (object, value) = (object.clone(), value.to_owned());
         match own {
-            Some(own) if squeezed(&own.value) == squeezed(&value) => {}
+            Some(own) if first_and_rest(&own.value) == first_and_rest(&value) => {}
             Some(own) => {
                 let change = Change::Set { object, attribute: own.file.clone(), value };
                 self.push(When::InOrder, Some(node.place), change, Some(&own.value));
@@ -94,11 +94,4 @@ impl Planner<'_> {
         }
         Ok(())
     }
-}
-
-/// A name and a password with one blank between them, as the model keeps them.
-fn squeezed(value: &str) -> (String, String) {
-    let value = value.trim_matches(is_blank);
-    let (name, rest) = value.split_once(is_blank).unwrap_or((value, ""));
-    (name.to_owned(), rest.trim_start_matches(is_blank).to_owned())
 }
