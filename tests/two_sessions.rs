@@ -8,7 +8,7 @@ mod support;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Barrier, Mutex};
+use std::sync::{Arc, Barrier, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -413,6 +413,81 @@ fn spc_6_11_mode_select_waits_for_the_writes_of_other_nexuses() {
     store.allow(BLOCK as u64);
     assert_eq!(own.wait(change).unwrap().status, 0);
     assert_eq!(other.wait(write).unwrap().status, 0);
+    drop((own, other));
+    stop(&server);
+}
+
+/// Memory with a cache that is flushed when the test says so.
+struct SlowFlush {
+    memory: Memory,
+    /// Flushes that have come, and those that may end.
+    counts: Mutex<(u32, u32)>,
+    changed: Condvar,
+}
+
+impl SlowFlush {
+    fn wait_for_flush(&self) {
+        drop(self.changed.wait_while(self.counts.lock().unwrap(), |counts| counts.0 == 0).unwrap());
+    }
+
+    fn allow(&self) {
+        self.counts.lock().unwrap().1 += 1;
+        self.changed.notify_all();
+    }
+}
+
+impl Backstore for SlowFlush {
+    fn geometry(&self) -> Geometry {
+        self.memory.geometry()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.memory.capabilities().with(Capabilities::VOLATILE_CACHE)
+    }
+
+    fn read(&self, offset: u64, into: &mut [u8]) -> Result<(), BlockError> {
+        self.memory.read(offset, into)
+    }
+
+    fn write(&self, offset: u64, from: &[u8], durable: bool) -> Result<(), BlockError> {
+        self.memory.write(offset, from, durable)
+    }
+
+    fn flush(&self) -> Result<(), BlockError> {
+        let mut counts = self.counts.lock().unwrap();
+        counts.0 += 1;
+        self.changed.notify_all();
+        let mut counts = self.changed.wait_while(counts, |counts| counts.1 == 0).unwrap();
+        counts.1 -= 1;
+        Ok(())
+    }
+}
+
+/// What changes the unit cannot be called back, no more than a write.
+#[test]
+fn sam_7_an_abort_waits_for_a_mode_select_that_is_carried_out() {
+    let memory = Memory::new(64 * BLOCK, BLOCK as u32, false);
+    let store = Arc::new(SlowFlush { memory, counts: Mutex::default(), changed: Condvar::new() });
+    let (server, address) = support::serve(vec![store.clone()], ServerOptions::default());
+    let (mut own, mut other) = (session(address, 1), session(address, 2));
+    let page = own.good(0, &[0x1a, 0x08, 0x08, 0, 24, 0], 24, &[]).unwrap();
+    assert_eq!(page[6] & 4, 4, "WCE");
+    let list = [&[0; 4][..], &[page[4] & 0x7f, page[5], page[6] & !4], &page[7..]].concat();
+    let change = own.start(0, &[0x15, 0x10, 0, 0, 24, 0], 0, &list).unwrap();
+    store.wait_for_flush();
+    let told = other.command(0, &[0; 6], 0, &[]).unwrap();
+    assert_eq!((told.sense[12], told.sense[13]), (0x2a, 0x01), "MODE PARAMETERS CHANGED");
+    let read = other.start(0, &rw16(READ, 0, 1, false), BLOCK, &[]).unwrap();
+    let abort = own.begin_function(ABORT_TASK, 0, change).unwrap();
+    for session in [&mut own, &mut other] {
+        session.nop().unwrap();
+        session.nop().unwrap();
+    }
+    assert_eq!(own.function_result(abort), None, "it still changes the unit");
+    assert!(other.answer(read).is_none(), "the unit changes");
+    store.allow();
+    assert_eq!(own.wait_function(abort).unwrap(), 0);
+    assert_eq!(other.wait(read).unwrap().status, 0);
     drop((own, other));
     stop(&server);
 }

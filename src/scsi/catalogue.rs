@@ -54,6 +54,7 @@ fn medium(medium: Medium) -> &'static str {
         Medium::Blocks { access: Access::Write, .. } => "writes blocks",
         Medium::Whole(Access::Read) => "reads",
         Medium::Whole(Access::Write) => "writes",
+        Medium::Unit => "changes the unit",
     }
 }
 

@@ -126,12 +126,20 @@ pub(crate) enum Medium {
     Elsewhere,
     /// Anything: for ordering it counts as the whole medium; the function checks its own ranges.
     Whole(Access),
+    /// None of it, but what the unit is or does: for ordering, and for task management, the whole medium
+    /// changes; write protection keeps nobody from it.
+    Unit,
 }
 
 impl Medium {
     /// Whether blocks may change.
     pub(crate) const fn writes(self) -> bool {
         matches!(self, Medium::Blocks { access: Access::Write, .. } | Medium::Whole(Access::Write))
+    }
+
+    /// Whether it leaves behind what cannot be called back.
+    pub(crate) const fn changes(self) -> bool {
+        self.writes() || matches!(self, Medium::Elsewhere | Medium::Unit)
     }
 }
 

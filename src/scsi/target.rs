@@ -326,7 +326,7 @@ fn check_ready(state: &State, row: &OpCode) -> Result<(), Failure> {
 #[inline]
 fn extent_of(row: &OpCode, command: &Command, state: &State) -> Result<Extent, Failure> {
     let Medium::Blocks { lba, count, .. } = row.medium else {
-        let whole = matches!(row.medium, Medium::Whole(_));
+        let whole = matches!(row.medium, Medium::Whole(_) | Medium::Unit);
         return Ok(if whole { Extent::WHOLE } else { Extent::default() });
     };
     let capacity = state.geometry.blocks;
@@ -358,9 +358,9 @@ fn entry(itl: &Itl, command: &Command, row: &OpCode, (extent, bytes): (Extent, u
         Order::Exclusive => Place::Exclusive(Some(command.attribute)),
         Order::Ordered | Order::Outlives => Place::Attribute(TaskAttribute::Ordered),
     };
-    let writes = row.medium.writes() || row.medium == Medium::Elsewhere;
     // Task management does not wait for what it cannot end.
     let outlives = row.order == Order::Outlives;
+    let writes = row.medium.changes();
     Entry { nexus: itl.nexus, tag: command.tag, place, extent, writes, outlives, bytes }
 }
 

@@ -67,7 +67,8 @@ pub(crate) struct Entry {
     pub(crate) place: Place,
     /// Blocks touched.
     pub(crate) extent: Extent,
-    /// Whether the medium may change; an aborted task of this kind is waited for, but for those that outlive.
+    /// Whether the medium, or the unit, may change; an aborted task of this kind is waited for, but for those
+    /// that outlive.
     pub(crate) writes: bool,
     /// What it has begun goes on when it is aborted: nobody waits for the task.
     pub(crate) outlives: bool,

@@ -4,7 +4,7 @@ use crate::bytes::{get_u16, put_u16, put_u24, put_u32, put_u64};
 use crate::scsi::cdb::field;
 use crate::scsi::device::{Device, DeviceType};
 use crate::scsi::mode_parameters::ModeParameters;
-use crate::scsi::opcode::{Access, Allow, CONTROL, Data, Medium, OpCode, Order, Run, Types};
+use crate::scsi::opcode::{Allow, CONTROL, Data, Medium, OpCode, Order, Run, Types};
 use crate::scsi::page::mode::{PAGES, Page};
 use crate::scsi::sense::Sense;
 use crate::scsi::task::{Context, Failure};
@@ -42,7 +42,7 @@ const SELECT: OpCode = OpCode {
     allow: Allow::NO_MEDIUM.and(Allow::STANDBY),
     order: Order::Ordered,
     // Writes that other nexuses have begun may leave their data in a cache that there will be none of.
-    medium: Medium::Whole(Access::Read),
+    medium: Medium::Unit,
     run: Run::Worker,
     execute: mode_select,
     ..OpCode::BLANK

@@ -36,7 +36,7 @@ const PASS: OpCode = OpCode {
 
 static LOOK: OpCode = OpCode { medium: Medium::Whole(Access::Read), allow: Allow::WRITE_EXCLUSIVE, ..PASS };
 static CHANGE: OpCode = OpCode { medium: Medium::Whole(Access::Write), ..PASS };
-static SET: OpCode = OpCode { medium: Medium::Whole(Access::Read), order: Order::Ordered, ..PASS };
+static SET: OpCode = OpCode { medium: Medium::Unit, order: Order::Ordered, ..PASS };
 static ASK: OpCode = OpCode { allow: ANYWHERE, order: Order::AtOnce, ..PASS };
 
 /// The row of a command that goes to the medium; `None` for one of ours.
