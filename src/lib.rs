@@ -37,9 +37,10 @@
 //!    handlers ([`backstore::tcmu`]); each block is one operation and says why it is sound (`tests/tidy.rs`,
 //!    clippy).
 //! 8. Every queue, list and buffer has a limit with a name, so that memory can be computed on paper.
-//! 9. Of two tasks that touch the same blocks, one of them writing, the younger waits; an aborted write
-//!    that is out keeps its blocks until it has come back ([`scsi::target`], `scsi::task_set`). A nexus that
-//!    is lost admits nothing more, whatever its connection has received, nor does a LUN that is taken away.
+//! 9. Of two tasks that touch the same blocks, one of them writing, the younger waits; what changes the unit
+//!    counts as writing all of it. An aborted write that is out keeps its blocks until it has come back
+//!    ([`scsi::target`], `scsi::task_set`). A nexus that is lost admits nothing more, whatever its connection
+//!    has received, nor does a LUN that is taken away.
 //!    A change and the unit attention that tells it become visible to commands at once. A read whose data go
 //!    out as a file's own pages keeps its blocks from writers until its initiator acknowledges it, an abort
 //!    or the end of the session releases them, or a limit in time has passed ([`scsi::loan`]).
