@@ -264,3 +264,57 @@ fn what_was_asked_of_thin_provisioning_goes_with_its_line() {
     let model = loaded(&file("thin_provisioned 1\n"));
     assert!(!lines(&model, &bare, Mode::Exact).iter().any(|step| step.starts_with('-')));
 }
+
+/// Targets, each with its relative identifier.
+fn identified(targets: &[(&str, u16)]) -> String {
+    let target = |(name, number): &(&str, u16)| {
+        format!("\tTARGET iqn.x:{name} {{\n\t\trel_tgt_id {number}\n\t\tenabled 1\n\t}}\n")
+    };
+    format!("TARGET_DRIVER iscsi {{\n{}}}\n", targets.iter().map(target).collect::<String>())
+}
+
+#[test]
+fn enabled_targets_exchange_their_identifiers() {
+    let model = loaded(&identified(&[("a", 1), ("b", 2), ("c", 3)]));
+    let after = [
+        vec![("a", 2), ("b", 1)],
+        vec![("a", 3), ("b", 2), ("c", 1)],
+        vec![("c", 2), ("b", 4), ("a", 1)],
+        vec![("a", 5), ("b", 1), ("d", 4)],
+    ];
+    for mode in [Mode::Merge, Mode::Exact] {
+        for targets in &after {
+            apply_text(&model, &identified(targets), mode)
+                .unwrap_or_else(|error| panic!("{targets:?}: {error}"));
+            for (name, number) in targets {
+                let target = model.configuration().target(&format!("iqn.x:{name}")).cloned().unwrap();
+                assert_eq!((target.relative_identifier, target.enabled), (*number, true), "{targets:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn identifiers_that_clash_in_the_end_are_refused_with_everything_else() {
+    let model = loaded(&identified(&[("a", 1), ("b", 2), ("c", 3)]));
+    let before = saved(&model);
+    for (targets, line) in [
+        (vec![("a", 2)], 3),
+        (vec![("a", 2), ("b", 3)], 7),
+        (vec![("a", 2), ("b", 1), ("c", 1)], 11),
+        (vec![("d", 3), ("a", 4)], 4),
+    ] {
+        let error = apply_text(&model, &identified(&targets), Mode::Merge).unwrap_err();
+        assert_eq!((error.errno, error.place.line), (libc::EBADSLT, line), "{targets:?}: {error}");
+        assert!(error.text.contains("another enabled target's"), "{error}");
+        assert_eq!(saved(&model), before, "{targets:?}");
+    }
+    // A number that is given avoids those that are chosen behind it.
+    let text = identified(&[("d", 0), ("e", 4), ("f", 0), ("a", 5), ("b", 1)]);
+    apply_text(&model, &text, Mode::Merge).unwrap_or_else(|error| panic!("{error}"));
+    let configuration = model.configuration();
+    let mut all: Vec<u16> = configuration.targets.values().map(|target| target.relative_identifier).collect();
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), 6, "{all:?}");
+}

@@ -24,6 +24,7 @@ use crate::names::{IscsiName, Pattern};
 use crate::scsi::lun::MAX_LUN;
 
 mod groups;
+mod identifiers;
 
 /// Changes in the making.
 pub(super) struct Batch<'m> {
@@ -37,6 +38,9 @@ pub(super) struct Batch<'m> {
     /// Devices whose target port groups may have changed, or what follows from them, each with the place of
     /// the last change that did it.
     pub(super) regrouped: BTreeMap<String, usize>,
+    /// Targets, by key, whose relative identifiers are to be looked at, each with the place of the last
+    /// change that made it so.
+    identified: BTreeMap<String, usize>,
     /// Place of the change that is being made.
     pub(super) at: usize,
     /// Objects that are gone; their files close when the batch does, unless another needs them before.
@@ -78,6 +82,7 @@ impl<'m> Batch<'m> {
             effects: Vec::new(),
             touched: BTreeSet::new(),
             regrouped: BTreeMap::new(),
+            identified: BTreeMap::new(),
             at: 0,
             removed: Vec::new(),
             rehearsal: None,
@@ -280,34 +285,9 @@ impl<'m> Batch<'m> {
         done.unwrap_or_else(|| Err(no_attribute(&Object::Target(name.to_owned()), attribute)))?;
         self.effects.extend(effects);
         if matches!(attribute, "enabled" | "rel_tgt_id") {
-            self.identify(name, before)?;
+            self.identify(name, before);
             // Also of a disabled target the units of its groups show the identifier.
             self.regroup_those_with(name);
-        }
-        Ok(())
-    }
-
-    /// An enabled target has an identifier, which no other enabled target has (SCST 1.6.1); `before` is the
-    /// one that it had as such.
-    fn identify(&mut self, name: &str, before: Option<u16>) -> Result<(), Error> {
-        if let Some(before) = before {
-            self.next.identifiers.remove(&before);
-        }
-        let target = self.target(name)?;
-        let (is_enabled, mut own) = (target.enabled, target.relative_identifier);
-        if !is_enabled {
-            return Ok(());
-        }
-        let used = &self.next.identifiers;
-        if own != 0 && used.contains_key(&own) {
-            return Err(Error::new(libc::EBADSLT, format!("rel_tgt_id {own} is another enabled target's")));
-        }
-        if own == 0 {
-            own = self.free_identifier()?;
-            self.target(name)?.relative_identifier = own;
-        }
-        if name != COPY_MANAGER_TARGET {
-            self.next.identifiers.insert(own, key(name));
         }
         Ok(())
     }
@@ -467,9 +447,7 @@ impl<'m> Batch<'m> {
             self.regroup(&name);
         }
         self.next.targets.remove(&own);
-        if target.enabled {
-            self.next.identifiers.remove(&target.relative_identifier);
-        }
+        self.free(&own, target.relative_identifier);
         Ok(())
     }
 

@@ -332,6 +332,7 @@ impl Model {
             batch.apply(change).map_err(|error| (at, error))?;
             marks.push(batch.effects.len());
         }
+        batch.settle_identifiers()?;
         let last = changes.len().saturating_sub(1);
         for list in batch.regrouped().values() {
             crate::scsi::alua::check(list).map_err(|error| (last, Error::invalid(error.to_string())))?;

@@ -83,7 +83,12 @@ impl Plain {
                 continue;
             };
             self.targets.get_mut(&target.name).unwrap().enabled = enabled == "1";
-            wanted(self.identify(&target.name) == 0)?;
+        }
+        // Identifiers are looked at in the end: those that the file chooses, then those that are given.
+        let names = doc.targets.iter().map(|target| target.name.clone());
+        let (given, chosen): (Vec<_>, Vec<_>) = names.partition(|name| self.targets[name].relative == 0);
+        for name in chosen.iter().chain(&given) {
+            wanted(self.identify(name) == 0)?;
         }
         wanted(self.groups.is_consistent(&self.identifiers()))
     }
@@ -201,7 +206,6 @@ impl Plain {
                 // It is looked at as it was, and set as it is by then.
                 wanted(number != 0 || !(was_enabled || own.enabled))?;
                 own.relative = number;
-                wanted(self.identify(&target.name) == 0)?;
             }
         }
         let fixed = &before.read_only;

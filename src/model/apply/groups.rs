@@ -1,6 +1,6 @@
 //! Changes of device groups, and the units that must be told of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::attr::Error;
@@ -149,23 +149,6 @@ impl Batch<'_> {
             (device.clone(), group.map_or(Vec::new(), |(_, group)| self.next.port_groups(group)))
         };
         self.regrouped.keys().filter(|name| self.next.devices.contains_key(*name)).map(groups).collect()
-    }
-
-    /// An identifier for a target that shall have any: no other enabled target's, and no port's of another
-    /// node, with which it may be in one device group.
-    pub(super) fn free_identifier(&mut self) -> Result<u16, Error> {
-        let groups = self.next.device_groups.values().flat_map(|group| group.target_groups.values());
-        let remote = groups.flat_map(|group| group.members.values()).filter(|member| !member.is_local);
-        let remote: BTreeSet<u16> = remote.map(|member| member.relative_identifier).collect();
-        let used = &self.next.identifiers;
-        let is_free = |own: &u16| *own != 0 && !used.contains_key(own) && !remote.contains(own);
-        let own = (self.next.next_relative..=u16::MAX).chain(1..self.next.next_relative).find(is_free);
-        let own = own.ok_or_else(|| {
-            let text = "every rel_tgt_id is an enabled target's, or that of a port of another node";
-            Error::new(libc::ENOSPC, text)
-        })?;
-        self.next.next_relative = own.checked_add(1).unwrap_or(1);
-        Ok(own)
     }
 
     /// Target groups that name a target of another node have a target of this one from now on: as they would
