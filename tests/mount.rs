@@ -8,7 +8,7 @@ mod common;
 mod initiator;
 
 use std::fs::{self, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -249,6 +249,56 @@ fn a_second_process_serves_the_tree() {
     let second = Second::new(&served);
     drop(second);
     until("the guard takes the mount away", || !is_mounted(&served.tree));
+}
+
+/// A descriptor of what is gone reaches nothing, whoever serves the tree.
+fn held_across_making_again(served: &Served) {
+    let target = "iqn.2026-01.test:held";
+    let mgmt = |file: &str, text: &str| assert_eq!(write(&served.at(file), text), 0, "{text}");
+    let make = || {
+        mgmt("handlers/vdisk_nullio/mgmt", "add_device held");
+        mgmt("targets/iscsi/mgmt", &format!("add_target {target}"));
+        mgmt(&format!("targets/iscsi/{target}/ini_groups/mgmt"), "create g");
+        mgmt("device_groups/mgmt", "create dg");
+        mgmt("device_groups/dg/target_groups/mgmt", "add tg");
+    };
+    let own = format!("targets/iscsi/{target}");
+    let files = [
+        ("devices/held/threads_num".to_owned(), "3"),
+        (format!("{own}/comment"), "old"),
+        (format!("{own}/ini_groups/g/black_hole"), "2"),
+        ("device_groups/dg/target_groups/tg/group_id".to_owned(), "7"),
+    ];
+    make();
+    let before = files.each_ref().map(|(file, _)| fs::read_to_string(served.at(file)).unwrap());
+    let mut held: Vec<fs::File> = files
+        .iter()
+        .map(|(file, _)| OpenOptions::new().read(true).write(true).open(served.at(file)).unwrap())
+        .collect();
+    mgmt("device_groups/mgmt", "del dg");
+    mgmt("targets/iscsi/mgmt", &format!("del_target {target}"));
+    mgmt("handlers/vdisk_nullio/mgmt", "del_device held");
+    make();
+    for (file, (path, text)) in held.iter_mut().zip(&files) {
+        let written = file.write(text.as_bytes()).map_err(|error| error.raw_os_error());
+        assert_eq!(written, Err(Some(libc::ENODEV)), "{path}");
+        assert_eq!(file.read(&mut [0; 8]).map_err(|error| error.raw_os_error()), Err(Some(libc::ENODEV)));
+    }
+    assert_eq!(files.each_ref().map(|(file, _)| fs::read_to_string(served.at(file)).unwrap()), before);
+    for (file, text) in &files {
+        mgmt(file, text);
+    }
+}
+
+#[test]
+fn a_descriptor_of_what_was_made_again_reaches_nothing() {
+    if let Some(why) = no_fuse() {
+        return skip("descriptors that are held across making again", &why);
+    }
+    held_across_making_again(&Served::new("held", true));
+    let served = Served::new("held-other", false);
+    let _second = Second::new(&served);
+    held_across_making_again(&served);
 }
 
 /// A file system of somebody else.

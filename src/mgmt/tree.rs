@@ -155,13 +155,19 @@ impl Tree {
 
     /// What a path is; ENOENT when it is nothing.
     pub fn kind(&self, path: &str) -> Result<Kind, Error> {
+        self.look(path).map(|(kind, _)| kind)
+    }
+
+    /// The same, and a number that tells the object there from one that is made later under the same name; 0
+    /// for what is always there, and for links.
+    pub fn look(&self, path: &str) -> Result<(Kind, u64), Error> {
         let view = self.model.view();
         match Self::find(&view, path)? {
-            Found::Directory(_) => Ok(Kind::Directory),
-            Found::Link(target) => Ok(Kind::Link { target }),
+            Found::Directory(object) => Ok((Kind::Directory, view.made(&object))),
+            Found::Link(target) => Ok((Kind::Link { target }, 0)),
             Found::File { object, name } => {
                 let mode = mode(&view, &object, &name)?.ok_or_else(|| no_entry(path))?;
-                Ok(Kind::File { mode })
+                Ok((Kind::File { mode }, view.made(&object)))
             }
         }
     }

@@ -13,7 +13,7 @@ use crate::backstore::{Capabilities, Geometry};
 use crate::model::effect::{Effect, Pending};
 use crate::model::hold::{self, Holds};
 use crate::model::kept::{self, Kept};
-use crate::model::object::Scope;
+use crate::model::object::{Made, Scope};
 use crate::model::rehearsal::Rehearsal;
 use crate::scsi::device::{
     Device, DeviceType, Dispatch, Identity, MediumState, NewDevice, Settings, StateStore,
@@ -92,6 +92,8 @@ pub struct DeviceObject {
     /// Where it is mapped, by the number of the link; number 0 is for the copy manager.
     pub exports: BTreeMap<u32, (Scope, u16)>,
     next_export: u32,
+    /// Which of all that had its name.
+    pub made: Made,
 }
 
 /// Identity of a device that was given none: unique to this installation and this name, and the same after
@@ -463,7 +465,14 @@ impl DeviceObject {
             device.set_medium(None, MediumState::Closed);
         }
         config.unit = Some(Arc::clone(&device));
-        Ok(DeviceObject { handler, config, device, exports: BTreeMap::new(), next_export: 1 })
+        Ok(DeviceObject {
+            handler,
+            config,
+            device,
+            exports: BTreeMap::new(),
+            next_export: 1,
+            made: Made::default(),
+        })
     }
 
     /// Writes an attribute; what it does to the unit comes back, to be done when everything else is right.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::attr::{Attr, Error, Kind, Saved};
 use crate::model::Configuration;
+use crate::model::object::Made;
 use crate::model::ordered::Ordered;
 use crate::scsi::alua::{AccessState, Cause, TargetPortGroup};
 
@@ -17,7 +18,7 @@ pub struct Member {
 }
 
 /// A target group.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct TargetGroup {
     /// TARGET PORT GROUP.
     pub group_id: u16,
@@ -27,15 +28,19 @@ pub struct TargetGroup {
     pub state: AccessState,
     /// Its targets by name.
     pub members: Ordered<Member>,
+    /// Which of all that had its name.
+    pub made: Made,
 }
 
 /// A device group.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct DeviceGroup {
     /// Names of its devices.
     pub devices: BTreeSet<String>,
     /// Its target groups by name.
     pub target_groups: Ordered<TargetGroup>,
+    /// Which of all that had its name.
+    pub made: Made,
 }
 
 impl Configuration {

@@ -1,5 +1,7 @@
 //! Names of the objects of the model: one for every directory of the tree.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crate::model::{copy_session, memory};
 
 /// Driver, target and session of EXTENDED COPY (SCST 1.11).
@@ -25,6 +27,25 @@ impl Scope {
     /// What a group shows.
     pub fn group(target: impl Into<String>, group: impl Into<String>) -> Self {
         Scope { target: target.into(), group: Some(group.into()) }
+    }
+}
+
+/// Tells an object from another that is made later under the same name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Made(u64);
+
+impl Default for Made {
+    /// A number that no other has, beginning with 1.
+    fn default() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Made(LAST.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+}
+
+impl Made {
+    /// As a number.
+    pub fn number(self) -> u64 {
+        self.0
     }
 }
 

@@ -10,7 +10,7 @@ use crate::model::Configuration;
 use crate::model::device::DeviceObject;
 use crate::model::dynamic::Numbers;
 use crate::model::effect::Pending;
-use crate::model::object::{COPY_MANAGER_TARGET, Scope};
+use crate::model::object::{COPY_MANAGER_TARGET, Made, Scope};
 use crate::model::ordered::Ordered;
 use crate::model::shared_map::SharedMap;
 use crate::names::Pattern;
@@ -80,6 +80,8 @@ pub struct Group {
     pub map: Map,
     /// Each session has threads of its own.
     pub per_sess_dedicated_tgt_threads: bool,
+    /// Which of all that had its name.
+    pub made: Made,
 }
 
 impl Group {
@@ -89,6 +91,7 @@ impl Group {
             initiators: Vec::new(),
             map: Map::new(Scope::group(target, name)),
             per_sess_dedicated_tgt_threads: false,
+            made: Made::default(),
         }
     }
 }

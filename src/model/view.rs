@@ -216,6 +216,40 @@ impl View<'_> {
         }
     }
 
+    /// Tells an object from one that is made later under the same name; 0 for what is always there.
+    pub fn made(&self, object: &Object) -> u64 {
+        let of_target = |name: &str| self.target(name).map_or(0, |target| u64::from(target.tid));
+        let of_group = |target: &str, name: &str| {
+            self.target(target).and_then(|target| target.groups.get(name)).map_or(0, |own| own.made.number())
+        };
+        let of_session =
+            |target: &str, name: &str| self.session(target, name).map_or(0, |session| session.live.nexus.id);
+        let device_group = |name: &str| self.configuration.device_groups.get(name);
+        match object {
+            Object::Device(name) | Object::Exported(name) => {
+                self.configuration.devices.get(name).map_or(0, |device| device.made.number())
+            }
+            Object::Target(name) | Object::Groups(name) | Object::Sessions(name) => of_target(name),
+            Object::Luns(scope) | Object::Lun(scope, _) => match &scope.group {
+                None => of_target(&scope.target),
+                Some(group) => of_group(&scope.target, group),
+            },
+            Object::Group(target, name) | Object::Initiators(target, name) => of_group(target, name),
+            Object::Session(target, name)
+            | Object::SessionLun(target, name, _)
+            | Object::Connection(target, name)
+            | Object::Latency(target, name) => of_session(target, name),
+            Object::DeviceGroup(name) | Object::GroupDevices(name) | Object::TargetGroups(name) => {
+                device_group(name).map_or(0, |group| group.made.number())
+            }
+            Object::TargetGroup(group, name) | Object::Remote(group, name, _) => {
+                let own = device_group(group).and_then(|group| group.target_groups.get(name));
+                own.map_or(0, |own| own.made.number())
+            }
+            _ => 0,
+        }
+    }
+
     /// The patterns of a group: files that are named like what they hold.
     pub fn patterns(&self, object: &Object) -> Vec<String> {
         let Object::Initiators(target, group) = object else { return Vec::new() };

@@ -178,6 +178,13 @@ impl Files for Client {
         line::to_kind(&fields).ok_or_else(|| self.bad_kind(&fields))
     }
 
+    fn look(&self, path: &str) -> Result<(Kind, u64), Error> {
+        let fields = self.one(&["look", path])?;
+        let made = fields.first().and_then(|made| made.parse().ok());
+        let kind = fields.get(1..).and_then(line::to_kind);
+        kind.zip(made).ok_or_else(|| self.bad_kind(&fields))
+    }
+
     fn list(&self, path: &str) -> Result<Vec<(String, Kind)>, Error> {
         let lines = self.request(&["list", path], b"")?;
         let entry = |fields: Vec<String>| {

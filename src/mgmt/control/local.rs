@@ -217,6 +217,10 @@ impl Files for Local {
         self.files.kind(path)
     }
 
+    fn look(&self, path: &str) -> Result<(Kind, u64), Error> {
+        self.files.look(path)
+    }
+
     fn list(&self, path: &str) -> Result<Vec<(String, Kind)>, Error> {
         self.files.list(path)
     }

@@ -10,6 +10,7 @@
 //! request                       answer
 //! scstu 1                       ok 1, then: 1 VERSION           version of the protocol and of the daemon
 //! kind PATH                     ok 1, then: directory | file MODE | link TARGET          MODE in octal
+//! look PATH                     ok 1, then: NUMBER and what `kind` answers
 //! list PATH                     ok N, then N lines: NAME and what `kind` answers
 //! read PATH                     ok 1, then: TEXT
 //! write PATH TEXT               ok 0
@@ -21,7 +22,8 @@
 //! any                           error ERRNO TEXT                nothing was changed
 //! ```
 //! Paths are relative to the tree's root, which is the empty path. LENGTH bytes of an scst.conf follow the
-//! line of `plan` and `apply`; MODE is `keep` or `remove`, for what the file does not mention. A line of
+//! line of `plan` and `apply`; NUMBER tells an object from one that is made later under the same name, and is
+//! 0 for what is always there; MODE is `keep` or `remove`, for what the file does not mention. A line of
 //! their answer is a change, then the sessions that notice it. ERRNO EAGAIN says that the work goes on
 //! behind the caller's back; the file last_sysfs_mgmt_res answers EAGAIN until it is done, and then its
 //! result.
@@ -63,6 +65,11 @@ pub const PATH_LIMIT: usize = 107;
 pub trait Files: Send + Sync {
     /// What is at `path`; ENOENT if nothing is.
     fn kind(&self, path: &str) -> Result<Kind, Error>;
+    /// The same, and a number that tells it from what is made later under the same name; 0 for what is not
+    /// made.
+    fn look(&self, path: &str) -> Result<(Kind, u64), Error> {
+        Ok((self.kind(path)?, 0))
+    }
     /// The names in a directory and what they are.
     fn list(&self, path: &str) -> Result<Vec<(String, Kind)>, Error>;
     /// The text of a file.
@@ -74,6 +81,10 @@ pub trait Files: Send + Sync {
 impl Files for Tree {
     fn kind(&self, path: &str) -> Result<Kind, Error> {
         Tree::kind(self, path)
+    }
+
+    fn look(&self, path: &str) -> Result<(Kind, u64), Error> {
+        Tree::look(self, path)
     }
 
     fn list(&self, path: &str) -> Result<Vec<(String, Kind)>, Error> {
@@ -92,6 +103,10 @@ impl Files for Tree {
 impl<T: Files + ?Sized> Files for std::sync::Arc<T> {
     fn kind(&self, path: &str) -> Result<Kind, Error> {
         T::kind(self, path)
+    }
+
+    fn look(&self, path: &str) -> Result<(Kind, u64), Error> {
+        T::look(self, path)
     }
 
     fn list(&self, path: &str) -> Result<Vec<(String, Kind)>, Error> {

@@ -224,6 +224,10 @@ impl Shared {
         let service = &self.service;
         Ok(match fields {
             ["kind", path] => service.kind(path).map(|kind| vec![line::from_kind(&kind)]),
+            ["look", path] => {
+                let line = |(kind, made): (_, u64)| [vec![made.to_string()], line::from_kind(&kind)].concat();
+                service.look(path).map(|found| vec![line(found)])
+            }
             ["list", path] => service.list(path).map(|entries| {
                 entries
                     .into_iter()
@@ -253,7 +257,7 @@ impl Shared {
             [verb, ..] => Err(Error::new(
                 libc::EINVAL,
                 format!(
-                    "\"{verb}\" with {} fields is no request; there are kind, list, read, write, \
+                    "\"{verb}\" with {} fields is no request; there are kind, look, list, read, write, \
                      describe, plan, apply, save and do",
                     fields.len() - 1
                 ),

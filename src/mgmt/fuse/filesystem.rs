@@ -5,7 +5,8 @@
 //! What files hold is never cached, nor that an object is there; the kernel remembers only what comes and
 //! goes with the directory above it ([`is_lasting`]), and what a number has for permissions. Permissions are
 //! checked by the kernel (`default_permissions`), and here where root passes it: who writes to a file of mode
-//! 0444 or reads one of mode 0200 gets EIO.
+//! 0444 or reads one of mode 0200 gets EIO. Whoever holds what is gone gets ENODEV, also when there is
+//! another under the same name.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -23,7 +24,7 @@ use scstu::mgmt::tree::{Kind, is_lasting};
 use scstu::model::Error;
 use scstu::sys::process::{effective_group, effective_user};
 
-use super::inodes::{Inodes, ROOT, UNKNOWN};
+use super::inodes::{Inodes, Node, ROOT, UNKNOWN};
 
 /// Size of every file, and the longest text that is read or written at once.
 const PAGE: usize = 4096;
@@ -41,10 +42,20 @@ type Text = Arc<Mutex<Option<String>>>;
 enum Open {
     File {
         path: Arc<str>,
+        /// Which of all that were made under this path.
+        made: u64,
         /// What was read from the start on.
         text: Text,
     },
+    /// What was in it when it was read from the start.
     Directory(Arc<Names>),
+}
+
+/// A file that is open.
+struct OpenFile {
+    path: Arc<str>,
+    made: u64,
+    text: Text,
 }
 
 /// The tree, to the kernel.
@@ -120,31 +131,41 @@ impl Filesystem {
         }
     }
 
-    fn path(&self, number: INodeNo) -> Result<Arc<str>, Errno> {
-        lock(&self.inodes).path(number.into()).ok_or(Errno::ENOENT)
+    fn node(&self, number: INodeNo) -> Result<Node, Errno> {
+        lock(&self.inodes).get(number.into()).ok_or(Errno::ENOENT)
+    }
+
+    /// What is behind a number; ESTALE, for which the kernel walks the path again, when there is another
+    /// under its name.
+    fn current(&self, number: INodeNo) -> Result<(Node, Kind), Errno> {
+        let node = self.node(number)?;
+        let (kind, made) = self.files.look(&node.path).map_err(|error| errno(&error))?;
+        if made == node.made { Ok((node, kind)) } else { Err(Errno::ESTALE) }
     }
 
     /// What has this name, and how long the kernel may take it for there.
     fn find(&self, parent: INodeNo, name: &OsStr) -> Result<(u64, Kind, Duration), Errno> {
         let name = name.to_str().ok_or(Errno::ENOENT)?;
-        let parent = self.path(parent)?;
-        let path = if parent.is_empty() { name.to_owned() } else { format!("{parent}/{name}") };
-        let kind = self.files.kind(&path).map_err(|error| errno(&error))?;
+        let above = self.node(parent)?;
+        let path = if above.path.is_empty() { name.to_owned() } else { format!("{}/{name}", above.path) };
+        let (kind, made) = self.files.look(&path).map_err(|error| errno(&error))?;
+        // What is of the same object has shown that the directory is still the same.
+        if above.made != made && above.made != 0 {
+            self.current(parent)?;
+        }
         let lasting = if is_lasting(&path, &kind) { REMEMBERED } else { Duration::ZERO };
-        Ok((lock(&self.inodes).look_up(&path, &kind), kind, lasting))
+        Ok((lock(&self.inodes).look_up(&path, &kind, made), kind, lasting))
     }
 
     fn look_at(&self, number: INodeNo) -> Result<FileAttr, Errno> {
-        let path = self.path(number)?;
-        let kind = self.files.kind(&path).map_err(|error| errno(&error))?;
+        let (_, kind) = self.current(number)?;
         Ok(self.attributes(number.into(), &kind))
     }
 
     fn target(&self, number: INodeNo) -> Result<String, Errno> {
-        match self.files.kind(&self.path(number)?) {
-            Ok(Kind::Link { target }) => Ok(target),
-            Ok(_) => Err(Errno::EINVAL),
-            Err(error) => Err(errno(&error)),
+        match self.current(number)? {
+            (_, Kind::Link { target }) => Ok(target),
+            _ => Err(Errno::EINVAL),
         }
     }
 
@@ -154,31 +175,58 @@ impl Filesystem {
         FileHandle(handle)
     }
 
-    fn open_directory(&self, number: INodeNo) -> Result<Names, Errno> {
-        let path = self.path(number)?;
+    fn names(&self, path: &str) -> Result<Arc<Names>, Errno> {
         let mut names = vec![(".".to_owned(), Kind::Directory), ("..".to_owned(), Kind::Directory)];
-        names.extend(self.files.list(&path).map_err(|error| errno(&error))?);
-        Ok(names)
+        names.extend(self.files.list(path).map_err(|error| errno(&error))?);
+        Ok(Arc::new(names))
     }
 
-    fn opened(&self, handle: FileHandle) -> Result<(Arc<str>, Text), Errno> {
+    /// The names in an open directory: from the start on as they are now (rewinddir(3)).
+    fn listed(&self, number: INodeNo, handle: FileHandle, offset: u64) -> Result<Arc<Names>, Errno> {
+        if offset > 0 {
+            return match lock(&self.open).get(&handle.into()) {
+                Some(Open::Directory(names)) => Ok(Arc::clone(names)),
+                _ => Err(Errno::EBADF),
+            };
+        }
+        let (node, _) = self.current(number)?;
+        let now = self.names(&node.path)?;
+        match lock(&self.open).get_mut(&handle.into()) {
+            Some(Open::Directory(names)) => *names = Arc::clone(&now),
+            _ => return Err(Errno::EBADF),
+        }
+        Ok(now)
+    }
+
+    fn opened(&self, handle: FileHandle) -> Result<OpenFile, Errno> {
         match lock(&self.open).get(&handle.into()) {
-            Some(Open::File { path, text }) => Ok((Arc::clone(path), Arc::clone(text))),
+            Some(Open::File { path, made, text }) => {
+                Ok(OpenFile { path: Arc::clone(path), made: *made, text: Arc::clone(text) })
+            }
             Some(Open::Directory(_)) => Err(Errno::EISDIR),
             None => Err(Errno::EBADF),
         }
     }
 
+    /// What an open file is now; ENODEV, as in sysfs, when its object is gone.
+    fn held(&self, file: &OpenFile) -> Result<Kind, Errno> {
+        match self.files.look(&file.path) {
+            Ok((kind, made)) if made == file.made => Ok(kind),
+            Ok(_) => Err(Errno::ENODEV),
+            Err(error) if error.errno == libc::ENOENT => Err(Errno::ENODEV),
+            Err(error) => Err(errno(&error)),
+        }
+    }
+
     /// The text from `offset` on. From the start, it is made anew.
     fn text(&self, handle: FileHandle, offset: u64, size: u32) -> Result<Vec<u8>, Errno> {
-        let (path, text) = self.opened(handle)?;
-        let mut text = lock(&text);
+        let file = self.opened(handle)?;
+        let mut text = lock(&file.text);
         if offset == 0 || text.is_none() {
-            let kind = self.files.kind(&path).map_err(|error| errno(&error))?;
-            if !is_readable(&kind) {
+            if !is_readable(&self.held(&file)?) {
                 return Err(Errno::EIO);
             }
-            *text = Some(self.files.read(&path).map_err(|error| errno(&error))?);
+            *text = Some(self.files.read(&file.path).map_err(|error| errno(&error))?);
         }
         let bytes = text.as_deref().unwrap_or("").as_bytes();
         let page = &bytes[..bytes.len().min(PAGE)];
@@ -188,7 +236,7 @@ impl Filesystem {
     }
 
     fn message(&self, handle: FileHandle, data: &[u8]) -> Result<(), Errno> {
-        let (path, _) = self.opened(handle)?;
+        let file = self.opened(handle)?;
         if data.len() > PAGE {
             return Err(Errno::E2BIG);
         }
@@ -196,11 +244,10 @@ impl Filesystem {
         if text.contains('\0') {
             return Err(Errno::EINVAL);
         }
-        let kind = self.files.kind(&path).map_err(|error| errno(&error))?;
-        if !is_writable(&kind) {
+        if !is_writable(&self.held(&file)?) {
             return Err(Errno::EIO);
         }
-        self.files.write(&path, text).map_err(|error| errno(&error))
+        self.files.write(&file.path, text).map_err(|error| errno(&error))
     }
 }
 
@@ -268,13 +315,9 @@ impl fuser::Filesystem for Filesystem {
     }
 
     fn open(&self, _request: &Request, number: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        let there = self.path(number).and_then(|path| {
-            self.files.kind(&path).map_err(|error| errno(&error))?;
-            Ok(path)
-        });
-        match there {
-            Ok(path) => {
-                let open = Open::File { path, text: Arc::default() };
+        match self.current(number) {
+            Ok((Node { path, made, .. }, _)) => {
+                let open = Open::File { path, made, text: Arc::default() };
                 reply.opened(self.enter(open), FopenFlags::FOPEN_DIRECT_IO);
             }
             Err(error) => reply.error(error),
@@ -340,10 +383,8 @@ impl fuser::Filesystem for Filesystem {
     }
 
     fn opendir(&self, _request: &Request, number: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        match self.open_directory(number) {
-            Ok(names) => {
-                reply.opened(self.enter(Open::Directory(Arc::new(names))), FopenFlags::empty());
-            }
+        match self.current(number) {
+            Ok(_) => reply.opened(self.enter(Open::Directory(Arc::default())), FopenFlags::empty()),
             Err(error) => reply.error(error),
         }
     }
@@ -356,9 +397,9 @@ impl fuser::Filesystem for Filesystem {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        let names = match lock(&self.open).get(&handle.into()) {
-            Some(Open::Directory(names)) => Arc::clone(names),
-            _ => return reply.error(Errno::EBADF),
+        let names = match self.listed(number, handle, offset) {
+            Ok(names) => names,
+            Err(error) => return reply.error(error),
         };
         let skipped = usize::try_from(offset).unwrap_or(usize::MAX);
         for (next, (name, kind)) in (1..).zip(names.iter()).skip(skipped) {

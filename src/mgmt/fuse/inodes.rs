@@ -1,4 +1,5 @@
-//! Inode numbers: a name for each path that the kernel has looked up, until it forgets it.
+//! Inode numbers: a name for each object that the kernel has looked up, until it forgets it. What is made
+//! again under the same path has another.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,6 +16,8 @@ pub const UNKNOWN: u64 = 0xffff_ffff;
 pub struct Node {
     /// Path.
     pub path: Arc<str>,
+    /// Which of all that were made under this path.
+    pub made: u64,
     /// Whether the kernel was told that it is a directory, a file or a link; for a number that never changes.
     sort: Sort,
     lookups: u64,
@@ -40,31 +43,31 @@ impl From<&Kind> for Sort {
 /// All of them.
 pub struct Inodes {
     nodes: HashMap<u64, Node>,
-    numbers: HashMap<(Arc<str>, Sort), u64>,
+    numbers: HashMap<(Arc<str>, Sort, u64), u64>,
     last: u64,
 }
 
 impl Default for Inodes {
     fn default() -> Self {
-        let root = Node { path: Arc::from(""), sort: Sort::Directory, lookups: 1 };
+        let root = Node { path: Arc::from(""), made: 0, sort: Sort::Directory, lookups: 1 };
         Inodes { nodes: HashMap::from([(ROOT, root)]), numbers: HashMap::new(), last: UNKNOWN }
     }
 }
 
 impl Inodes {
-    /// The path behind a number.
-    pub fn path(&self, number: u64) -> Option<Arc<str>> {
-        self.nodes.get(&number).map(|node| Arc::clone(&node.path))
+    /// What is behind a number.
+    pub fn get(&self, number: u64) -> Option<Node> {
+        self.nodes.get(&number).cloned()
     }
 
-    /// The number of a path that the kernel looks up.
-    pub fn look_up(&mut self, path: &str, kind: &Kind) -> u64 {
+    /// The number of what the kernel looks up.
+    pub fn look_up(&mut self, path: &str, kind: &Kind, made: u64) -> u64 {
         let (path, sort) = (Arc::<str>::from(path), Sort::from(kind));
-        let number = *self.numbers.entry((Arc::clone(&path), sort)).or_insert_with(|| {
+        let number = *self.numbers.entry((Arc::clone(&path), sort, made)).or_insert_with(|| {
             self.last += 1;
             self.last
         });
-        self.nodes.entry(number).or_insert(Node { path, sort, lookups: 0 }).lookups += 1;
+        self.nodes.entry(number).or_insert(Node { path, made, sort, lookups: 0 }).lookups += 1;
         number
     }
 
@@ -73,7 +76,7 @@ impl Inodes {
         let Some(node) = self.nodes.get_mut(&number).filter(|_| number != ROOT) else { return };
         node.lookups = node.lookups.saturating_sub(lookups);
         if node.lookups == 0 {
-            let key = (Arc::clone(&node.path), node.sort);
+            let key = (Arc::clone(&node.path), node.sort, node.made);
             self.numbers.remove(&key);
             self.nodes.remove(&number);
         }
@@ -88,16 +91,17 @@ mod tests {
     fn a_number_stays_until_it_is_forgotten() {
         let mut inodes = Inodes::default();
         let file = Kind::File { mode: 0o644 };
-        let one = inodes.look_up("a/b", &file);
-        assert_eq!(inodes.look_up("a/b", &Kind::File { mode: 0o444 }), one);
-        assert_ne!(inodes.look_up("a/b", &Kind::Directory), one, "a file does not become a directory");
-        assert_eq!(inodes.path(one).as_deref(), Some("a/b"));
+        let one = inodes.look_up("a/b", &file, 0);
+        assert_eq!(inodes.look_up("a/b", &Kind::File { mode: 0o444 }, 0), one);
+        assert_ne!(inodes.look_up("a/b", &Kind::Directory, 0), one, "a file does not become a directory");
+        assert_ne!(inodes.look_up("a/b", &file, 1), one, "nor another object's");
+        assert_eq!(inodes.get(one).map(|node| node.path).as_deref(), Some("a/b"));
         inodes.forget(one, 1);
-        assert!(inodes.path(one).is_some());
+        assert!(inodes.get(one).is_some());
         inodes.forget(one, 5);
-        assert!(inodes.path(one).is_none());
-        assert_ne!(inodes.look_up("a/b", &file), one, "and is not used again");
+        assert!(inodes.get(one).is_none());
+        assert_ne!(inodes.look_up("a/b", &file, 0), one, "and is not used again");
         inodes.forget(ROOT, u64::MAX);
-        assert_eq!(inodes.path(ROOT).as_deref(), Some(""));
+        assert_eq!(inodes.get(ROOT).map(|node| node.path).as_deref(), Some(""));
     }
 }

@@ -63,8 +63,9 @@ pub fn place(directory: &Path) -> Result<PathBuf, String> {
 
 /// What is mounted on a [`place`].
 pub fn state(path: &Path) -> State {
-    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    if !is_ours(&table, path) {
+    // Another mount may have a name that is no text.
+    let table = fs::read("/proc/self/mountinfo").unwrap_or_default();
+    if !is_ours(&String::from_utf8_lossy(&table), path) {
         return State::Free;
     }
     match fs::metadata(path) {

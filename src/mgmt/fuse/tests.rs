@@ -1,9 +1,13 @@
 //! The file system as the kernel shows it, over files in memory.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
 use scstu::mgmt::tree::Kind;
@@ -18,6 +22,8 @@ struct Fake {
     reads: Mutex<BTreeMap<String, usize>>,
     looks: Mutex<BTreeMap<String, usize>>,
     gone: Mutex<Option<String>>,
+    /// How often what is in `folder/inner` was made.
+    made: Mutex<u64>,
 }
 
 const FILES: [(&str, u32); 7] = [
@@ -48,6 +54,11 @@ impl Files for Fake {
         }
     }
 
+    fn look(&self, path: &str) -> Result<(Kind, u64), Error> {
+        let made = if path.starts_with("folder/inner") { 1 + *self.made.lock().unwrap() } else { 0 };
+        Ok((self.kind(path)?, made))
+    }
+
     fn list(&self, path: &str) -> Result<Vec<(String, Kind)>, Error> {
         let names: Vec<String> = match path {
             "" => FILES.iter().map(|(name, _)| (*name).into()).chain(["folder".into()]).collect(),
@@ -56,7 +67,7 @@ impl Files for Fake {
             _ => return Err(Error::new(libc::ENOTDIR, "no directory")),
         };
         let full = |name: &str| if path.is_empty() { name.into() } else { format!("{path}/{name}") };
-        names.into_iter().map(|name| Ok((name.clone(), self.kind(&full(&name))?))).collect()
+        Ok(names.into_iter().filter_map(|name| Some((name.clone(), self.kind(&full(&name)).ok()?))).collect())
     }
 
     fn read(&self, path: &str) -> Result<String, Error> {
@@ -268,4 +279,70 @@ fn only_what_comes_and_goes_is_looked_for_each_time() {
     assert_eq!(number(fs::read(&file)), libc::ENOENT, "remembered or not, opening asks");
     *mount.fake.gone.lock().unwrap() = None;
     assert_eq!(fs::read(&file).unwrap(), b"text\n");
+}
+
+#[test]
+fn who_holds_what_is_gone_does_not_get_what_was_made_in_its_place() {
+    let Some(mount) = Mount::new("held") else { return };
+    let path = mount.at("folder/inner/plain");
+    let options = || OpenOptions::new().read(true).write(true).open(&path);
+    let (mut held, folder) = (options().unwrap(), File::open(mount.at("folder/inner")).unwrap());
+    held.write_all(b"before").unwrap();
+    let number_before = fs::metadata(&path).unwrap().ino();
+    mount.written();
+
+    *mount.fake.made.lock().unwrap() += 1;
+    assert_eq!(number(held.write(b"after")), libc::ENODEV);
+    assert_eq!(number(held.read_at(&mut [0; 8], 0)), libc::ENODEV);
+    let through = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd()));
+    assert!(File::open(through.join("plain")).is_err(), "nor from within the directory");
+    assert_eq!(number(fs::read_dir(&through)), libc::ESTALE);
+    assert_eq!(mount.written(), []);
+
+    let mut new = options().unwrap();
+    new.write_all(b"new").unwrap();
+    assert_eq!(mount.written(), [("folder/inner/plain".to_owned(), "new".to_owned())]);
+    assert_ne!(fs::metadata(&path).unwrap().ino(), number_before);
+    assert_eq!(fs::read_dir(mount.at("folder/inner")).unwrap().count(), 1);
+
+    *mount.fake.gone.lock().unwrap() = Some("folder/inner".into());
+    assert_eq!(number(new.write(b"nobody")), libc::ENODEV);
+}
+
+/// Reads a directory, and once more from its start when a line has come.
+const READ_TWICE: &str = "$| = 1; opendir(D, $ARGV[0]) or die; print scalar(@{[readdir D]}), qq(\n); \
+                          <STDIN>; rewinddir D; print scalar(@{[readdir D]}), qq(\n)";
+
+#[test]
+fn a_directory_that_is_read_again_is_as_it_is_now() {
+    let Some(mount) = Mount::new("again") else { return };
+    let mut command = Command::new("perl");
+    command.args(["-e", READ_TWICE]).arg(mount.at("folder"));
+    let Ok(mut child) = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn() else {
+        skip("fuse: again: no perl");
+        return;
+    };
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "4");
+    *mount.fake.gone.lock().unwrap() = Some("folder/inner".into());
+    child.stdin.take().unwrap().write_all(b"\n").unwrap();
+    assert_eq!(lines.next().unwrap().unwrap(), "3");
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_mount_whose_name_is_no_text_hides_no_other() {
+    let Some(mount) = Mount::new("bytes") else { return };
+    let mut odd = mount.directory.clone().into_os_string();
+    odd.push(OsStr::from_bytes(b"\xff"));
+    fs::create_dir(&odd).unwrap();
+    let run = |command: &mut Command| command.status().is_ok_and(|status| status.success());
+    let is_there = run(Command::new("mount").args(["-t", "tmpfs", "none"]).arg(&odd));
+    let state = mountpoint::state(&mount.directory);
+    assert_eq!(run(Command::new("umount").arg(&odd)), is_there);
+    fs::remove_dir(&odd).unwrap();
+    if !is_there {
+        skip("fuse: bytes: this user may not mount");
+    }
+    assert_eq!(state, mountpoint::State::Alive);
 }
