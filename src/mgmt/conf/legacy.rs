@@ -9,7 +9,7 @@ pub mod procfs;
 pub mod scstd;
 
 use crate::mgmt::conf::parse::{Node, parse};
-use crate::mgmt::conf::{Error, Place, write};
+use crate::mgmt::conf::{BYTE_ORDER_MARK, Error, Place, marked, write};
 use procfs::{Assignment, Procfs};
 use scstd::Scstd;
 
@@ -71,6 +71,9 @@ pub fn convert(texts: &[&str]) -> Result<Converted, (usize, Error)> {
     let mut scstd = None;
     for (number, text) in texts.iter().enumerate() {
         let at = |error| (number, error);
+        if text.starts_with(BYTE_ORDER_MARK) {
+            return Err(at(marked()));
+        }
         let twice = |what| Err((number, Error::new(Place::START, format!("a second {what}"))));
         match format(text) {
             Format::Current if texts.len() == 1 => {
@@ -101,6 +104,10 @@ fn join(procfs: Procfs, scstd: Option<Scstd>) -> Result<Converted, Error> {
         if scstd.targets.is_empty() && !procfs.assignments.is_empty() {
             let what = "this file names no targets; give the iscsi-scstd.conf that does as well";
             return Err(Error::new(procfs.assignments[0].place, what));
+        }
+        if scstd.targets.is_empty() {
+            let groups = procfs.groups().flat_map(|group| group.values);
+            notes.extend(groups.map(|name| format!("group {name} was left out: this file names no targets")));
         }
     }
     for target in procfs.default_targets() {

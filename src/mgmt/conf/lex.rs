@@ -9,7 +9,7 @@
 //!
 //! A `"` inside of a word that does not begin with one is an ordinary character, as in SCST.
 
-use crate::mgmt::conf::{Error, FILE_LIMIT, Place, too_long};
+use crate::mgmt::conf::{BYTE_ORDER_MARK, Error, FILE_LIMIT, Place, marked, too_long};
 
 /// A piece of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,9 +29,8 @@ pub fn tokens(text: &str, take: &mut dyn FnMut(Place, Token) -> Result<(), Error
     if text.len() > FILE_LIMIT {
         return Err(too_long(&format!("{} bytes", text.len())));
     }
-    if text.starts_with('\u{feff}') {
-        let what = "the file begins with a byte order mark; save it as UTF-8 without one";
-        return Err(Error::new(Place::START, what));
+    if text.starts_with(BYTE_ORDER_MARK) {
+        return Err(marked());
     }
     for (index, line) in text.split('\n').enumerate() {
         let line = Line { text: line, number: index + 1 };

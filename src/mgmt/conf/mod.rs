@@ -100,11 +100,21 @@ fn too_long(what: &str) -> Error {
     Error { errno: libc::EFBIG, ..Error::new(Place::START, text) }
 }
 
+/// What some editors begin a file with.
+const BYTE_ORDER_MARK: &str = "\u{feff}";
+
+fn marked() -> Error {
+    Error::new(Place::START, "the file begins with a byte order mark; save it as UTF-8 without one")
+}
+
 /// The text of a file's bytes. What no configuration file may contain is refused here: more than
 /// [`FILE_LIMIT`] bytes, a byte order mark, NUL, bytes that are not UTF-8.
 pub fn text(bytes: Vec<u8>) -> Result<String, Error> {
     if bytes.len() > FILE_LIMIT {
         return Err(too_long(&format!("more than {FILE_LIMIT} bytes")));
+    }
+    if bytes.starts_with(BYTE_ORDER_MARK.as_bytes()) {
+        return Err(marked());
     }
     String::from_utf8(bytes).map_err(|error| {
         let good = error.utf8_error().valid_up_to();

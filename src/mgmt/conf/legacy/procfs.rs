@@ -1,5 +1,7 @@
 //! scst.conf of the procfs versions: `[SECTION argument]` lines, and `NAME value` lines below them.
 
+use std::collections::HashSet;
+
 use crate::mgmt::conf::parse::Node;
 use crate::mgmt::conf::{Error, FILE_LIMIT, LINE_LIMIT, Place, too_long};
 
@@ -62,18 +64,18 @@ pub struct Procfs {
 }
 
 impl Procfs {
-    /// The targets that have a default group of their own.
+    /// The targets that have a default group of their own, also one that shows nothing.
     pub fn default_targets(&self) -> impl Iterator<Item = &str> {
-        let mut names: Vec<&str> =
-            self.assignments.iter().filter_map(|a| a.group.strip_prefix(DEFAULT_OF)).collect();
-        names.dedup();
-        names.into_iter()
+        let groups = self.assignments.iter().map(|a| &a.group).chain(self.users.iter().map(|(name, _)| name));
+        let mut seen = HashSet::new();
+        groups.filter_map(|group| group.strip_prefix(DEFAULT_OF)).filter(move |name| seen.insert(*name))
     }
 
     /// What a target shows to initiators that are in no group.
     pub fn luns_of_target(&self, target: &str) -> impl Iterator<Item = &Assignment> {
         let own = format!("{DEFAULT_OF}{target}");
-        let has_own = self.assignments.iter().any(|assignment| assignment.group == own);
+        let has_own = self.assignments.iter().any(|assignment| assignment.group == own)
+            || self.users.iter().any(|(name, _)| *name == own);
         let group = if has_own { own } else { DEFAULT.to_owned() };
         self.assignments.iter().filter(move |assignment| assignment.group == group)
     }
@@ -263,8 +265,15 @@ impl Reader {
         Ok(())
     }
 
-    /// Groups that see something but have no members.
+    /// Groups that see something but have no members, and members of groups that are not groups here.
     fn finish(&mut self) {
+        for (group, users) in std::mem::take(&mut self.result.users) {
+            for user in users.iter().filter(|_| is_default(&group)) {
+                let why = "who is in no group sees its LUNs";
+                self.note(format!("USER {user} of group {group} was left out: {why}"));
+            }
+            self.result.users.push((group, users));
+        }
         let groups: Vec<String> = self.result.assignments.iter().map(|a| a.group.clone()).collect();
         for group in groups.into_iter().filter(|group| !is_default(group)) {
             if !self.result.users.iter().any(|(name, _)| *name == group) {

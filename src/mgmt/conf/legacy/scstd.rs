@@ -45,8 +45,8 @@ pub fn is_known(word: &str) -> bool {
 #[derive(Default)]
 struct Reader {
     result: Scstd,
-    server: Option<(Place, String)>,
-    access_control: bool,
+    server: Option<String>,
+    access_control: Option<bool>,
 }
 
 /// Reads a file.
@@ -69,9 +69,16 @@ pub fn parse(text: &str) -> Result<Scstd, Error> {
             line => reader.line(place, line)?,
         }
     }
-    if let Some((_, server)) = reader.server {
-        let value = if reader.access_control { format!("{server} AccessControl") } else { server };
-        reader.result.driver.push(Node::line("iSNSServer", [&value]));
+    match reader.server.take() {
+        Some(server) => {
+            let is_controlled = reader.access_control == Some(true);
+            let value = if is_controlled { format!("{server} AccessControl") } else { server };
+            reader.result.driver.push(Node::line("iSNSServer", [&value]));
+        }
+        None if reader.access_control.is_some() => {
+            reader.note("iSNSAccessControl was left out: there is no iSNSServer".to_owned());
+        }
+        None => {}
     }
     Ok(reader.result)
 }
@@ -107,10 +114,15 @@ impl Reader {
             "Alias" => {
                 let alias = value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value);
                 self.only_in_target(place, name)?;
+                self.forget("alias");
                 self.add(Node::line("alias", [alias]));
             }
-            "iSNSServer" => self.server = Some((place, value.to_owned())),
-            "iSNSAccessControl" => self.access_control = value.eq_ignore_ascii_case("Yes"),
+            "iSNSServer" => {
+                if let Some(before) = self.server.replace(value.to_owned()) {
+                    self.note(format!("iSNSServer {before} was left out: there is another behind it"));
+                }
+            }
+            "iSNSAccessControl" => self.access_control = Some(yes_or_no(place, name, value)?),
             _ if FIXED.contains(&name) => self.note(format!("{name} was left out: it is fixed")),
             _ => self.key(place, name, value)?,
         }
@@ -127,6 +139,17 @@ impl Reader {
         match self.result.targets.last_mut() {
             Some((_, lines)) => lines.push(node),
             None => self.result.driver.push(node),
+        }
+    }
+
+    /// What the target's lines say of this attribute is said again: the last line counts, as it did there.
+    fn forget(&mut self, name: &str) {
+        let Some((target, lines)) = self.result.targets.last_mut() else { return };
+        let count = lines.len();
+        lines.retain(|line| line.name != name);
+        if lines.len() < count {
+            let note = format!("{name} of target {target} is there twice; the last one was taken");
+            self.note(note);
         }
     }
 
@@ -162,10 +185,19 @@ impl Reader {
                 return Err(Error::new(place, format!("\"{value}\" is no value of {name}: {}", key.help)));
             }
         };
+        self.forget(name);
         if value != key.format(key.offer) {
             self.add(Node::line(name, [&value]));
         }
         Ok(())
+    }
+}
+
+fn yes_or_no(place: Place, name: &str, value: &str) -> Result<bool, Error> {
+    match value.to_ascii_lowercase().as_str() {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        _ => Err(Error::new(place, format!("\"{value}\" is no value of {name}; there are Yes and No"))),
     }
 }
 

@@ -162,7 +162,8 @@ fn formats_are_told_apart() {
 #[test]
 fn mistakes_have_a_file_a_place_and_what_is_allowed() {
     let good = "[HANDLER vdisk]\nDEVICE d,/d\n";
-    let cases: [(&[&str], usize, usize, &str); 20] = [
+    let cases: [(&[&str], usize, usize, &str); 21] = [
+        (&[good, "iSNSServer a\niSNSAccessControl 1\n"], 1, 2, "Yes and No"),
         (&["[HANDLER vdisk\n"], 0, 1, "not closed with ]"),
         (&[good, "Target a\n  Nonsense 1\n"], 1, 2, "iSNSAccessControl"),
         (&[good, "Target a\nMaxBurstLength x\n"], 1, 2, "bytes"),
@@ -191,6 +192,46 @@ fn mistakes_have_a_file_a_place_and_what_is_allowed() {
     }
     let (_, error) = convert(&["x\n[OPTIONS]\n"]).unwrap_err();
     assert!(error.text.contains("before the first"), "{error}");
+}
+
+#[test]
+fn nothing_is_lost_in_silence() {
+    // What a target's own default group hides stays hidden, though others show it.
+    let procfs = "[HANDLER vdisk]\nDEVICE d,/d\nDEVICE e,/e\n\
+                  [GROUP Default_iqn.x:t]\n[GROUP Default]\nUSER iqn.i\n\
+                  [ASSIGNMENT Default]\nDEVICE d,0\n[ASSIGNMENT Default_iqn.x:u]\nDEVICE d,1\n\
+                  [ASSIGNMENT Default_iqn.x:v]\nDEVICE d,2\n[ASSIGNMENT Default_iqn.x:u]\nDEVICE e,3\n";
+    let alone = convert(&[procfs]).unwrap();
+    let text = alone.text();
+    assert!(text.contains("TARGET iqn.x:t {\n\t\tenabled 1\n\t}\n"), "{text}");
+    assert!(text.contains("TARGET iqn.x:u {\n\t\tenabled 1\n\t\tLUN 1 d\n\t\tLUN 3 e\n\t}\n"), "{text}");
+    assert_eq!(text.matches("TARGET iqn.x:u").count(), 1, "{text}");
+    assert_eq!(alone.notes, ["USER iqn.i of group Default was left out: who is in no group sees its LUNs"]);
+
+    let scstd = "iSNSServer a\niSNSServer b\nTarget iqn.x:t\nMaxBurstLength 4096\nAlias a\nAlias b\n\
+                 MaxBurstLength 1048576\nFirstBurstLength 4096\nFirstBurstLength 8192\n";
+    let both = convert(&[procfs, scstd]).unwrap();
+    assert!(both.notes.contains(&"iSNSServer a was left out: there is another behind it".to_owned()));
+    for name in ["alias", "FirstBurstLength", "MaxBurstLength"] {
+        let note = format!("{name} of target iqn.x:t is there twice; the last one was taken");
+        assert!(both.notes.contains(&note), "{name}: {:?}", both.notes);
+    }
+    let text = both.text();
+    assert!(text.contains("\t\talias b\n\t\tFirstBurstLength 8192\n\t\tenabled 1\n\t}\n"), "{text}");
+    let notes = convert(&["[HANDLER vdisk]\nDEVICE d,/d\n[GROUP hosts]\nUSER iqn.i\n"]).unwrap().notes;
+    assert_eq!(notes, ["group hosts was left out: this file names no targets"]);
+    let notes = convert(&["iSNSAccessControl Yes\nTarget iqn.x:t\n"]).unwrap().notes;
+    assert_eq!(notes, ["iSNSAccessControl was left out: there is no iSNSServer"]);
+}
+
+#[test]
+fn a_byte_order_mark_is_called_by_its_name() {
+    for text in [PROCFS, SCSTD, "threads 4\n"] {
+        let (_, error) = convert(&[&format!("\u{feff}{text}")]).unwrap_err();
+        assert!(error.text.contains("byte order mark"), "{error}");
+        let error = crate::mgmt::conf::text(format!("\u{feff}{text}").into_bytes()).unwrap_err();
+        assert!(error.text.contains("byte order mark"), "{error}");
+    }
 }
 
 #[test]
