@@ -50,7 +50,7 @@ impl From<Error> for Failure {
             libc::EAGAIN => failure(GOES_ON, error.text)
                 .hint("`scstuadm get last_sysfs_mgmt_res` tells its result once it is done: 0, or an errno"),
             // The answer was lost, and not what was asked for.
-            libc::ECONNRESET | libc::EPIPE | libc::EPROTO => {
+            libc::ECONNRESET | libc::EPIPE | libc::EPROTO | libc::ETIMEDOUT => {
                 failure(FAILED, error.text).hint("what was asked for may have been done, or not")
             }
             _ => failure(REFUSED, error.text),
@@ -211,6 +211,7 @@ mod tests {
             (libc::EAGAIN, GOES_ON),
             (libc::ECONNRESET, FAILED),
             (libc::EPROTO, FAILED),
+            (libc::ETIMEDOUT, FAILED),
         ] {
             let failure = Failure::from(Error::new(errno, "text"));
             assert_eq!((failure.code, failure.hint.is_some()), (code, code != REFUSED), "{errno}");

@@ -22,6 +22,7 @@ type Connection = BufReader<UnixStream>;
 /// restarted; several threads may use one client at once.
 pub struct Client {
     path: PathBuf,
+    patience: Duration,
     idle: Mutex<Vec<(Instant, Connection)>>,
 }
 
@@ -33,6 +34,8 @@ enum Trouble {
     Unsent(io::Error),
     /// The connection broke before the first byte of an answer.
     Lost(io::Error),
+    /// Nothing came, or was taken, in time.
+    Silent,
     /// Anything else.
     Broken(String),
 }
@@ -40,7 +43,12 @@ enum Trouble {
 impl Client {
     /// The daemon whose socket is at `path`; fails if none answers there.
     pub fn connect(path: &Path) -> Result<Self, Error> {
-        let client = Client { path: path.to_owned(), idle: Mutex::default() };
+        Client::with_patience(path, ANSWER_TIME)
+    }
+
+    /// The same, with another time that an answer may take.
+    pub fn with_patience(path: &Path, patience: Duration) -> Result<Self, Error> {
+        let client = Client { path: path.to_owned(), patience, idle: Mutex::default() };
         let connection = client.open()?;
         client.keep(connection);
         Ok(client)
@@ -65,8 +73,8 @@ impl Client {
             Error::new(errno, format!("no daemon at {}: {error}", self.path.display()))
         };
         let socket = UnixStream::connect(&self.path).map_err(fail)?;
-        socket.set_read_timeout(Some(ANSWER_TIME)).map_err(fail)?;
-        socket.set_write_timeout(Some(ANSWER_TIME)).map_err(fail)?;
+        socket.set_read_timeout(Some(self.patience)).map_err(fail)?;
+        socket.set_write_timeout(Some(self.patience)).map_err(fail)?;
         let mut connection = BufReader::new(socket);
         ask(&mut connection, &line::format(&["scstu", VERSION]), b"")
             .map_err(|trouble| self.error(trouble))?;
@@ -80,6 +88,11 @@ impl Client {
                 error.raw_os_error().unwrap_or(libc::ECONNRESET),
                 format!("the daemon at {} closed the connection: {error}", self.path.display()),
             ),
+            Trouble::Silent => {
+                let seconds = self.patience.as_secs_f32();
+                let text = format!("the daemon at {} did not answer in {seconds} s", self.path.display());
+                Error::new(libc::ETIMEDOUT, text)
+            }
             Trouble::Broken(text) => {
                 Error::new(libc::EPROTO, format!("the daemon at {}: {text}", self.path.display()))
             }
@@ -134,9 +147,17 @@ impl Client {
     }
 }
 
+/// What became of a connection, if it was not only slow.
+fn late_or(trouble: fn(io::Error) -> Trouble) -> impl Fn(io::Error) -> Trouble {
+    move |error| match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Trouble::Silent,
+        _ => trouble(error),
+    }
+}
+
 fn ask(connection: &mut Connection, line: &str, body: &[u8]) -> Result<Lines, Trouble> {
     let mut socket = connection.get_ref();
-    socket.write_all(line.as_bytes()).map_err(Trouble::Unsent)?;
+    socket.write_all(line.as_bytes()).map_err(late_or(Trouble::Unsent))?;
     // A body that is refused unread breaks the pipe; the reason is there to be read.
     let sent = socket.write_all(body);
     let first = match read_line(connection) {
@@ -162,7 +183,7 @@ fn ask(connection: &mut Connection, line: &str, body: &[u8]) -> Result<Lines, Tr
 fn read_line(connection: &mut Connection) -> Result<Vec<String>, Trouble> {
     let mut line = Vec::new();
     let limit = u64::try_from(ANSWER_LIMIT).unwrap_or(u64::MAX);
-    connection.take(limit).read_until(b'\n', &mut line).map_err(Trouble::Lost)?;
+    connection.take(limit).read_until(b'\n', &mut line).map_err(late_or(Trouble::Lost))?;
     if line.is_empty() {
         return Err(Trouble::Lost(io::ErrorKind::UnexpectedEof.into()));
     }

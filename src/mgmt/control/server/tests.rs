@@ -222,3 +222,24 @@ fn long_bodies_share_memory_and_short_ones_have_theirs() {
         assert_eq!(Reservation::new(&bodies, bad).err().unwrap().errno, libc::EFBIG);
     }
 }
+
+#[test]
+fn a_daemon_that_hangs_is_said_to_be_silent() {
+    let folder = Folder::new();
+    let listener = UnixListener::bind(folder.socket()).unwrap();
+    let error = Client::with_patience(&folder.socket(), Duration::from_millis(20)).err().unwrap();
+    assert!(error.errno == libc::ETIMEDOUT && error.text.contains("did not answer"), "{error}");
+    // A connection that is kept is not asked twice.
+    let serve = thread::spawn(move || {
+        let _first = listener.accept().unwrap();
+        let (mut second, _) = listener.accept().unwrap();
+        let mut lines = BufReader::new(second.try_clone().unwrap()).lines();
+        lines.next().unwrap().unwrap();
+        second.write_all(b"ok\t1\n1\t0\n").unwrap();
+        (lines.count(), listener.set_nonblocking(true).and_then(|()| listener.accept()).is_err())
+    });
+    let client = Client::with_patience(&folder.socket(), Duration::from_secs(1)).unwrap();
+    assert_eq!(client.kind("").unwrap_err().errno, libc::ETIMEDOUT);
+    drop(client);
+    assert_eq!(serve.join().unwrap(), (1, true));
+}
