@@ -26,7 +26,10 @@ const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 fn complete(context: &Context, arguments: &Arguments) -> Answer {
     let ([], words) = arguments.leading(&[])?;
     let (current, before) = words.split_last().map_or(("", &[][..]), |(last, rest)| (last.as_str(), rest));
-    let mut all = candidates(context, &without_common(before), current);
+    let (before, socket) = without_common(before);
+    // The daemon that the line is for.
+    let own = socket.map(|path| Context::new(Some(path.into()), false));
+    let mut all = candidates(own.as_ref().unwrap_or(context), &before, current);
     all.retain(|word| word.starts_with(current));
     all.sort_unstable();
     all.dedup();
@@ -34,20 +37,21 @@ fn complete(context: &Context, arguments: &Arguments) -> Answer {
     Ok(Report { text: lines, json: Json::texts(&all) })
 }
 
-/// The words without the options that may stand anywhere.
-fn without_common(words: &[String]) -> Vec<&str> {
-    let mut kept = Vec::new();
+/// The words without the options that may stand anywhere, and the socket that one of them names.
+fn without_common(words: &[String]) -> (Vec<&str>, Option<&str>) {
+    let (mut kept, mut socket) = (Vec::new(), None);
     let mut words = words.iter().map(String::as_str);
     while let Some(word) = words.next() {
         match word {
-            "--socket" => {
-                let _ = words.next();
-            }
+            "--socket" => socket = words.next(),
             word if COMMON.contains(&word) => {}
-            word => kept.push(word),
+            word => match word.strip_prefix("--socket=") {
+                Some(path) => socket = Some(path),
+                None => kept.push(word),
+            },
         }
     }
-    kept
+    (kept, socket)
 }
 
 fn candidates(context: &Context, before: &[&str], current: &str) -> Vec<String> {
@@ -198,6 +202,10 @@ mod tests {
             many.wanted(&["n", "h", "a=1", "b=2"]),
             (Some("ATTRIBUTE=VALUE"), vec!["n", "h", "a=1", "b=2"])
         );
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        for line in ["--socket /s device --json remove", "device --socket=/s remove"] {
+            assert_eq!(without_common(&words(line)), (vec!["device", "remove"], Some("/s")), "{line}");
+        }
         assert_eq!(Usage::of("[COMMAND | KIND]").plain, ["COMMAND"]);
         assert!(!fixed("COMMAND").is_empty());
     }
