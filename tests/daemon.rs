@@ -8,11 +8,13 @@ mod faults;
 mod initiator;
 
 use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Daemon, Folder, run, skip};
+use common::{Daemon, Folder, run, skip, wait_for};
 use faults::{Faulty, Operation};
 use initiator::{Initiator, Options, READ, WRITE, rw16};
 
@@ -63,7 +65,9 @@ fn every_kind_of_failure_has_its_exit_code_and_says_what_to_do() {
     let write = |text: &str| std::fs::write(&file, text).unwrap();
 
     assert_ends(&["--nonsense"], 1, &["--nonsense", "--help"]);
-    assert_ends(&["--portal", "somewhere"], 1, &["somewhere"]);
+    assert_ends(&["--portal", "somewhere"], 1, &["--portal", "\"somewhere\" is not ADDRESS:PORT", "--help"]);
+    assert_ends(&["--workers", "many"], 1, &["--workers: \"many\" is not a number"]);
+    assert_ends(&["--log-level", "loud"], 1, &["--log-level", "debug or trace"]);
     assert_ends(
         &["-c", folder.file("none").to_str().unwrap(), "--state-dir", state],
         2,
@@ -81,11 +85,65 @@ fn every_kind_of_failure_has_its_exit_code_and_says_what_to_do() {
     write("");
     assert_ends(&["-c", path, "--state-dir", state, "--check"], 0, &["good"]);
 
+    assert_ends(&["--check"], 1, &["which file", "--help"]);
+
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     assert_ends(&["--portal", &address], 3, &[&address, "another program listens there"]);
     // 192.0.2.1 is for documentation; no machine has it.
     assert_ends(&["--portal", "192.0.2.1:3260"], 3, &["192.0.2.1", "does not have that address"]);
+}
+
+/// Somewhere to write to that nobody reads any more.
+fn unread() -> Stdio {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    drop(theirs);
+    Stdio::from(OwnedFd::from(ours))
+}
+
+#[test]
+fn nobody_needs_to_read_what_a_program_says() {
+    let folder = Folder::new("daemon-unread");
+    let (daemon, tool) = (env!("CARGO_BIN_EXE_scstud"), env!("CARGO_BIN_EXE_scstuadm"));
+    let unread_code = |program: &str, arguments: &[&str]| {
+        let mut command = Command::new(program);
+        let mut child = command.args(arguments).stdout(unread()).stderr(unread()).spawn().unwrap();
+        wait_for(&mut child, LIMIT).unwrap().code()
+    };
+    assert_eq!(unread_code(daemon, &["--help"]), Some(0));
+    assert_eq!(unread_code(daemon, &["--nonsense"]), Some(1));
+    assert_eq!(unread_code(tool, &["--help"]), Some(0));
+    assert_eq!(unread_code(tool, &["nonsense"]), Some(1));
+
+    let socket = folder.file("s");
+    let mut command = Command::new(daemon);
+    command.args(["--portal", "127.0.0.1:0", "--socket"]).arg(&socket).stdout(unread()).stderr(unread());
+    let mut child = command.spawn().unwrap();
+    let deadline = Instant::now() + LIMIT;
+    while !run(Command::new(tool).arg("--socket").arg(&socket).arg("status"), LIMIT).is_good() {
+        assert!(Instant::now() < deadline && child.try_wait().unwrap().is_none());
+    }
+    assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+    assert_eq!(
+        wait_for(&mut child, LIMIT).unwrap().code(),
+        Some(0),
+        "it says where it listens before it stops"
+    );
+}
+
+#[test]
+fn a_daemon_that_can_keep_nothing_says_so() {
+    let folder = Folder::new("daemon-homeless");
+    let config = folder.file("scst.conf");
+    std::fs::write(&config, "").unwrap();
+    // The portal is in use, so that it ends by itself.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_scstud"));
+    command.env_remove("HOME").env_remove("XDG_STATE_HOME").arg("-c").arg(&config);
+    let outcome = run(command.arg("--portal").arg(taken.local_addr().unwrap().to_string()), LIMIT);
+    let is_told = outcome.text.contains("there is no state directory");
+    // Elsewhere there may be one that this user can write to.
+    assert!(is_told || Path::new("/var/lib/scstu").exists(), "{}", outcome.text);
 }
 
 #[test]

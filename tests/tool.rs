@@ -222,11 +222,15 @@ fn groups_users_and_attributes() {
     assert!(served.good(&["list", "targets/iscsi"]).contains("iqn.2026-01.test:other/"));
     assert!(served.good(&["describe", "targets/iscsi/mgmt"]).contains("add_target"));
 
-    let mut command = Command::new(env!("CARGO_BIN_EXE_scstuadm"));
-    command.arg("--socket").arg(&served.socket).args(["user", "add", "joe", "--target", TARGET]);
-    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(b"a-secret-of-joe\n").unwrap();
-    assert!(child.wait().unwrap().success());
+    let add_joe = |secret: &[u8]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_scstuadm"));
+        command.arg("--socket").arg(&served.socket).args(["user", "add", "joe", "--target", TARGET]);
+        let mut child = command.stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(secret).unwrap();
+        child.wait().unwrap().code()
+    };
+    assert_eq!(add_joe(b"a-secret-of-joe \n"), Some(1), "the blank would be lost");
+    assert_eq!(add_joe(b"a-secret-of-joe\n"), Some(0));
     assert!(
         Initiator::login(served.daemon.address, TARGET, &Options::default()).is_err(),
         "CHAP is asked for"
@@ -419,6 +423,22 @@ fn enabling_a_target_enables_the_driver_with_it_or_nothing() {
     served.good(&["target", "enable", TARGET]);
     assert_eq!(value("targets/iscsi/enabled"), "1\n");
     assert_eq!(value(&format!("targets/iscsi/{TARGET}/enabled")), "1\n");
+}
+
+#[test]
+fn what_is_to_know_of_a_file_is_told_and_is_no_change() {
+    let served = Served::configured("notes");
+    let file = served.folder.file("twice.conf");
+    let group = |name: &str| format!("GROUP {name} {{\nINITIATOR iqn.2026-01.*\n}}\n");
+    let groups = group("one") + &group("two");
+    fs::write(&file, format!("TARGET_DRIVER iscsi {{\nTARGET {TARGET} {{\n{groups}}}\n}}\n")).unwrap();
+    let file = file.to_str().unwrap();
+    let note = "is in the group at 4:1 too; the first of its groups has it";
+    assert!(served.good(&["check", file]).contains(note));
+    let plan = served.good(&["--json", "plan", file]);
+    assert!(plan.contains("{\"note\":\"") && !plan.contains("\"change\":\"#"), "{plan}");
+    let told = served.good(&["apply", file]);
+    assert!(told.contains(note) && told.ends_with("\n4 changes made\n"), "{told}");
 }
 
 #[test]

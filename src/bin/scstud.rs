@@ -13,11 +13,12 @@ mod management;
 mod notify;
 
 use std::fs::DirBuilder;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -52,14 +53,21 @@ const CLOSE: Duration = Duration::from_secs(5);
 /// Exit code of a daemon that has not flushed every disk.
 const NOT_FLUSHED: u8 = 5;
 
+/// What options take.
+const PORTAL: &str = "ADDRESS:PORT, an address of IPv6 in brackets";
+const LEVELS: &str = "error, warn, info, debug or trace";
+
 const HELP: &str = "\
 Usage: scstud [OPTION]...
 Serves disks over iSCSI, as an ordinary user. Without options: a RAM disk of 1 GiB on 127.0.0.1:3260.
 
   -c, --config FILE     serve what this scst.conf names
       --check           read the configuration, say what is wrong with it, and exit
-      --portal ADDRESS  listen on ADDRESS:PORT ([ADDRESS]:PORT for IPv6); may be given several times
-      --state-dir DIR   keep reservations and mode pages there
+      --portal ADDRESS  listen on ADDRESS:PORT ([ADDRESS]:PORT for IPv6); may be given several times. Without
+                        it: port 3260, of all addresses with a configuration, else of 127.0.0.1
+      --state-dir DIR   keep reservations, mode pages and the identity of the installation there; otherwise,
+                        with a configuration, in /var/lib/scstu, or in scstu in XDG_STATE_HOME or
+                        ~/.local/state
       --workers N       worker threads
       --metrics ADDRESS figures for Prometheus at http://ADDRESS:PORT/metrics; times are measured then
       --socket PATH     control socket for scstuadm; otherwise scstu.sock in XDG_RUNTIME_DIR or /run/scstu
@@ -99,6 +107,11 @@ fn failure(code: u8, text: impl Into<String>) -> Failure {
     Failure { code, text: text.into() }
 }
 
+/// Tells whoever started it. That nobody listens any more ends nothing.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
 fn main() -> ExitCode {
     #[cfg(feature = "fuse")]
     if std::env::args_os().nth(1).is_some_and(|first| first == fuse::mountpoint::GUARD_OPTION) {
@@ -108,16 +121,26 @@ fn main() -> ExitCode {
     match options().and_then(|options| options.map_or(Ok(()), run)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("scstud: {}", failure.text);
+            let _ = writeln!(std::io::stderr(), "scstud: {}", failure.text);
             ExitCode::from(failure.code)
         }
     }
 }
 
+fn usage(error: impl std::fmt::Display) -> Failure {
+    failure(1, format!("{error}; --help tells the options"))
+}
+
+/// The value of an option, which is to be `what`.
+fn value<T: FromStr>(parser: &mut lexopt::Parser, option: &str, what: &str) -> Result<T, Failure> {
+    let given = parser.value().map_err(usage)?;
+    let parsed = given.to_str().and_then(|text| text.parse().ok());
+    parsed.ok_or_else(|| usage(format!("--{option}: {given:?} is not {what}")))
+}
+
 /// The command line; `None` when it only asked for a text.
 fn options() -> Result<Option<Options>, Failure> {
     use lexopt::prelude::*;
-    let usage = |error: lexopt::Error| failure(1, format!("{error}; --help tells the options"));
     let mut options = Options {
         config: None,
         portals: Vec::new(),
@@ -135,35 +158,29 @@ fn options() -> Result<Option<Options>, Failure> {
         match argument {
             Short('c') | Long("config") => options.config = Some(parser.value().map_err(usage)?.into()),
             Long("check") => options.only_check = true,
-            Long("portal") => {
-                let portal = parser.value().and_then(|value| value.parse()).map_err(usage)?;
-                options.portals.push(portal);
-            }
+            Long("portal") => options.portals.push(value(&mut parser, "portal", PORTAL)?),
             Long("state-dir") => options.state = Some(parser.value().map_err(usage)?.into()),
-            Long("workers") => {
-                options.workers = Some(parser.value().and_then(|value| value.parse()).map_err(usage)?);
-            }
-            Long("metrics") => {
-                options.metrics = Some(parser.value().and_then(|value| value.parse()).map_err(usage)?);
-            }
+            Long("workers") => options.workers = Some(value(&mut parser, "workers", "a number")?),
+            Long("metrics") => options.metrics = Some(value(&mut parser, "metrics", PORTAL)?),
             Long("socket") => options.socket = Some(parser.value().map_err(usage)?.into()),
             Long("mount") => options.mount = Some(parser.value().map_err(usage)?.into()),
             Short('l') | Long("tcmu-handlers") => {
                 options.handlers.push(parser.value().map_err(usage)?.into());
             }
-            Long("log-level") => {
-                options.level = parser.value().and_then(|value| value.parse()).map_err(usage)?;
-            }
+            Long("log-level") => options.level = value(&mut parser, "log-level", LEVELS)?,
             Short('h') | Long("help") => {
-                print!("{HELP}");
+                say(HELP.trim_end());
                 return Ok(None);
             }
             Short('V') | Long("version") => {
-                println!("scstud {}", env!("CARGO_PKG_VERSION"));
+                say(concat!("scstud ", env!("CARGO_PKG_VERSION")));
                 return Ok(None);
             }
             other => return Err(usage(other.unexpected())),
         }
+    }
+    if options.only_check && options.config.is_none() {
+        return Err(failure(1, "--check: which file? -c FILE names it; --help tells the options"));
     }
     Ok(Some(options))
 }
@@ -252,14 +269,14 @@ fn serve_a_ram_disk(instance: &Instance) -> Result<(), Error> {
     instance.apply(&Change::set(Object::Iscsi, "enabled", "1"))
 }
 
-fn instance(options: &Options) -> Result<Instance, Failure> {
+fn instance(options: &Options, state_directory: Option<PathBuf>) -> Result<Instance, Failure> {
     let mut server = ServerOptions::default();
     if let Some(workers) = options.workers {
         server.workers = workers;
     }
     let made = Instance::new(InstanceOptions {
         server,
-        state_directory: state_directory(options),
+        state_directory,
         events: None,
         is_disabled: true,
         flush_limit: Some(FLUSH),
@@ -274,11 +291,18 @@ fn run(mut options: Options) -> Result<(), Failure> {
     if let Some(scratch) = &scratch {
         options.state = Some(scratch.0.clone());
     }
-    let instance = Arc::new(instance(&options)?);
+    let state = state_directory(&options);
+    if options.config.is_some() && state.is_none() {
+        warn!(
+            "there is no state directory: reservations, mode pages and the identifiers of devices are \
+             forgotten when this daemon ends; --state-dir names one"
+        );
+    }
+    let instance = Arc::new(instance(&options, state)?);
     find_handlers(instance.model(), &options)?;
     configure(&instance, &options)?;
     if options.only_check {
-        println!("the configuration is good");
+        say("the configuration is good");
         return Ok(());
     }
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])
@@ -351,14 +375,14 @@ fn listen(instance: &Instance, options: &Options) -> Result<(), Failure> {
         }
     }
     for address in &opened {
-        println!("listening on {address}");
+        say(&format!("listening on {address}"));
     }
     if options.config.is_none() {
         let address = opened.first().map_or(String::new(), SocketAddr::to_string);
-        println!("a RAM disk of 1 GiB is LUN 0 of {DEFAULT_TARGET}; to reach it, for instance:");
-        println!("  iscsi-inq iscsi://{address}/{DEFAULT_TARGET}/0");
-        println!("  qemu-img info iscsi://{address}/{DEFAULT_TARGET}/0");
-        println!("  iscsiadm -m discovery -t sendtargets -p {address}");
+        say(&format!("a RAM disk of 1 GiB is LUN 0 of {DEFAULT_TARGET}; to reach it, for instance:"));
+        say(&format!("  iscsi-inq iscsi://{address}/{DEFAULT_TARGET}/0"));
+        say(&format!("  qemu-img info iscsi://{address}/{DEFAULT_TARGET}/0"));
+        say(&format!("  iscsiadm -m discovery -t sendtargets -p {address}"));
     }
     Ok(())
 }
@@ -390,6 +414,7 @@ fn reload(instance: &Arc<Instance>, options: &Arc<Options>) {
         match read {
             Err(failure) => error!("{}; nothing was changed", failure.text),
             Ok(Ok(plan)) => {
+                plan.notes.iter().for_each(|note| warn!("{}: {note}", path.display()));
                 plan.steps.iter().for_each(|step| info!("{}", step.text));
                 info!("{} read again: {} changes", path.display(), plan.steps.len());
             }

@@ -13,7 +13,7 @@ use scstu::model::Model;
 use scstu::server::pool::Pool;
 
 use crate::context::{Answer, Arguments, Command, Context, FAILED, Failure, REFUSED, USAGE, failure};
-use crate::output::{Json, Report};
+use crate::output::{Json, Report, tell};
 
 /// Their commands.
 pub const COMMANDS: &[Command] = &[
@@ -71,6 +71,7 @@ fn check(_context: &Context, arguments: &Arguments) -> Answer {
     expect_handlers(&model, &text);
     let plan = plan::check_text(&model, &text, Mode::Merge)
         .map_err(|error| failure(REFUSED, format!("{file}:{error}")))?;
+    plan.notes.iter().for_each(|note| tell(&format!("scstuadm: warning: {file}: {note}")));
     let count = u64::try_from(plan.steps.len()).unwrap_or(u64::MAX);
     Ok(Report { text: format!("{file}: good; {count} changes"), json: Json::Number(count) })
 }
@@ -92,10 +93,10 @@ fn expect_handlers(model: &Model, text: &str) {
         let unopened =
             |_: &_| Err(OpenError { errno: libc::ENOENT, text: "only its program opens it".to_owned() });
         if model.handlers().add(Handler::registered(name, "", unopened)).is_ok() {
-            eprintln!(
+            tell(&format!(
                 "scstuadm: warning: handler {name} is not built in: only a program that registers it can use \
                  this file, scstud refuses it"
-            );
+            ));
         }
     }
 }
@@ -127,10 +128,16 @@ fn change(context: &Context, arguments: &Arguments, really: bool) -> Answer {
     })?;
     let list = lines.iter().map(|line| {
         let (change, sessions) = line.split_first().map_or(("", &[][..]), |(c, s)| (c.as_str(), s));
+        if let Some(note) = change.strip_prefix(NOTE) {
+            return Json::Object(vec![("note", Json::text(note))]);
+        }
         Json::Object(vec![("change", Json::text(change)), ("sessions", Json::texts(sessions))])
     });
     Ok(Report { text: changes(&lines, really), json: Json::List(list.collect()) })
 }
+
+/// What a line begins with that is no change but something to know of the file.
+const NOTE: &str = "# ";
 
 fn changes(lines: &Lines, really: bool) -> String {
     if lines.is_empty() {
@@ -138,7 +145,8 @@ fn changes(lines: &Lines, really: bool) -> String {
     }
     let mut text: String = lines.iter().map(|line| line.join("\n      ") + "\n").collect();
     if really {
-        text.push_str(&format!("{} changes made\n", lines.len()));
+        let is_change = |line: &&Vec<String>| !line.first().is_some_and(|line| line.starts_with(NOTE));
+        text.push_str(&format!("{} changes made\n", lines.iter().filter(is_change).count()));
     }
     text
 }
@@ -147,7 +155,7 @@ fn save(context: &Context, arguments: &Arguments) -> Answer {
     let file = arguments.optional(&[])?;
     let text = context.daemon()?.save()?;
     for place in beyond_scstadmin(&text) {
-        eprintln!("scstuadm: warning: {}:{place}", file.unwrap_or("-"));
+        tell(&format!("scstuadm: warning: {}:{place}", file.unwrap_or("-")));
     }
     let Some(file) = file.filter(|file| *file != "-") else {
         return Ok(Report { json: Json::text(&text), text });

@@ -165,9 +165,9 @@ fn main() -> ExitCode {
             Err(_) => ExitCode::from(FAILED),
         },
         Err(failure) => {
-            eprintln!("scstuadm: {}", failure.text);
+            output::tell(&format!("scstuadm: {}", failure.text));
             if let Some(hint) = &failure.hint {
-                eprintln!("{hint}");
+                output::tell(hint);
             }
             ExitCode::from(failure.code)
         }

@@ -401,7 +401,11 @@ fn user_add(context: &Context, arguments: &Arguments) -> Answer {
         .lock()
         .read_line(&mut secret)
         .map_err(|error| failure(crate::context::FAILED, error.to_string()))?;
-    account(context, arguments, "add", &format!("{name} {}", secret.trim_end_matches(['\r', '\n'])))
+    let secret = secret.trim_end_matches(['\r', '\n']);
+    if secret.trim() != secret {
+        return Err(failure(USAGE, "a secret neither begins nor ends with a blank"));
+    }
+    account(context, arguments, "add", &format!("{name} {secret}"))
 }
 
 #[cfg(test)]

@@ -1,6 +1,12 @@
 //! What a command answers: for people as text, with `--json` as JSON.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+/// A line on standard error; that nobody reads it is no failure.
+pub fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
 
 /// A value of JSON.
 #[derive(Clone, Debug, PartialEq)]
