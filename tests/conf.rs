@@ -451,6 +451,19 @@ fn a_file_is_saved_whole_or_not_at_all() {
 }
 
 #[test]
+fn what_is_no_file_gets_what_is_saved_and_stays() {
+    let folder = Folder::new("conf-pipe");
+    let pipe = folder.file("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let theirs = pipe.clone();
+    let reader = std::thread::spawn(move || std::fs::read_to_string(theirs).unwrap());
+    save::store(&pipe, "saved").unwrap();
+    assert!(!std::fs::metadata(&pipe).unwrap().is_file());
+    assert_eq!(reader.join().unwrap(), "saved");
+    assert!(save::store(&folder.0, "a directory").is_err());
+}
+
+#[test]
 fn the_procfs_format_is_taken_as_it_is() {
     let text =
         "[HANDLER vdisk]\nDEVICE d,,NULLIO\n[ASSIGNMENT Default_iqn.x:t]\nDEVICE d,0\n[OPTIONS]\nX Y\n";

@@ -30,11 +30,14 @@ pub(super) fn path(text: &str) -> Result<PathBuf, Error> {
     Err(Error::invalid(format!("\"{text}\" is not an absolute path of a file")))
 }
 
-/// Refuses one in a directory that is not there.
+/// Refuses one in a directory that is not there, and what is no file: it would be replaced by one.
 pub(super) fn check(path: &Path) -> Result<(), Error> {
     match parts(path) {
         Some((folder, _)) if !folder.is_dir() => {
             Err(Error::new(libc::ENOENT, format!("there is no directory {}", folder.display())))
+        }
+        _ if std::fs::metadata(path).is_ok_and(|there| !there.is_file()) => {
+            Err(Error::invalid(format!("{} is no file", path.display())))
         }
         _ => Ok(()),
     }

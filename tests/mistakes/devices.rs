@@ -166,6 +166,7 @@ pub const DEVICES: &[Rule] = &[
             ("devices/null/pr_file_name", "pr", EINVAL),
             ("devices/null/pr_file_name", "{F}/", EINVAL),
             ("devices/null/pr_file_name", "/nowhere/at/all", ENOENT),
+            ("devices/null/pr_file_name", "/dev/null", EINVAL),
             ("devices/open/pr_file_name", "{F}/pr", EBUSY),
             ("devices/null/pr_file_name", "{F}/pr", 0),
             ("devices/ram/pr_file_name", "{F}/pr", EEXIST),

@@ -7,7 +7,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 
 use crate::attr::{Access, Attr};
@@ -153,8 +153,12 @@ fn target_group_member(name: &str, member: &Member) -> Node {
 }
 
 /// Writes a file whole or not at all. It holds passwords, so only its owner may read it, and its group if it
-/// might read the file that was there. A link is followed: what it leads to is written.
+/// might read the file that was there. A link is followed: what it leads to is written. What is no file, such
+/// as a pipe or /dev/null, stays what it is and gets the text.
 pub fn store(path: &Path, text: &str) -> io::Result<()> {
+    if fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+        return fs::OpenOptions::new().write(true).open(path)?.write_all(text.as_bytes());
+    }
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let name = path.file_name().and_then(OsStr::to_str);
     let name = name.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
