@@ -27,6 +27,13 @@ impl Error {
     pub fn invalid(text: impl Into<String>) -> Self {
         Error::new(libc::EINVAL, text)
     }
+
+    /// The same, as the end of what was tried: EAGAIN says that it goes on (SCST 1.0.4), which is not so when
+    /// it has ended.
+    pub fn ended(self) -> Self {
+        let errno = if self.errno == libc::EAGAIN { libc::EBUSY } else { self.errno };
+        Error { errno, ..self }
+    }
 }
 
 impl fmt::Display for Error {

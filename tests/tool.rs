@@ -426,6 +426,15 @@ fn enabling_a_target_enables_the_driver_with_it_or_nothing() {
 }
 
 #[test]
+fn what_is_in_use_is_refused_and_does_not_go_on() {
+    let served = Served::configured("in-use");
+    let file = format!("filename={}", served.disk("ram.img", 1 << 20));
+    served.good(&["device", "add", "one", "vdisk_ram", &file]);
+    let text = served.bad(2, &["device", "add", "two", "vdisk_ram", &file]);
+    assert!(text.contains("in use by another process, or by another device of this one"), "{text}");
+}
+
+#[test]
 fn what_is_to_know_of_a_file_is_told_and_is_no_change() {
     let served = Served::configured("notes");
     let file = served.folder.file("twice.conf");

@@ -42,7 +42,13 @@ impl MappedStore {
         if !metadata.is_file() {
             return Err(OpenError::new(libc::EINVAL, format!("{shown} is no regular file")));
         }
-        lock_alone(&file).map_err(|errno| wrong(errno, "in use by another process"))?;
+        lock_alone(&file).map_err(|errno| match errno {
+            libc::EWOULDBLOCK => {
+                let what = "in use by another process, or by another device of this one";
+                OpenError::new(libc::EBUSY, format!("{shown}: {what}"))
+            }
+            errno => wrong(errno, "cannot be locked"),
+        })?;
         let bytes = bytes.unwrap_or(metadata.len());
         let length = length(path, block_size, bytes)?;
         reserve(&file, length as u64).map_err(|errno| wrong(errno, "its blocks cannot be allocated"))?;

@@ -352,15 +352,9 @@ impl Model {
         cause: Cause,
         condition: impl FnOnce(&Configuration) -> Result<(), Error>,
     ) -> Result<(), (usize, Error)> {
-        let later = self.make(changes, cause, condition)?;
+        let made = self.make(changes, cause, condition);
         // Not as the writer: what has begun may take its time, and a medium may hang.
-        for (at, holds, level, limit) in later.holding {
-            holds.wait(&level, limit).map_err(|error| (at, error))?;
-        }
-        for (at, device) in later.flushing {
-            effect::flush(&device).map_err(|error| (at, error))?;
-        }
-        Ok(())
+        made.and_then(Later::wait).map_err(|(at, error)| (at, error.ended()))
     }
 
     fn make(
@@ -525,6 +519,18 @@ type Holding = (usize, hold::Holds, Arc<Vec<crate::scsi::claim::Hold>>, std::tim
 struct Later {
     holding: Vec<Holding>,
     flushing: Vec<(usize, Arc<Device>)>,
+}
+
+impl Later {
+    fn wait(self) -> Result<(), (usize, Error)> {
+        for (at, holds, level, limit) in self.holding {
+            holds.wait(&level, limit).map_err(|error| (at, error))?;
+        }
+        for (at, device) in self.flushing {
+            effect::flush(&device).map_err(|error| (at, error))?;
+        }
+        Ok(())
+    }
 }
 
 /// Does what may fail; when something does, undoes what was done.
