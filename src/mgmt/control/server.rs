@@ -114,10 +114,15 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
         Ok(metadata) if !metadata.file_type().is_socket() => {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "a file that is no socket is there"));
         }
-        Ok(_) if UnixStream::connect(path).is_ok() => {
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, "another daemon serves it"));
-        }
-        _ => {}
+        Ok(_) => match UnixStream::connect(path).map_err(|error| (error.kind(), error)) {
+            Ok(_) => return Err(io::Error::new(io::ErrorKind::AddrInUse, "another daemon serves it")),
+            Err((io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound, _)) => {}
+            // It may be served, to others or in another way.
+            Err((kind, error)) => {
+                return Err(io::Error::new(kind, format!("another program's socket is there: {error}")));
+            }
+        },
+        Err(_) => {}
     }
     let _ = fs::remove_file(&hidden);
     let listener = UnixListener::bind(&hidden)?;

@@ -243,3 +243,20 @@ fn a_daemon_that_hangs_is_said_to_be_silent() {
     drop(client);
     assert_eq!(serve.join().unwrap(), (1, true));
 }
+
+#[test]
+fn only_a_socket_that_nobody_serves_is_replaced() {
+    let folder = Folder::new();
+    let path = folder.socket();
+    let open = || Server::open(&path, Arc::new(Fake::default()));
+    let theirs = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    let inode = || fs::symlink_metadata(&path).unwrap().ino();
+    let before = inode();
+    let error = open().err().unwrap();
+    assert!(error.to_string().contains("another program's socket"), "{error}");
+    assert_eq!(inode(), before);
+    drop(theirs);
+    fs::remove_file(&path).unwrap();
+    drop(UnixListener::bind(&path).unwrap());
+    drop(open().unwrap());
+}
