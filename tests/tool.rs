@@ -426,6 +426,21 @@ fn enabling_a_target_enables_the_driver_with_it_or_nothing() {
 }
 
 #[test]
+fn a_shell_does_not_wait_for_a_daemon_that_hangs() {
+    let served = Served::configured("complete-hang");
+    let words = ["complete", "--", "device", "remove", ""];
+    assert_eq!(served.good(&words), "disk1\n");
+    let signal = |name: &str| {
+        let mut kill = Command::new("kill");
+        assert!(kill.arg(name).arg(served.daemon.pid().to_string()).status().unwrap().success());
+    };
+    signal("-STOP");
+    let outcome = served.tool(&words);
+    signal("-CONT");
+    assert!(outcome.is_good() && outcome.text.is_empty(), "{:?} {}", outcome.status, outcome.text);
+}
+
+#[test]
 fn what_is_in_use_is_refused_and_does_not_go_on() {
     let served = Served::configured("in-use");
     let file = format!("filename={}", served.disk("ram.img", 1 << 20));

@@ -1,6 +1,9 @@
 //! What can come next on a command line, for the completion of shells: words of commands, options, and the
 //! names that the daemon has where the usage of a command wants a name.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use scstu::mgmt::control::Service;
 use scstu::mgmt::tree::Kind;
 
@@ -19,6 +22,8 @@ pub const OWN: &[Command] = &[Command {
     run: complete,
 }];
 
+/// How long a shell waits for the daemon.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// The options of every command.
 const COMMON: [&str; 4] = ["--socket", "--json", "--help", "--version"];
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
@@ -28,8 +33,9 @@ fn complete(context: &Context, arguments: &Arguments) -> Answer {
     let (current, before) = words.split_last().map_or(("", &[][..]), |(last, rest)| (last.as_str(), rest));
     let (before, socket) = without_common(before);
     // The daemon that the line is for.
-    let own = socket.map(|path| Context::new(Some(path.into()), false));
-    let mut all = candidates(own.as_ref().unwrap_or(context), &before, current);
+    let socket = socket.map(PathBuf::from).or_else(|| context.socket.clone());
+    let own = Context::new(socket, false).within(PATIENCE);
+    let mut all = candidates(&own, &before, current);
     all.retain(|word| word.starts_with(current));
     all.sort_unstable();
     all.dedup();

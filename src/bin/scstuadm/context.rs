@@ -2,6 +2,7 @@
 
 use std::cell::OnceCell;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use scstu::mgmt::control::client::Client;
 use scstu::mgmt::control::{Service, candidates};
@@ -67,13 +68,20 @@ pub struct Context {
     pub socket: Option<PathBuf>,
     /// `--json`.
     pub json: bool,
+    /// How long the daemon may take to answer; as long as anybody waits for it if nothing is said.
+    patience: Option<Duration>,
     daemon: OnceCell<Client>,
 }
 
 impl Context {
     /// With these options.
     pub fn new(socket: Option<PathBuf>, json: bool) -> Self {
-        Context { socket, json, daemon: OnceCell::new() }
+        Context { socket, json, patience: None, daemon: OnceCell::new() }
+    }
+
+    /// The same, with the time that the daemon may take to answer.
+    pub fn within(self, patience: Duration) -> Self {
+        Context { patience: Some(patience), ..self }
     }
 
     /// The daemon; the first one that answers where it may be.
@@ -93,7 +101,11 @@ impl Context {
         let places = given.map_or_else(candidates, |path| vec![path]);
         let mut reasons = Vec::new();
         for place in &places {
-            match Client::connect(place) {
+            let connected = match self.patience {
+                Some(patience) => Client::with_patience(place, patience),
+                None => Client::connect(place),
+            };
+            match connected {
                 Ok(client) => return Ok(client),
                 Err(error) => reasons.push(error.text),
             }
