@@ -7,6 +7,7 @@ mod common;
 mod faults;
 mod initiator;
 
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -129,6 +130,34 @@ fn nobody_needs_to_read_what_a_program_says() {
         Some(0),
         "it says where it listens before it stops"
     );
+}
+
+#[test]
+fn a_daemon_that_is_not_ready_yet_is_not_ended_by_an_order_to_read_again() {
+    let folder = Folder::new("daemon-early");
+    let config = folder.file("scst.conf");
+    assert!(Command::new("mkfifo").arg(&config).status().unwrap().success());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_scstud"));
+    command.args(["--portal", "127.0.0.1:0", "-c"]).arg(&config).arg("--state-dir").arg(folder.file("state"));
+    command.arg("--socket").arg(folder.file("s")).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let send = |name: &str| {
+        assert!(Command::new("kill").arg(name).arg(child.id().to_string()).status().unwrap().success());
+    };
+    // It opens when the daemon does.
+    let mut file = std::fs::OpenOptions::new().write(true).open(&config).unwrap();
+    send("-HUP");
+    send("-USR1");
+    writeln!(file, "# nothing").unwrap();
+    drop(file);
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let is_ready = line.starts_with("listening on ");
+    if is_ready {
+        Command::new("kill").arg(child.id().to_string()).status().unwrap();
+    }
+    let ended = wait_for(&mut child, LIMIT);
+    assert!(is_ready && ended.unwrap().success(), "{line} {ended:?}");
 }
 
 #[test]

@@ -287,6 +287,9 @@ fn instance(options: &Options, state_directory: Option<PathBuf>) -> Result<Insta
 fn run(mut options: Options) -> Result<(), Failure> {
     let _ = WriteLogger::init(LevelFilter::Trace, log_config(), std::io::stderr());
     log::set_max_level(options.level);
+    // Orders to a daemon that is not ready yet wait; what ends it does so at once, whatever it waits for.
+    let no_signals = |error: std::io::Error| failure(4, format!("signals: {error}"));
+    let mut signals = Signals::new([SIGHUP, SIGUSR1]).map_err(no_signals)?;
     let scratch = if options.only_check { Some(Scratch::new()?) } else { None };
     if let Some(scratch) = &scratch {
         options.state = Some(scratch.0.clone());
@@ -305,8 +308,9 @@ fn run(mut options: Options) -> Result<(), Failure> {
         say("the configuration is good");
         return Ok(());
     }
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])
-        .map_err(|error| failure(4, format!("signals: {error}")))?;
+    for signal in [SIGTERM, SIGINT] {
+        signals.add_signal(signal).map_err(no_signals)?;
+    }
     // Who is told where it listens may also ask it.
     let management = manage(&instance, &options)?;
     instance.start().map_err(|error| failure(4, error.text))?;
