@@ -22,6 +22,8 @@ use crate::mgmt::isns::message::{Attribute, Message, function, node_type, tag};
 const PROTOCOL_ISCSI: u32 = 2;
 /// SCN bitmap: an object was added, removed, updated; initiators only (6.4.4).
 const SCN_EVENTS: u32 = 0x1c | 0x80;
+/// Status "No Such Entry" (5.4).
+const NO_SUCH_ENTRY: u32 = 9;
 /// Requests that wait to be sent; a client with more targets than this asks for them round by round.
 const QUEUE_LIMIT: usize = 65_536;
 
@@ -339,9 +341,11 @@ impl Client {
         let Some((status, attributes)) = message.response() else {
             return self.failed("an answer that makes no sense", now);
         };
+        // What to answer where nothing matches, 5.7.5.2 leaves open: success without objects, or this.
+        let matches_nothing = status == NO_SUCH_ENTRY && matches!(request, Request::Query(_));
         if status != 0 && request == Request::Deregister {
             self.actions.push(Action::Say(format!("deregistration refused with status {status}")));
-        } else if status != 0 {
+        } else if status != 0 && !matches_nothing {
             return self.failed(&format!("{request:?} refused with status {status}"), now);
         }
         match request {

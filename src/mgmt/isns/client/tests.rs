@@ -190,6 +190,22 @@ fn the_server_says_who_may_log_in() {
 }
 
 #[test]
+fn rfc4171_5_7_5_2_no_such_entry_is_nobody() {
+    let mut scene = Scene::new();
+    scene.want(Some(Registration { access_control: true, ..wanted(&["iqn.a", "iqn.b"]) }));
+    scene.connected();
+    for _ in ["registration", "iqn.a", "iqn.b"] {
+        scene.answer(0, &[]);
+    }
+    let actions = scene.answer(9, &[]);
+    assert_eq!(actions[0], Action::Initiators { target: "iqn.a".into(), names: Vec::new() });
+    assert_eq!(sent(&actions).0, function::DEV_ATTR_QRY, "the other target is asked for all the same");
+    scene.answer(0, &[]);
+    scene.pass(Duration::from_secs(30));
+    assert!(scene.answer(9, &[]).contains(&Action::Disconnect), "it does not know the entity any more");
+}
+
+#[test]
 fn nothing_wanted_ends_an_attempt() {
     let mut scene = Scene::new();
     scene.want(Some(wanted(&["iqn.a"])));
