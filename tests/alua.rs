@@ -282,6 +282,19 @@ fn spc_6_45_what_cannot_be_set_changes_nothing() {
 }
 
 #[test]
+fn spc_5_15_2_5_a_transition_that_is_under_way_is_not_cut_short() {
+    let bench = Bench::new(None);
+    let path = bench.path("a", NEAR);
+    set(&bench, AccessState::Active, AccessState::Transitioning);
+    bench.device.set_port_group_control(Some(owner(&bench)));
+    path.attentions();
+    let before = report(&path, 0, 255).data;
+    assert!(set_explicitly(&path, &[2, 0, 0, 0x11, 0, 0, 0, 0x22]).has(2, 0x040a));
+    assert_eq!(report(&path, 0, 255).data, before);
+    assert!(set_explicitly(&path, &[1, 0, 0, 0x11]).is_good(), "the other group stands still");
+}
+
+#[test]
 fn lists_of_groups_have_limits_and_scst_names() {
     let bench = Bench::new(None);
     let many: Vec<u16> = (1..=PORT_LIMIT as u16 + 1).collect();

@@ -125,19 +125,20 @@ fn set(context: &mut Context<'_>) -> Result<(), Failure> {
 /// All descriptors, checked before anything changes: four reserved bytes, then four bytes each.
 fn wanted(device: &Device, list: &[u8]) -> Result<Vec<(u16, AccessState)>, Failure> {
     let groups = device.target_port_groups();
-    let mut states: Vec<(u16, AccessState)> = Vec::new();
+    let (mut states, mut moves): (Vec<(u16, AccessState)>, _) = (Vec::new(), false);
     for (index, descriptor) in list.chunks_exact(4).enumerate().skip(1) {
         let at = u16::try_from(index * 4).unwrap_or(u16::MAX);
         let state = AccessState::from_code(descriptor[0] & 0x0f)
             .filter(|state| *state != AccessState::Transitioning)
             .ok_or(Sense::invalid_field_in_parameter_list(at, Some(3)))?;
         let group_id = u16::from_be_bytes([descriptor[2], descriptor[3]]);
-        let is_known = groups.groups().any(|group| group.group_id == group_id);
+        let group = groups.groups().find(|group| group.group_id == group_id);
         let is_repeated = states.iter().any(|(known, _)| *known == group_id);
-        if !is_known || is_repeated {
-            return Err(Sense::invalid_field_in_parameter_list(at + 2, None).into());
-        }
+        let group = group.filter(|_| !is_repeated);
+        let group = group.ok_or(Sense::invalid_field_in_parameter_list(at + 2, None))?;
+        moves |= group.state == AccessState::Transitioning;
         states.push((group_id, state));
     }
-    Ok(states)
+    // Whoever has begun to move the group says where it ends: its medium may not be there yet.
+    if moves { Err(Sense::ASYMMETRIC_ACCESS_STATE_TRANSITION.into()) } else { Ok(states) }
 }
