@@ -8,7 +8,7 @@ use crate::capi::error::{From, call};
 use crate::capi::handle::{self, scstu};
 use crate::capi::text::{give, owned, required};
 use crate::model::Error;
-use crate::sys::given::Given;
+use crate::sys::given::{Given, Status};
 
 /// Takes a piece of text, or one line of several.
 ///
@@ -144,11 +144,15 @@ pub extern "C" fn scstu_serve_fd(handle: *mut scstu, fd: c_int) -> c_int {
 /// Gives `adopt` a duplicate of the program's socket: after a failure the program still has its own, after
 /// success that one is closed.
 fn take(fd: c_int, given: Given, adopt: impl FnOnce(OwnedFd) -> Result<(), Error>) -> Result<c_int, Error> {
-    let duplicate = given.duplicate(fd).map_err(|error| {
+    let status = Status::of(fd).and_then(|status| Ok((status, given.duplicate(fd)?)));
+    let (before, duplicate) = status.map_err(|error| {
         let errno = error.raw_os_error().unwrap_or(libc::EINVAL);
         Error::new(errno, format!("descriptor {fd}: {error}; {given} is wanted"))
     })?;
-    adopt(duplicate)?;
+    if let Err(error) = adopt(duplicate) {
+        before.restore(fd);
+        return Err(error);
+    }
     // SAFETY: the program has given its descriptor away, and it was open a moment ago.
     drop(unsafe { OwnedFd::from_raw_fd(fd) });
     Ok(0)

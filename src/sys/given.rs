@@ -44,6 +44,24 @@ fn has_peer(socket: RawFd) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Status flags of a descriptor, which its duplicates share with it.
+pub struct Status(libc::c_int);
+
+impl Status {
+    /// Those that it has now.
+    pub fn of(descriptor: RawFd) -> io::Result<Self> {
+        // SAFETY: fcntl takes no pointers here; a wrong descriptor is an error.
+        let flags = unsafe { libc::fcntl(descriptor, libc::F_GETFL) };
+        if flags < 0 { Err(io::Error::last_os_error()) } else { Ok(Status(flags)) }
+    }
+
+    /// Gives them back to it.
+    pub fn restore(self, descriptor: RawFd) {
+        // SAFETY: as above.
+        unsafe { libc::fcntl(descriptor, libc::F_SETFL, self.0) };
+    }
+}
+
 impl Given {
     fn check(self, socket: RawFd) -> io::Result<()> {
         let is_stream = option(socket, libc::SO_TYPE)? == libc::SOCK_STREAM;
