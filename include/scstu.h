@@ -672,7 +672,7 @@ struct scstu_backstore_ops {
    */
   void (*close)(void *device);
   /**
-   * Fills the buffers from offset. NULL if there is submit.
+   * Fills the buffers from offset. May be NULL if there is submit.
    *
    * @param device the handler's own, as scstu_disk.device says
    * @param offset first byte, a multiple of the block size
@@ -682,7 +682,7 @@ struct scstu_backstore_ops {
    */
   int (*read)(void *device, uint64_t offset, const struct iovec *iov, size_t iov_count);
   /**
-   * Writes the buffers at offset. NULL if there is submit, or every device is SCSTU_DISK_READ_ONLY.
+   * Writes the buffers at offset. May be NULL if there is submit, or every device is SCSTU_DISK_READ_ONLY.
    *
    * @param device the handler's own, as scstu_disk.device says
    * @param offset first byte, a multiple of the block size
@@ -1485,7 +1485,7 @@ int scstu_load(struct scstu *handle,
 
 /**
  * Tells what scstu_load() would change, without doing it. No backstore is opened: what
- * scstu_handler.open refuses, this does not tell.
+ * scstu_backstore_ops.open refuses, this does not tell.
  *
  * @param handle the instance
  * @param text the configuration, as in scst.conf, at most 16777216 bytes

@@ -235,7 +235,7 @@ pub struct scstu_backstore_ops {
     ///
     /// @param device the handler's own, as scstu_disk.device says
     pub close: Option<unsafe extern "C" fn(device: *mut c_void)>,
-    /// Fills the buffers from offset. NULL if there is submit.
+    /// Fills the buffers from offset. May be NULL if there is submit.
     ///
     /// @param device the handler's own, as scstu_disk.device says
     /// @param offset first byte, a multiple of the block size
@@ -245,7 +245,7 @@ pub struct scstu_backstore_ops {
     pub read: Option<
         unsafe extern "C" fn(device: *mut c_void, offset: u64, iov: *const iovec, iov_count: usize) -> c_int,
     >,
-    /// Writes the buffers at offset. NULL if there is submit, or every device is SCSTU_DISK_READ_ONLY.
+    /// Writes the buffers at offset. May be NULL if there is submit, or every device is SCSTU_DISK_READ_ONLY.
     ///
     /// @param device the handler's own, as scstu_disk.device says
     /// @param offset first byte, a multiple of the block size

@@ -156,7 +156,7 @@ pub unsafe extern "C" fn scstu_load(handle: *mut scstu, text: *const c_char, fla
 }
 
 /// Tells what scstu_load() would change, without doing it. No backstore is opened: what
-/// scstu_handler.open refuses, this does not tell.
+/// scstu_backstore_ops.open refuses, this does not tell.
 ///
 /// @param handle the instance
 /// @param text the configuration, as in scst.conf, at most 16777216 bytes
