@@ -167,6 +167,39 @@ fn every_installed_file_is_in_one_package_and_works() {
     }
 }
 
+/// debhelper does so by itself.
+#[test]
+fn rpm_sets_up_and_takes_down_every_unit() {
+    let spec = fs::read_to_string(tree().join("packaging/rpm/scstu.spec")).unwrap();
+    for step in ["%systemd_post ", "%systemd_preun ", "%systemd_postun_with_restart "] {
+        let units = spec.lines().find_map(|line| line.strip_prefix(step)).unwrap();
+        for unit in fs::read_dir(tree().join("packaging/systemd")).unwrap() {
+            let name = unit.unwrap().file_name().into_string().unwrap();
+            assert!(!name.ends_with(".service") || units.split(' ').any(|unit| unit == name), "{step}{name}");
+        }
+    }
+}
+
+/// Seconds that a constant of a source file stands for.
+fn seconds(file: &str, constant: &str) -> u64 {
+    let text = fs::read_to_string(tree().join("src").join(file)).unwrap();
+    let line = format!("const {constant}: Duration = Duration::from_secs(");
+    let (_, rest) = text.split_once(&line).unwrap_or_else(|| panic!("{file} has no {constant}"));
+    rest.split_once(')').unwrap().0.parse().unwrap()
+}
+
+/// Whoever is killed before that leaves data and images of handlers as they are.
+#[test]
+fn the_unit_gives_the_daemon_as_long_to_stop_as_it_takes_at_most() {
+    let daemon = ["DRAIN", "FLUSH", "CLOSE"].map(|constant| seconds("bin/scstud.rs", constant));
+    // Twice as long, as `Shell::stop` waits; `Server::stop` gives connections and workers two seconds each.
+    let farewell = 2 * seconds("mgmt/isns/shell.rs", "FAREWELL");
+    let most = daemon.iter().sum::<u64>() + farewell + 2 * 2 + seconds("instance/mod.rs", "COME_BACK");
+    let unit = fs::read_to_string(tree().join("packaging/systemd/scstud.service")).unwrap();
+    let given = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec=")).unwrap();
+    assert!(given.parse::<u64>().unwrap() > most, "{given} s, of {most}");
+}
+
 #[test]
 fn the_units_run_programs_that_are_installed_with_options_that_these_have() {
     for unit in ["scstud.service", "scstu-tree.service"] {
