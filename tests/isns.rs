@@ -26,7 +26,7 @@ impl Host for Configuration {
         self.wanted.lock().unwrap().clone()
     }
 
-    fn allow(&self, target: &str, initiators: Vec<String>) {
+    fn allow(&self, _server: &str, target: &str, initiators: Vec<String>) {
         self.allowed.lock().unwrap().push((target.to_owned(), initiators));
     }
 }
@@ -192,6 +192,33 @@ fn with_access_control_only_registered_initiators_log_in() {
     let until = Instant::now() + Duration::from_secs(20);
     while login().is_err() {
         assert!(Instant::now() < until, "never let in");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A server that is asked instead has the only word from then on, though it has not answered yet.
+#[test]
+fn with_access_control_the_word_of_another_server_does_not_count() {
+    let (first, second) = (IsnsServer::start(), IsnsServer::start());
+    let known = vec!["iqn.2026-01.test:initiator".to_owned()];
+    (first.known().initiators, second.known().initiators) = (known.clone(), known);
+    second.known().status = 3;
+    let folder = Folder::new("isns-other");
+    let daemon = Daemon::start_in(&folder.0, &conf(&first, " AccessControl", ""));
+    let login = || Initiator::login(daemon.address, "iqn.2026-01.test:a", &Options::default()).is_ok();
+    let until = Instant::now() + Duration::from_secs(20);
+    while !login() {
+        assert!(Instant::now() < until, "never let in");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    std::fs::write(folder.file("scst.conf"), conf(&second, " AccessControl", "")).unwrap();
+    let pid = daemon.pid().to_string();
+    assert!(std::process::Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+    second.wait("an attempt", |known| known.registrations > 0);
+    assert!(!login(), "let in by the word of the first server");
+    second.known().status = 0;
+    while !login() {
+        assert!(Instant::now() < until, "never let in by the second server");
         std::thread::sleep(Duration::from_millis(1));
     }
 }

@@ -1,6 +1,5 @@
 //! The model as the protocol sees it: who may log in where, and what they see.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 
@@ -52,13 +51,11 @@ impl Model {
         query: &Query<'_>,
     ) -> Result<&'c TargetObject, Refusal> {
         let target = configuration.visible(name, query)?;
-        let is_decided_elsewhere = matches!(configuration.driver.isns_server, Some((_, true)));
+        let Some((server, true)) = &configuration.driver.isns_server else { return Ok(target) };
         let registered = self.registered.read().unwrap_or_else(PoisonError::into_inner);
-        let knows = |names: &BTreeSet<String>| names.contains(&key(query.initiator.as_str()));
-        if is_decided_elsewhere && !registered.get(&key(name)).is_some_and(knows) {
-            return Err(Refusal::Status(LoginStatus::NOT_FOUND));
-        }
-        Ok(target)
+        let names = registered.1.get(&key(name)).filter(|_| registered.0 == *server);
+        let is_known = names.is_some_and(|names| names.contains(&key(query.initiator.as_str())));
+        if is_known { Ok(target) } else { Err(Refusal::Status(LoginStatus::NOT_FOUND)) }
     }
 }
 

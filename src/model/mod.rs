@@ -162,8 +162,8 @@ pub struct Model {
     writer: Mutex<()>,
     sessions: Mutex<Sessions>,
     portals: RwLock<Vec<SocketAddr>>,
-    /// By the word of the iSNS server, who may log in where.
-    registered: RwLock<BTreeMap<String, BTreeSet<String>>>,
+    /// An iSNS server and, by its word, who may log in where.
+    registered: RwLock<(String, BTreeMap<String, BTreeSet<String>>)>,
     watcher: OnceLock<Box<dyn Fn() + Send + Sync>>,
     buffers: OnceLock<BufferPool>,
     dispatch: Arc<dyn Dispatch>,
@@ -251,11 +251,14 @@ impl Model {
         }
     }
 
-    /// The initiators that may log in to a target, by the word of the iSNS server. They count only while it
-    /// decides (`iSNSServer` with AccessControl); until it has spoken, nobody may.
-    pub fn set_registered_initiators(&self, target: &str, initiators: BTreeSet<String>) {
+    /// The initiators that may log in to a target, by the word of an iSNS server. They count only while this
+    /// server decides (`iSNSServer` with AccessControl); until it has spoken, nobody may.
+    pub fn set_registered_initiators(&self, server: &str, target: &str, initiators: BTreeSet<String>) {
         let mut registered = self.registered.write().unwrap_or_else(PoisonError::into_inner);
-        registered.insert(key(target), initiators);
+        if registered.0 != server {
+            *registered = (server.to_owned(), BTreeMap::new());
+        }
+        registered.1.insert(key(target), initiators);
     }
 
     /// Where the portals listen.

@@ -29,9 +29,9 @@ impl Host for ModelHost {
         wanted(&*self.0.upgrade()?)
     }
 
-    fn allow(&self, target: &str, initiators: Vec<String>) {
+    fn allow(&self, server: &str, target: &str, initiators: Vec<String>) {
         if let Some(model) = self.0.upgrade() {
-            model.set_registered_initiators(target, BTreeSet::from_iter(initiators));
+            model.set_registered_initiators(server, target, BTreeSet::from_iter(initiators));
         }
     }
 }

@@ -56,8 +56,8 @@ pub struct Wanted {
 pub trait Host: Send + Sync {
     /// What shall be registered now; `None` without a server.
     fn wanted(&self) -> Option<Wanted>;
-    /// Only these initiators may log in to the target, by the word of the server.
-    fn allow(&self, target: &str, initiators: Vec<String>);
+    /// Only these initiators may log in to the target, by the word of this server.
+    fn allow(&self, server: &str, target: &str, initiators: Vec<String>);
 }
 
 enum Event {
@@ -213,7 +213,9 @@ impl Loop {
                     Action::Connect => self.connect(),
                     Action::Send(bytes) => self.send(&bytes),
                     Action::Disconnect => self.disconnect(),
-                    Action::Initiators { target, names } => self.host.allow(&target, names),
+                    Action::Initiators { target, names } => {
+                        self.host.allow(self.server.as_deref().unwrap_or(""), &target, names);
+                    }
                     Action::Say(text) => {
                         info!("iSNS server {}: {text}", self.server.as_deref().unwrap_or(""))
                     }
