@@ -9,7 +9,7 @@ mod isns_server;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use common::{Daemon, Folder};
+use common::{Daemon, Folder, skip};
 use initiator::{Initiator, Options};
 use isns_server::{IsnsServer, attribute};
 use scstu::mgmt::isns::client::{Target, Timing};
@@ -40,7 +40,7 @@ fn client(server: &IsnsServer, access_control: bool) -> (Arc<Configuration>, She
     let wanted = Wanted {
         server: server.address.to_string(),
         entity: "box.test".to_owned(),
-        portals: vec!["0.0.0.0:3260".parse().unwrap(), "10.9.8.7:3261".parse().unwrap()],
+        portals: ["0.0.0.0:3260", "[::]:3262", "10.9.8.7:3261"].map(|at| at.parse().unwrap()).to_vec(),
         targets: vec![target("iqn.2026-01.test:a", "the first"), target("iqn.2026-01.test:b", "")],
         access_control,
     };
@@ -81,6 +81,16 @@ fn the_servers_inquiries_are_answered() {
         let answer = server.ask(0x000d, &body);
         assert_eq!(answer.body, [&[0; 4][..], &body].concat(), "success, and the inquiry repeated");
     }
+    shell.stop();
+}
+
+#[test]
+fn they_are_answered_where_the_first_portal_is() {
+    let Ok(server) = IsnsServer::start_at("[::1]:0") else { return skip("iSNS by IPv6", "no IPv6") };
+    let (_configuration, shell) = client(&server, false);
+    let known = server.wait("the registration", |known| known.portals.len() == 2);
+    assert_eq!(known.portals[0], "[::1]:3262".parse().unwrap());
+    assert_eq!(server.ask(0x000d, &[]).body, [0; 4]);
     shell.stop();
 }
 

@@ -116,7 +116,11 @@ pub struct IsnsServer {
 
 impl IsnsServer {
     pub fn start() -> IsnsServer {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::start_at("127.0.0.1:0").unwrap()
+    }
+
+    pub fn start_at(address: &str) -> io::Result<IsnsServer> {
+        let listener = TcpListener::bind(address)?;
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
         let own = Arc::clone(&shared);
@@ -127,7 +131,7 @@ impl IsnsServer {
                 thread::spawn(move || own.serve(stream));
             }
         });
-        IsnsServer { address, shared }
+        Ok(IsnsServer { address, shared })
     }
 
     pub fn known(&self) -> MutexGuard<'_, Known> {
@@ -156,7 +160,7 @@ impl IsnsServer {
     /// Sends the client a message of the server's own, and gives the answer.
     pub fn ask(&self, function: u16, body: &[u8]) -> Message {
         let port = self.known().inquiry_port;
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let mut stream = TcpStream::connect((self.address.ip(), port)).unwrap();
         stream.set_read_timeout(Some(LIMIT)).unwrap();
         let question = Message { function, transaction: 0x55aa, flags: 0x4000, body: body.to_vec() };
         question.write(&mut stream).unwrap();

@@ -177,8 +177,19 @@ impl Loop {
     }
 
     fn registration(&mut self, wanted: &Wanted) -> Option<Registration> {
-        if self.inquiries.is_none() {
-            match Inquiries::open(self.events.clone()) {
+        let local = self.local;
+        let here = |portal: &SocketAddr| match (portal.ip().is_unspecified(), local) {
+            (false, _) => Some(*portal),
+            (true, Some(local)) if local.is_ipv4() == portal.is_ipv4() => {
+                Some(SocketAddr::new(local, portal.port()))
+            }
+            _ => None,
+        };
+        let portals: Vec<SocketAddr> = wanted.portals.iter().filter_map(here).collect();
+        // Inquiries come to the address of the portal with which their port is registered: the first one.
+        let is_ipv4 = portals.first().is_none_or(SocketAddr::is_ipv4);
+        if self.inquiries.as_ref().is_none_or(|inquiries| inquiries.is_ipv4 != is_ipv4) {
+            match Inquiries::open(self.events.clone(), is_ipv4) {
                 Ok(inquiries) => self.inquiries = Some(inquiries),
                 Err(error) => {
                     warn!("iSNS: no port for the server's inquiries: {error}");
@@ -186,16 +197,9 @@ impl Loop {
                 }
             }
         }
-        let here = |portal: &SocketAddr| match (portal.ip().is_unspecified(), self.local) {
-            (false, _) => Some(*portal),
-            (true, Some(local)) if local.is_ipv4() == portal.is_ipv4() => {
-                Some(SocketAddr::new(local, portal.port()))
-            }
-            _ => None,
-        };
         Some(Registration {
             entity: if wanted.entity.is_empty() { machine_name() } else { wanted.entity.clone() },
-            portals: wanted.portals.iter().filter_map(here).collect(),
+            portals,
             inquiry_port: self.inquiries.as_ref().map_or(0, |inquiries| inquiries.port),
             targets: wanted.targets.clone(),
             access_control: wanted.access_control,
@@ -326,20 +330,23 @@ fn read_pdu(stream: &mut TcpStream, assembler: &mut Assembler) -> io::Result<Opt
 /// Answers what the server asks by itself.
 struct Inquiries {
     port: u16,
+    /// The family that was wanted; a machine may have only the other one.
+    is_ipv4: bool,
     listener: Arc<TcpListener>,
     stopping: Arc<AtomicBool>,
 }
 
 impl Inquiries {
-    fn open(events: SyncSender<Event>) -> io::Result<Self> {
-        let any = SocketAddr::new(std::net::Ipv6Addr::UNSPECIFIED.into(), 0);
+    fn open(events: SyncSender<Event>, is_ipv4: bool) -> io::Result<Self> {
         let any4 = SocketAddr::new(std::net::Ipv4Addr::UNSPECIFIED.into(), 0);
-        let listener = Arc::new(listen(any4, BACKLOG).or_else(|_| listen(any, BACKLOG))?);
+        let any6 = SocketAddr::new(std::net::Ipv6Addr::UNSPECIFIED.into(), 0);
+        let (first, second) = if is_ipv4 { (any4, any6) } else { (any6, any4) };
+        let listener = Arc::new(listen(first, BACKLOG).or_else(|_| listen(second, BACKLOG))?);
         let port = listener.local_addr()?.port();
         let stopping = Arc::new(AtomicBool::new(false));
         let (own, stop) = (Arc::clone(&listener), Arc::clone(&stopping));
         spawn("scstu-isns-esi".into(), STACK_BYTES, move || accept(&own, &stop, &events))?;
-        Ok(Inquiries { port, listener, stopping })
+        Ok(Inquiries { port, is_ipv4, listener, stopping })
     }
 }
 
