@@ -95,6 +95,18 @@ fn they_are_answered_where_the_first_portal_is() {
 }
 
 #[test]
+fn what_it_is_told_meanwhile_does_not_keep_it_from_stopping() {
+    let server = IsnsServer::start();
+    let (configuration, shell) = client(&server, false);
+    server.wait("the registration", |known| known.registrations == 1);
+    let held = configuration.wanted.lock().unwrap();
+    (0..1000).for_each(|_| shell.look());
+    shell.stop();
+    drop(held);
+    server.wait("the withdrawal", |known| known.entity.is_empty());
+}
+
+#[test]
 fn a_server_that_goes_away_is_found_again() {
     let server = IsnsServer::start();
     let (_configuration, shell) = client(&server, false);

@@ -64,13 +64,15 @@ enum Event {
     Received(u64, Message),
     Lost(u64, String),
     Notified,
+    /// Something else has changed.
     Look,
-    Stop,
 }
 
 /// A running client.
 pub struct Shell {
     events: SyncSender<Event>,
+    /// Not an event: there may be no room for one.
+    is_over: Arc<AtomicBool>,
     /// Closed by the thread when it ends.
     ended: Receiver<()>,
 }
@@ -80,12 +82,13 @@ impl Shell {
     pub fn start(host: Arc<dyn Host>, timing: Timing) -> io::Result<Shell> {
         let (events, receiver) = sync_channel(EVENTS);
         let (alive, ended) = sync_channel(1);
-        let own = events.clone();
+        let is_over = Arc::new(AtomicBool::new(false));
+        let (own, over) = (events.clone(), Arc::clone(&is_over));
         spawn("scstu-isns".into(), STACK_BYTES, move || {
-            Loop::new(host, timing, own).run(&receiver);
+            Loop::new(host, timing, own).run(&receiver, &over);
             drop(alive);
         })?;
-        Ok(Shell { events, ended })
+        Ok(Shell { events, is_over, ended })
     }
 
     /// The configuration has changed: look at it now.
@@ -95,14 +98,19 @@ impl Shell {
 
     /// Withdraws the registration, if the server answers soon, and ends the client.
     pub fn stop(self) {
-        let _ = self.events.try_send(Event::Stop);
+        self.end();
         let _ = self.ended.recv_timeout(2 * FAREWELL);
+    }
+
+    fn end(&self) {
+        self.is_over.store(true, Ordering::Release);
+        self.look();
     }
 }
 
 impl Drop for Shell {
     fn drop(&mut self) {
-        let _ = self.events.try_send(Event::Stop);
+        self.end();
     }
 }
 
@@ -128,8 +136,11 @@ impl Loop {
         Loop { host, timing, client, events, server, connection, number: 0, local, inquiries, stopping: None }
     }
 
-    fn run(mut self, receiver: &Receiver<Event>) {
+    fn run(mut self, receiver: &Receiver<Event>, is_over: &AtomicBool) {
         loop {
+            if self.stopping.is_none() && is_over.load(Ordering::Acquire) {
+                self.stopping = Some(Instant::now() + FAREWELL);
+            }
             self.look();
             self.act();
             let now = Instant::now();
@@ -154,7 +165,6 @@ impl Loop {
             Event::Received(number, message) if number == self.number => self.client.received(&message, now),
             Event::Lost(number, why) if number == self.number => self.client.failed(&why, now),
             Event::Notified => self.client.notified(now),
-            Event::Stop => self.stopping = Some(now + FAREWELL),
             _ => {}
         }
     }
