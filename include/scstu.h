@@ -1046,7 +1046,8 @@ struct scstu_options {
 };
 
 /**
- * What commands there were. All but in_flight only grow.
+ * What commands there were. All but in_flight only grow, as long as no session and no LUN goes: what was
+ * counted there goes with it.
  *
  * It is part of other structs, so it keeps its length: what newer versions count takes the place of
  * reserved.
