@@ -123,6 +123,16 @@ fn a_server_that_goes_away_is_found_again() {
 }
 
 #[test]
+fn a_server_that_has_forgotten_it_is_told_again() {
+    let server = IsnsServer::start();
+    let (_configuration, shell) = client(&server, false);
+    server.wait("the registration", |known| known.registrations == 1);
+    server.known().entity.clear();
+    server.wait("another registration", |known| known.registrations == 2 && known.entity == "box.test");
+    shell.stop();
+}
+
+#[test]
 fn another_server_gets_the_registration_and_the_old_one_loses_it() {
     let (first, second) = (IsnsServer::start(), IsnsServer::start());
     let (configuration, shell) = client(&first, false);

@@ -209,7 +209,11 @@ impl Shared {
             }
             0x0002 => {
                 known.refreshes += 1;
-                body.extend(attribute(1, &padded(&known.entity)));
+                body.extend(attribute(1, &attributes[1].1));
+                body.extend(attribute(0, &[]));
+                if !known.entity.is_empty() {
+                    body.extend(attribute(1, &padded(&known.entity)));
+                }
             }
             0x0004 => {
                 for (tag, value) in behind {

@@ -10,7 +10,8 @@
 //! ```
 //! The whole entity is registered anew, with REPLACE, whenever it has changed or the connection is new; so
 //! the server never knows more than there is. A query in between keeps the registration from expiring
-//! (RFC 4171, 6.2.6), and with access control asks who may log in.
+//! (RFC 4171, 6.2.6), tells whether the server has dropped it all the same (6.3.5: inquiries that did not get
+//! through), and with access control asks who may log in.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -342,7 +343,8 @@ impl Client {
             return self.failed("an answer that makes no sense", now);
         };
         // What to answer where nothing matches, 5.7.5.2 leaves open: success without objects, or this.
-        let matches_nothing = status == NO_SUCH_ENTRY && matches!(request, Request::Query(_));
+        let matches_nothing =
+            status == NO_SUCH_ENTRY && matches!(request, Request::Query(_) | Request::Refresh);
         if status != 0 && request == Request::Deregister {
             self.actions.push(Action::Say(format!("deregistration refused with status {status}")));
         } else if status != 0 && !matches_nothing {
@@ -361,14 +363,17 @@ impl Client {
                 }
             }
             Request::Query(target) => self.learn(target, &attributes),
+            Request::Refresh if objects(&attributes).all(|found| found.tag != tag::ENTITY_IDENTIFIER) => {
+                self.actions.push(Action::Say("it has forgotten the registration".to_owned()));
+                return self.begin(now);
+            }
             Request::Notify(_) | Request::Refresh => {}
         }
         self.send_next(now);
     }
 
     fn learn(&mut self, target: String, attributes: &[Attribute]) {
-        let found = attributes.iter().skip_while(|attribute| attribute.tag != tag::DELIMITER);
-        let names = found.filter(|attribute| attribute.tag == tag::ISCSI_NAME);
+        let names = objects(attributes).filter(|attribute| attribute.tag == tag::ISCSI_NAME);
         let names = names.filter_map(|attribute| attribute.as_text()).map(str::to_ascii_lowercase).collect();
         self.actions.push(Action::Initiators { target, names });
     }
@@ -404,6 +409,11 @@ impl Client {
             _ => {}
         }
     }
+}
+
+/// What a query has found, behind what was asked (5.7.5.2).
+fn objects(attributes: &[Attribute]) -> impl Iterator<Item = &Attribute> {
+    attributes.iter().skip_while(|attribute| attribute.tag != tag::DELIMITER)
 }
 
 #[cfg(test)]

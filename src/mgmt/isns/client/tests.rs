@@ -65,6 +65,12 @@ fn sent(actions: &[Action]) -> (u16, Vec<Attribute>) {
     (u16::from_be_bytes([sent[0][2], sent[0][3]]), attributes(&sent[0][12..]).unwrap())
 }
 
+/// What is answered to the query for an entity: what was asked, and the entity.
+fn known(entity: &str) -> [Attribute; 3] {
+    let entity = Attribute::text(tag::ENTITY_IDENTIFIER, entity);
+    [entity.clone(), Attribute::empty(tag::DELIMITER), entity]
+}
+
 fn names(attributes: &[Attribute]) -> Vec<&str> {
     let names = attributes.iter().filter(|attribute| attribute.tag == tag::ISCSI_NAME);
     names.map(|attribute| attribute.as_text().unwrap()).collect()
@@ -115,7 +121,18 @@ fn a_query_keeps_the_registration_alive() {
         assert_eq!(scene.pass(Duration::from_secs(29)), []);
         let (function, attributes) = sent(&scene.pass(Duration::from_secs(1)));
         assert_eq!((function, names(&attributes)), (function::DEV_ATTR_QRY, vec!["iqn.a"]));
-        assert_eq!(scene.answer(0, &[]), []);
+        assert_eq!(scene.answer(0, &known("box")), []);
+    }
+}
+
+#[test]
+fn a_registration_that_the_server_has_forgotten_is_made_again() {
+    let mut scene = Scene::new();
+    scene.registered(wanted(&["iqn.a"]));
+    for (status, attributes) in [(0, &known("box")[..2]), (9, &[][..])] {
+        scene.pass(Duration::from_secs(30));
+        assert_eq!(sent(&scene.answer(status, attributes)).0, function::DEV_ATTR_REG);
+        scene.answer(0, &[]);
     }
 }
 
@@ -200,9 +217,6 @@ fn rfc4171_5_7_5_2_no_such_entry_is_nobody() {
     let actions = scene.answer(9, &[]);
     assert_eq!(actions[0], Action::Initiators { target: "iqn.a".into(), names: Vec::new() });
     assert_eq!(sent(&actions).0, function::DEV_ATTR_QRY, "the other target is asked for all the same");
-    scene.answer(0, &[]);
-    scene.pass(Duration::from_secs(30));
-    assert!(scene.answer(9, &[]).contains(&Action::Disconnect), "it does not know the entity any more");
 }
 
 #[test]
