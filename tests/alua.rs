@@ -18,7 +18,7 @@ const FAR: u16 = 2;
 const REMOTE: u16 = 77;
 
 fn group(group_id: u16, state: AccessState, ports: &[u16]) -> TargetPortGroup {
-    TargetPortGroup { group_id, state, preferred: false, ports: ports.to_vec() }
+    TargetPortGroup { group_id, state, ports: ports.to_vec(), ..TargetPortGroup::default() }
 }
 
 fn two_groups(near: AccessState, far: AccessState) -> Vec<TargetPortGroup> {

@@ -235,6 +235,27 @@ fn spc_6_45_an_initiator_is_told_as_well() {
     assert_eq!(read(&mut session, 0), [0; BLOCK]);
 }
 
+/// A path that may not be used would be active again, and another node may have the medium.
+#[test]
+fn a_session_stays_in_the_group_of_its_target_when_that_gets_another_identifier() {
+    let bound = Bound::new("bind_alua_state=0");
+    let world = &bound.world;
+    let mut session = world.login();
+    let mut refused = |what: &str| {
+        let mut told = (0..9).map(|_| sense(&mut session, 0, &rw16(READ, 0, 1, false), BLOCK));
+        // Unit attentions come first.
+        let told = told.find(|told| told.is_none_or(|(key, _)| key != 6));
+        assert_eq!(told, Some(Some((2, 0x040b))), "{what}");
+    };
+    world.write(STATE, "standby");
+    refused("standby");
+    world.write("@/rel_tgt_id", "7");
+    refused("with another identifier");
+    world.write("@/enabled", "0");
+    world.write("@/rel_tgt_id", "0");
+    refused("with none");
+}
+
 #[test]
 fn a_disk_that_has_grown_is_opened_again_as_large() {
     for size in ["", "size=524288;"] {

@@ -58,11 +58,16 @@ impl Configuration {
             true => self.target(name).map_or(0, |target| target.relative_identifier),
             false => member.relative_identifier,
         };
+        let local = |own: &TargetGroup| {
+            let local = own.members.iter().filter(|(_, member)| member.is_local);
+            local.map(|(name, _)| name.to_owned()).collect()
+        };
         let shown = group.target_groups.values().map(|own| TargetPortGroup {
             group_id: own.group_id,
             state: own.state,
             preferred: own.preferred,
             ports: own.members.iter().map(identifier).collect(),
+            targets: local(own),
         });
         shown.collect()
     }

@@ -6,7 +6,8 @@
 //! every path is active. For SET TARGET PORT GROUPS the model implements [`PortGroupControl`] and gives
 //! itself to each device once ([`Device::set_port_group_control`]); a device without it, or with `expl_alua`
 //! off, offers implicit transitions only. An administrator who closes a backing while the local path cannot
-//! be used (`bind_alua_state`) asks [`TargetPortGroups::state`] with the port's relative identifier.
+//! be used (`bind_alua_state`) asks [`TargetPortGroups::state`] with the target's name and its port's
+//! relative identifier.
 //!
 //! # What a state allows
 //! Is a column of each command's row (`allow` in `opcode.rs`); which column a state asks is a column of the
@@ -138,6 +139,9 @@ pub struct TargetPortGroup {
     /// RELATIVE TARGET PORT IDENTIFIERs (`rel_tgt_id`), those of targets on other machines included; 0 is
     /// left out of every answer. At most [`PORT_LIMIT`].
     pub ports: Vec<u16>,
+    /// Names of its targets on this machine. A session is in the group of its target, also when that has had
+    /// another identifier since it logged in.
+    pub targets: Vec<String>,
 }
 
 /// Why a list of target port groups is refused.
@@ -208,14 +212,17 @@ impl TargetPortGroups {
         &self.shown
     }
 
-    /// The group of the port with this relative identifier.
-    pub fn group_of(&self, relative_port: u16) -> Option<&TargetPortGroup> {
-        self.groups().find(|group| group.ports.contains(&relative_port))
+    /// The group of the target with this name; where none names it, of the port with this relative
+    /// identifier.
+    pub fn group_of(&self, target: &str, relative_port: u16) -> Option<&TargetPortGroup> {
+        let is_target = |name: &String| name.eq_ignore_ascii_case(target);
+        let named = self.groups().find(|group| group.targets.iter().any(is_target));
+        named.or_else(|| self.groups().find(|group| group.ports.contains(&relative_port)))
     }
 
     /// The state of paths through this port: active when it is in no group.
-    pub fn state(&self, relative_port: u16) -> AccessState {
-        self.group_of(relative_port).map_or(AccessState::Active, |group| group.state)
+    pub fn state(&self, target: &str, relative_port: u16) -> AccessState {
+        self.group_of(target, relative_port).map_or(AccessState::Active, |group| group.state)
     }
 
     /// The list that replaces this one.
@@ -323,7 +330,7 @@ impl Device {
             let mut current = self.alua.lock();
             let new = Arc::new(current.replaced(groups, cause));
             for itl in self.itls() {
-                itl.path.set(new.state(itl.ports.relative_port));
+                itl.path.set(new.state(&itl.target, itl.ports.relative_port));
             }
             let told = (new.is_news(&current), new.is_empty() != current.is_empty());
             *current = new;

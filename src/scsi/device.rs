@@ -500,7 +500,7 @@ impl Device {
     /// The path's state is taken while no change of the groups can pass it by.
     pub(crate) fn add_itl(&self, itl: &Arc<Itl>) {
         let groups = self.alua.lock();
-        itl.path.set(groups.state(itl.ports.relative_port));
+        itl.path.set(groups.state(&itl.target, itl.ports.relative_port));
         let mut itls = self.itls.lock().unwrap_or_else(PoisonError::into_inner);
         // Those that are over keep their memory until they are taken out: before the list grows, so that it
         // is at most twice as long as it was ever needed.
@@ -573,7 +573,7 @@ mod tests {
         let ports = Arc::new(PortPair { initiator, relative_port: 1 });
         let mut kept = Vec::new();
         for id in 0..20_000 {
-            let itl = Itl::new((id, &ports), 0, false, &device, None);
+            let itl = Itl::new((id, &ports, &Arc::from("")), 0, false, &device, None);
             if id % 1000 == 0 {
                 kept.push(itl);
             }

@@ -50,6 +50,8 @@ pub struct Itl {
     media_event: AtomicU8,
     /// The names of its ends.
     pub ports: Arc<PortPair>,
+    /// iSCSI name of the target.
+    pub(crate) target: Arc<str>,
     attentions: Mutex<UnitAttentions>,
     copies: Mutex<Lists>,
 }
@@ -57,7 +59,7 @@ pub struct Itl {
 impl Itl {
     /// A fresh I_T_L nexus with its first unit attention pending.
     pub(crate) fn new(
-        (nexus, ports): (u64, &Arc<PortPair>),
+        (nexus, ports, target): (u64, &Arc<PortPair>, &Arc<str>),
         lun: u16,
         read_only: bool,
         device: &Arc<Device>,
@@ -66,6 +68,7 @@ impl Itl {
         let itl = Arc::new(Itl {
             nexus,
             ports: Arc::clone(ports),
+            target: Arc::clone(target),
             lun,
             read_only,
             device: Arc::clone(device),

@@ -108,6 +108,8 @@ pub struct Nexus {
     /// Memory for data.
     pub buffers: BufferPool,
     ports: Arc<PortPair>,
+    /// Of the target, as each I_T_L nexus has it.
+    name: Arc<str>,
     first_attention: Sense,
     view: RwLock<View>,
     /// Counts changes of `view`, those that only add a unit at its first use included.
@@ -152,7 +154,7 @@ impl Nexus {
         };
         let ports =
             PortPair { initiator: new.initiator.clone(), relative_port: new.target.relative_identifier };
-        let ports = Arc::new(ports);
+        let (ports, name) = (Arc::new(ports), Arc::from(new.target.name.as_str()));
         Arc::new(Nexus {
             id: new.id,
             initiator: new.initiator,
@@ -161,9 +163,10 @@ impl Nexus {
             first_attention,
             view: RwLock::new(View { map: new.map, itls: NumberMap::default() }),
             view_changes: AtomicU64::new(0),
-            absent: Itl::new((new.id, &ports), 0, true, &new.absent, None),
-            well_known: Itl::new((new.id, &ports), 0, true, &new.well_known, None),
+            absent: Itl::new((new.id, &ports, &name), 0, true, &new.absent, None),
+            well_known: Itl::new((new.id, &ports, &name), 0, true, &new.well_known, None),
             ports,
+            name,
             lost: AtomicBool::new(false),
             black_hole: AtomicU8::new(0),
             measured: AtomicBool::new(false),
@@ -239,8 +242,8 @@ impl Nexus {
             return Arc::clone(&self.absent);
         }
         let Some(entry) = view.map.get(lun) else { return Arc::clone(&self.absent) };
-        let itl =
-            Itl::new((self.id, &self.ports), lun, entry.read_only, &entry.device, Some(self.first_attention));
+        let first = Some(self.first_attention);
+        let itl = Itl::new((self.id, &self.ports, &self.name), lun, entry.read_only, &entry.device, first);
         view.itls.insert(lun, Arc::clone(&itl));
         self.view_changes.fetch_add(1, Ordering::Release);
         itl.device.state().reservations.attach(&self.ports, self.id);
@@ -287,8 +290,8 @@ impl Nexus {
                     // Pending before a command can find the unit: none is carried out by a unit that its
                     // sender takes for the one before.
                     let first = (!quiet.contains(&entry.lun)).then_some(Sense::INQUIRY_DATA_HAS_CHANGED);
-                    let itl =
-                        Itl::new((self.id, &self.ports), entry.lun, entry.read_only, &entry.device, first);
+                    let names = (self.id, &self.ports, &self.name);
+                    let itl = Itl::new(names, entry.lun, entry.read_only, &entry.device, first);
                     itl.device.state().reservations.attach(&self.ports, self.id);
                     view.itls.insert(entry.lun, itl);
                 }

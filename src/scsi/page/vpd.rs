@@ -123,7 +123,8 @@ fn identification(device: &Device, nexus: &Arc<Nexus>) -> Vec<u8> {
     let mut port = [0; 4];
     put_u16(&mut port, 2, nexus.target.relative_identifier);
     designator(&mut out, 1, 1, 4, &port);
-    if let Some(group) = device.target_port_groups().group_of(nexus.target.relative_identifier) {
+    let target = &nexus.target;
+    if let Some(group) = device.target_port_groups().group_of(&target.name, target.relative_identifier) {
         let mut designation = [0; 4];
         put_u16(&mut designation, 2, group.group_id);
         designator(&mut out, 1, 1, 5, &designation);
