@@ -14,6 +14,8 @@ use std::process::Command;
 
 use c_programs::{LIMIT, has_compiler, library, tree};
 use common::{Folder, is_installed, run, skip};
+use scstu::server::LOGIN_LIMIT;
+use scstu::server::sessions::SESSION_LIMIT;
 
 const LIBDIR: &str = "usr/lib/any-gnu";
 const UNITDIR: &str = "lib/systemd/system";
@@ -198,6 +200,21 @@ fn the_unit_gives_the_daemon_as_long_to_stop_as_it_takes_at_most() {
     let unit = fs::read_to_string(tree().join("packaging/systemd/scstud.service")).unwrap();
     let given = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec=")).unwrap();
     assert!(given.parse::<u64>().unwrap() > most, "{given} s, of {most}");
+}
+
+/// A connection is a thread and a descriptor; with too few it is closed without an answer.
+#[test]
+fn the_unit_lets_the_daemon_have_as_many_sessions_as_it_takes() {
+    let unit = fs::read_to_string(tree().join("packaging/systemd/scstud.service")).unwrap();
+    let most_workers = 1024;
+    let most = SESSION_LIMIT + LOGIN_LIMIT + most_workers;
+    for limit in ["TasksMax=", "LimitNOFILE="] {
+        let given = unit.lines().find_map(|line| line.strip_prefix(limit));
+        assert!(
+            given.is_some_and(|given| given.parse::<usize>().unwrap() > most),
+            "{limit}{given:?}, of {most}"
+        );
+    }
 }
 
 #[test]
