@@ -18,15 +18,22 @@ put() {
     install -m "$mode" "$@" "$dest$to/"
 }
 
+# A file that names programs and the configuration, with where they are here.
+placed() {
+    install -D -m 644 "$1" "$dest$2"
+    sed "s|/usr/sbin/|$sbin/|g; s|/etc/scstu|$etc/scstu|g" "$1" >"$dest$2"
+}
+
 put 755 "$sbin" "$build/scstud" "$build/scstuadm" "$build/scstu-bench" packaging/scstu-scstadmin
 put 644 "$prefix/share/man/man8" packaging/man/scstud.8 packaging/man/scstuadm.8 packaging/man/scstu-scstadmin.8 \
     packaging/man/scstu-bench.8
 install -d "$dest$prefix/share/bash-completion/completions" "$dest$prefix/share/fish/vendor_completions.d"
 "$build/scstuadm" completion bash >"$dest$prefix/share/bash-completion/completions/scstuadm"
 "$build/scstuadm" completion fish >"$dest$prefix/share/fish/vendor_completions.d/scstuadm.fish"
-put 644 "$units" packaging/systemd/scstud.service packaging/systemd/scstu-tree.service
+placed packaging/systemd/scstud.service "$units/scstud.service"
+placed packaging/systemd/scstu-tree.service "$units/scstu-tree.service"
 install -D -m 644 packaging/systemd/scstu.sysusers "$dest$prefix/lib/sysusers.d/scstu.conf"
-install -D -m 644 packaging/systemd/scstu.tmpfiles "$dest$prefix/lib/tmpfiles.d/scstu.conf"
+placed packaging/systemd/scstu.tmpfiles "$prefix/lib/tmpfiles.d/scstu.conf"
 put 644 "$etc/scstu" packaging/scst.conf
 
 # The library, with symbol versions: the file has the whole version, what programs look for is a link.

@@ -20,8 +20,16 @@ use scstu::server::sessions::SESSION_LIMIT;
 const LIBDIR: &str = "usr/lib/any-gnu";
 const UNITDIR: &str = "lib/systemd/system";
 
-/// Installs the programs under test below a folder.
+/// Installs the programs under test below a folder, as packages do.
 fn install(folder: &Folder) -> PathBuf {
+    install_to(
+        folder,
+        &[("PREFIX", "/usr"), ("LIBDIR", &format!("/{LIBDIR}")), ("UNITDIR", &format!("/{UNITDIR}"))],
+    )
+}
+
+/// The same elsewhere; what is not said is as install.sh has it.
+fn install_to(folder: &Folder, places: &[(&str, &str)]) -> PathBuf {
     let (build, to) = (folder.file("build"), folder.file("installed"));
     fs::create_dir(&build).unwrap();
     for program in
@@ -31,8 +39,8 @@ fn install(folder: &Folder) -> PathBuf {
     }
     symlink(library().with_file_name("libscstu.a"), build.join("libscstu.a")).unwrap();
     let mut install = Command::new("sh");
-    install.arg(tree().join("packaging/install.sh")).env("DESTDIR", &to).env("PREFIX", "/usr");
-    install.env("LIBDIR", format!("/{LIBDIR}")).env("UNITDIR", format!("/{UNITDIR}")).env("BUILD", &build);
+    install.arg(tree().join("packaging/install.sh")).env("DESTDIR", &to).env("BUILD", &build);
+    install.envs(places.iter().copied());
     let outcome = run(&mut install, LIMIT);
     assert!(outcome.is_good(), "{}", outcome.text);
     to
@@ -167,6 +175,31 @@ fn every_installed_file_is_in_one_package_and_works() {
         let text = fs::read_to_string(to.join(text)).unwrap();
         assert!(!text.contains('@') && !text.contains("/usr/local"), "{text}");
     }
+}
+
+#[test]
+fn the_units_run_what_is_installed_wherever_that_is() {
+    if !has_compiler("an installation elsewhere") {
+        return;
+    }
+    let folder = Folder::new("elsewhere");
+    let to = install_to(&folder, &[("SYSCONFDIR", "/opt/etc")]);
+    for unit in ["scstud.service", "scstu-tree.service"] {
+        let text = fs::read_to_string(to.join("usr/local/lib/systemd/system").join(unit)).unwrap();
+        for command in text.lines().filter(|line| line.starts_with("Exec")) {
+            let (_, command) = command.split_once('=').unwrap();
+            for word in command.split(' ').filter(|word| word.starts_with('/') && !word.starts_with("/run/"))
+            {
+                let is_kept = word.starts_with("/var/lib/");
+                assert!(
+                    is_kept || to.join(&word[1..]).exists(),
+                    "{unit}: {command}: {word} is not installed"
+                );
+            }
+        }
+    }
+    let modes = fs::read_to_string(to.join("usr/local/lib/tmpfiles.d/scstu.conf")).unwrap();
+    assert!(modes.contains("/opt/etc/scstu/scst.conf") && !modes.contains(" /etc"), "{modes}");
 }
 
 /// debhelper does so by itself.
