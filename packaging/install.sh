@@ -34,7 +34,8 @@ placed packaging/systemd/scstud.service "$units/scstud.service"
 placed packaging/systemd/scstu-tree.service "$units/scstu-tree.service"
 install -D -m 644 packaging/systemd/scstu.sysusers "$dest$prefix/lib/sysusers.d/scstu.conf"
 placed packaging/systemd/scstu.tmpfiles "$prefix/lib/tmpfiles.d/scstu.conf"
-put 644 "$etc/scstu" packaging/scst.conf
+# It may be an installation over another: the configuration is the administrator's.
+if [ ! -e "$dest$etc/scstu/scst.conf" ]; then put 644 "$etc/scstu" packaging/scst.conf; fi
 
 # The library, with symbol versions: the file has the whole version, what programs look for is a link.
 install -d "$dest$lib"

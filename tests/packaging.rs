@@ -202,6 +202,21 @@ fn the_units_run_what_is_installed_wherever_that_is() {
     assert!(modes.contains("/opt/etc/scstu/scst.conf") && !modes.contains(" /etc"), "{modes}");
 }
 
+#[test]
+fn a_configuration_that_is_there_stays() {
+    if !has_compiler("an installation over another") {
+        return;
+    }
+    let folder = Folder::new("over");
+    let conf = folder.file("installed").join("etc/scstu/scst.conf");
+    fs::create_dir_all(conf.parent().unwrap()).unwrap();
+    fs::write(&conf, "# mine\n").unwrap();
+    fs::set_permissions(&conf, fs::Permissions::from_mode(0o640)).unwrap();
+    install(&folder);
+    assert_eq!(fs::read_to_string(&conf).unwrap(), "# mine\n");
+    assert_eq!(fs::metadata(&conf).unwrap().permissions().mode() & 0o777, 0o640);
+}
+
 /// debhelper does so by itself.
 #[test]
 fn rpm_sets_up_and_takes_down_every_unit() {
