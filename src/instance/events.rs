@@ -1,10 +1,9 @@
 //! Events on their way to the host: queued where they happen, told on a thread of their own.
 
 use std::collections::VecDeque;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-
-use log::warn;
 
 use crate::notice::{Ends, Notice};
 use crate::sys::thread::spawn;
@@ -123,14 +122,11 @@ pub struct Events {
 
 impl Events {
     /// Starts the thread that tells them to `sink`; it ends after [`Events::end`].
-    pub(super) fn start(sink: EventSink) -> Arc<Self> {
+    pub(super) fn start(sink: EventSink) -> io::Result<Arc<Self>> {
         let events = Arc::new(Events { waiting: Mutex::default(), changed: Condvar::new() });
         let own = Arc::clone(&events);
-        if let Err(error) = spawn("scstu-events".into(), STACK_BYTES, move || own.run(&sink)) {
-            warn!("no thread for events: {error}");
-            events.end();
-        }
-        events
+        spawn("scstu-events".into(), STACK_BYTES, move || own.run(&sink))?;
+        Ok(events)
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {

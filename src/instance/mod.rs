@@ -148,7 +148,8 @@ impl Instance {
         on_behalf_of(id, || {
             let state = options.state_directory.as_deref().map(Ownership::take).transpose()?;
             let pool = Pool::new(options.server.workers);
-            let events = options.events.map(Events::start);
+            let events = options.events.map(Events::start).transpose();
+            let events = events.map_err(|error| failed("no thread for events", &error))?;
             let above = Above { pool: pool.clone(), events: events.clone() };
             let model = match Model::new(Arc::new(above), options.state_directory) {
                 Ok(model) => model,
