@@ -187,15 +187,7 @@ impl Loop {
     }
 
     fn registration(&mut self, wanted: &Wanted) -> Option<Registration> {
-        let local = self.local;
-        let here = |portal: &SocketAddr| match (portal.ip().is_unspecified(), local) {
-            (false, _) => Some(*portal),
-            (true, Some(local)) if local.is_ipv4() == portal.is_ipv4() => {
-                Some(SocketAddr::new(local, portal.port()))
-            }
-            _ => None,
-        };
-        let portals: Vec<SocketAddr> = wanted.portals.iter().filter_map(here).collect();
+        let portals = reachable(&wanted.portals, self.local);
         // Inquiries come to the address of the portal with which their port is registered: the first one.
         let is_ipv4 = portals.first().is_none_or(SocketAddr::is_ipv4);
         if self.inquiries.as_ref().is_none_or(|inquiries| inquiries.is_ipv4 != is_ipv4) {
@@ -283,6 +275,20 @@ impl Drop for Loop {
     fn drop(&mut self) {
         self.disconnect();
     }
+}
+
+/// The portals as others reach them, where the server is reached from `local`. An address of the loopback
+/// would be another machine's own there, where nobody answers inquiries.
+fn reachable(portals: &[SocketAddr], local: Option<IpAddr>) -> Vec<SocketAddr> {
+    let here = |portal: &SocketAddr| match (portal.ip(), local) {
+        (own, Some(local)) if own.is_unspecified() && local.is_ipv4() == own.is_ipv4() => {
+            Some(SocketAddr::new(local, portal.port()))
+        }
+        (own, _) if own.is_unspecified() => None,
+        (own, local) if own.is_loopback() && !local.is_some_and(|local| local.is_loopback()) => None,
+        _ => Some(*portal),
+    };
+    portals.iter().filter_map(here).collect()
 }
 
 fn machine_name() -> String {
@@ -416,4 +422,23 @@ fn answer(mut stream: TcpStream, events: &SyncSender<Event>) -> io::Result<()> {
         stream.write_all(&response.encode())?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn portals_are_told_as_others_reach_them() {
+        let all =
+            ["127.0.0.1:1", "0.0.0.0:2", "[::]:3", "10.0.0.1:4", "[::1]:5"].map(|at| at.parse().unwrap());
+        let told = |local: Option<&str>| {
+            let told = reachable(&all, local.map(|local| local.parse().unwrap()));
+            told.iter().map(SocketAddr::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(told(None), ["10.0.0.1:4"]);
+        assert_eq!(told(Some("10.0.0.9")), ["10.0.0.9:2", "10.0.0.1:4"]);
+        assert_eq!(told(Some("2001:db8::9")), ["[2001:db8::9]:3", "10.0.0.1:4"]);
+        assert_eq!(told(Some("127.0.0.1")), ["127.0.0.1:1", "127.0.0.1:2", "10.0.0.1:4", "[::1]:5"]);
+    }
 }
