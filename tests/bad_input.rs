@@ -77,6 +77,15 @@ fn said_twice() -> Vec<Bad> {
         ("a target twice", before("\tTARGET iqn.2026", "\tTARGET IQN.2026-01.test:T\n"), 9, "a second time"),
         ("an attribute of a target twice", twice("\t\tenabled 1\n"), 10, "enabled a second time"),
         ("a LUN twice", twice("\t\tLUN 0 d\n"), 11, "LUN 0 a second time"),
+        (
+            "a second outgoing account",
+            before(
+                "\t\tLUN 0 d\n\t\tGROUP",
+                "\t\tOutgoingUser \"a 123456789012\"\n\t\tOutgoingUser \"b 210987654321\"\n",
+            ),
+            11,
+            "OutgoingUser a second time",
+        ),
         ("a group twice", before("\t\tGROUP g", "\t\tGROUP g {\n\t\t}\n"), 13, "GROUP g a second time"),
         ("a LUN of a group twice", twice("\t\t\tLUN 0 d\n"), 13, "LUN 0 a second time"),
         (

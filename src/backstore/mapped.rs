@@ -4,7 +4,7 @@
 //! All blocks are allocated when it is opened, so that no write runs out of space, and the file is locked:
 //! two processes would not see each other's ordering.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::backstore::registry::OpenError;
 use crate::backstore::{Backstore, BlockError, Capabilities, Geometry, piece};
 use crate::sys::file::{is_memory, may_make, may_open};
-use crate::sys::map::{SharedMap, lock_alone, reserve};
+use crate::sys::map::{Alone, SharedMap, reserve};
 
 /// A disk in a mapped file.
 pub struct MappedStore {
@@ -21,8 +21,8 @@ pub struct MappedStore {
     block_size: u32,
     capabilities: Capabilities,
     failed: AtomicBool,
-    /// Kept open for its lock.
-    _file: File,
+    /// Kept for its lock, which goes last.
+    _alone: Alone,
 }
 
 impl MappedStore {
@@ -42,7 +42,7 @@ impl MappedStore {
         if !metadata.is_file() {
             return Err(OpenError::new(libc::EINVAL, format!("{shown} is no regular file")));
         }
-        lock_alone(&file).map_err(|errno| match errno {
+        let alone = Alone::lock(file).map_err(|errno| match errno {
             libc::EWOULDBLOCK => {
                 let what = "in use by another process, or by another device of this one";
                 OpenError::new(libc::EBUSY, format!("{shown}: {what}"))
@@ -51,11 +51,12 @@ impl MappedStore {
         })?;
         let bytes = bytes.unwrap_or(metadata.len());
         let length = length(path, block_size, bytes)?;
-        reserve(&file, length as u64).map_err(|errno| wrong(errno, "its blocks cannot be allocated"))?;
-        let map = SharedMap::new(&file, length).map_err(|errno| wrong(errno, "cannot be mapped"))?;
-        let capabilities = if is_memory(&file) { Capabilities::NEVER_BLOCKS } else { Capabilities::NONE };
+        let file = alone.file();
+        reserve(file, length as u64).map_err(|errno| wrong(errno, "its blocks cannot be allocated"))?;
+        let map = SharedMap::new(file, length).map_err(|errno| wrong(errno, "cannot be mapped"))?;
+        let capabilities = if is_memory(file) { Capabilities::NEVER_BLOCKS } else { Capabilities::NONE };
         let capabilities = capabilities.with(Capabilities::VOLATILE_CACHE).with(Capabilities::WRITE_ZEROES);
-        Ok(MappedStore { map, block_size, capabilities, failed: AtomicBool::new(false), _file: file })
+        Ok(MappedStore { map, block_size, capabilities, failed: AtomicBool::new(false), _alone: alone })
     }
 
     /// What can be said of `path` from outside: whether it may be used, or made.
@@ -143,5 +144,24 @@ impl Backstore for MappedStore {
     fn write_zeroes(&self, offset: u64, length: u64, _may_unmap: bool) -> Result<(), BlockError> {
         self.usable()?;
         self.map.clear(place(offset)?, place(length)?).map_err(BlockError::Io)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_free_when_its_store_is_gone_though_a_child_has_it_open() {
+        let path = std::env::temp_dir().join(format!("scstu-alone-{}", std::process::id()));
+        let open = || MappedStore::open(&path, 512, Some(1 << 20));
+        let store = open().unwrap();
+        // As a child has it between fork(2) and execve(2).
+        let theirs = store._alone.file().try_clone().unwrap();
+        assert_eq!(open().err().unwrap().errno, libc::EBUSY);
+        drop(store);
+        assert!(open().is_ok());
+        drop(theirs);
+        std::fs::remove_file(&path).unwrap();
     }
 }

@@ -118,6 +118,27 @@ pub fn lock_alone(file: &File) -> Result<(), i32> {
     if result == 0 { Ok(()) } else { Err(last_error()) }
 }
 
+/// A file with [`lock_alone`], until this is dropped.
+pub struct Alone(File);
+
+impl Alone {
+    /// Locks it.
+    pub fn lock(file: File) -> Result<Self, i32> {
+        lock_alone(&file).map(|()| Alone(file))
+    }
+
+    /// The file.
+    pub fn file(&self) -> &File {
+        &self.0
+    }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        unlock(&self.0);
+    }
+}
+
 /// Ends [`lock_alone`] also where a child of this process has the file open still.
 pub fn unlock(file: &File) {
     // SAFETY: flock takes no pointers.

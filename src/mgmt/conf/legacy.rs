@@ -65,7 +65,8 @@ pub fn format(text: &str) -> Format {
 }
 
 /// Makes one scst.conf of an older scst.conf, an iscsi-scstd.conf, or both, in any order. An error tells the
-/// number of the file, counted from 0. A file in today's format comes out as it is, if it is alone.
+/// number of the file, counted from 0. A file in today's format, if it is alone, comes out without its
+/// comments.
 pub fn convert(texts: &[&str]) -> Result<Converted, (usize, Error)> {
     let mut procfs = None;
     let mut scstd = None;

@@ -78,7 +78,7 @@ impl Planner<'_> {
         // Only one outgoing account may be there, whatever its name is.
         let name = if row.name == "OutgoingUser" { "" } else { word };
         let key = format!("{} {} {name}", object.path(), row.name);
-        self.once(node, key, &format!("{} {name}", row.name))?;
+        self.once(node, key, format!("{} {name}", row.name).trim_end())?;
         let own = shown.iter().find(|own| own.name == row.name && first_word(&own.value) == word);
         let (object, value) = (object.clone(), value.to_owned());
         match own {
